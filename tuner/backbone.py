@@ -159,7 +159,7 @@ class Backbone:
             output = self.model(input_ids=input_ids, attention_mask=mask)
             states = [*hidden.states[:-1], output.last_hidden_state]
             pooled = torch.stack([pool(state.float(), mask, pooling=self.pooling) for state in states])
-        return pooled.cpu().numpy()  # type: ignore[no-any-return]
+        return pooled.cpu().numpy()
 
 
 class HiddenStates:
@@ -535,7 +535,7 @@ def _resolve_max_length(asked: int | None, model: Any) -> int:
 def half_precision_supported(device: torch.device) -> bool:
     """Whether bf16 matrix products run in hardware there."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and os.environ.get("TRANSFER_ADVISOR_FP32") != "1":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

@@ -46,7 +46,9 @@ def layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) > 0
     ]
     outermost = [
-        entry for entry in found if not any(entry[0].startswith(other[0] + ".") for other in found if other is not entry)
+        entry
+        for entry in found
+        if not any(entry[0].startswith(other[0] + ".") for other in found if other is not entry)
     ]
     sized = sorted(outermost, key=lambda entry: entry[2], reverse=True)
     if not sized or sized[0][2] == 0:
@@ -79,7 +81,7 @@ def find_blocks(model: nn.Module) -> tuple[Block, ...]:
     """
     list_name, layers = layer_list(model)
     inside = {id(module) for module in layers.modules()}
-    ancestors = {list_name[: index] for index, char in enumerate(list_name) if char == "."} | {"", list_name}
+    ancestors = {list_name[:index] for index, char in enumerate(list_name) if char == "."} | {"", list_name}
     stem: list[nn.Module] = []
     tail: list[nn.Module] = []
     passed = False

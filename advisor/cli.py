@@ -1,0 +1,515 @@
+"""The command line: results to stdout, progress to stderr. The only place that prints.
+
+Heavy imports stay inside the commands, so that ``advisor --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.errors import OptionError, TransferError, did_you_mean
+
+if TYPE_CHECKING:
+    from tuner.records import Progress
+
+# Typer carries its own copy of click, so the base of its usage errors is reached through the one it exports.
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="advisor",
+    help="Which transfer-learning strategy for my data? Measured advice, a tuned freeze depth, a report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+source_app = typer.Typer(
+    help="Source profiles: what a model was pretrained on.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(source_app, name="source")
+
+DataArgument = Annotated[
+    str, typer.Argument(metavar="DATA", help="File, folder, hub id, or example:NAME for a built-in example.")
+]
+ModelOption = Annotated[str | None, typer.Option(help="Model folder or hub id; the default is built in.")]
+TextOption = Annotated[str | None, typer.Option(help="Column with the text.")]
+PairOption = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
+ImageOption = Annotated[str | None, typer.Option(help="Column with the image.")]
+LabelOption = Annotated[str | None, typer.Option(help="Column with the label.")]
+GroupOption = Annotated[str | None, typer.Option(help="Column whose equal values stay in one split.")]
+SplitOption = Annotated[str | None, typer.Option(help="Use this split of the data only.")]
+TestOption = Annotated[str | None, typer.Option(help="File with the test rows.")]
+SourceOption = Annotated[
+    str | None, typer.Option(help="What the model was pretrained on: profile, text file, folder or hub id.")
+]
+SampleOption = Annotated[int, typer.Option(help="Rows that are embedded and probed.")]
+LengthOption = Annotated[int | None, typer.Option(help="Tokens after which a text is cut (default 128).")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
+RareOption = Annotated[bool, typer.Option("--drop-rare", help="Drop classes that are too small to split.")]
+OutOption = Annotated[str | None, typer.Option(help="Run folder (default: runs/<data>-<model>-<date-time>).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+MetricOption = Annotated[str, typer.Option(help="accuracy, macro_f1 or balanced_accuracy.")]
+
+
+@app.command()
+def recommend(
+    data: DataArgument,
+    model: ModelOption = None,
+    text: TextOption = None,
+    text_pair: PairOption = None,
+    image: ImageOption = None,
+    label: LabelOption = None,
+    group: GroupOption = None,
+    split: SplitOption = None,
+    test: TestOption = None,
+    source: SourceOption = None,
+    sample: SampleOption = 2000,
+    max_length: LengthOption = None,
+    metric: MetricOption = "accuracy",
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    drop_rare: RareOption = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure the data against the model and recommend a strategy, with reasons and a report."""
+    _no_images_yet(image)
+    from advisor import pipeline, runs
+
+    folder = Path(out) if out else runs.default_folder(data, model or _default_model())
+    with _progress(quiet) as progress:
+        advice = pipeline.recommend(
+            data, model=model, text=text, text_pair=text_pair, label=label, group=group, split=split, test=test,
+            source=source, sample=sample, max_length=max_length, metric=metric, device=device, seed=seed,
+            drop_rare=drop_rare, out=folder, progress=progress,
+        ).to_json()  # fmt: skip
+    if as_json:
+        _print_json(advice | {"run_dir": str(folder)})
+        return
+    _print_advice(advice)
+    _out("")
+    _out(f"report   {folder / 'report.html'}")
+    _out(f"next     {advice['next_command']}")
+
+
+@app.command()
+def tune(
+    data: DataArgument,
+    model: ModelOption = None,
+    text: TextOption = None,
+    text_pair: PairOption = None,
+    image: ImageOption = None,
+    label: LabelOption = None,
+    group: GroupOption = None,
+    split: SplitOption = None,
+    test: TestOption = None,
+    source: SourceOption = None,
+    sample: SampleOption = 2000,
+    max_length: LengthOption = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    drop_rare: RareOption = False,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the search, such as 90s, 10m or 1h (default 10m).")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Number of trials; without --budget the only bound.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Search this strategy only.")] = None,
+    metric: MetricOption = "accuracy",
+    storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue --out, or the newest run of this data.")] = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Recommend, then search the freeze depth as advised and save the winning model."""
+    _no_images_yet(image)
+    from advisor import pipeline
+
+    def show(advice: dict[str, Any]) -> None:
+        if not as_json:
+            _print_advice(advice)
+            _out("")
+
+    with _progress(quiet) as progress:
+        result = pipeline.tune(
+            data, model=model, text=text, text_pair=text_pair, label=label, group=group, split=split, test=test,
+            source=source, sample=sample, max_length=max_length, metric=metric, device=device, seed=seed,
+            drop_rare=drop_rare, budget="10m" if budget is None and trials is None else budget, trials=trials,
+            strategy=strategy, storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
+        )  # fmt: skip
+    stored = result.to_json()
+    folder = Path(result.model_dir).parent
+    if as_json:
+        _print_json(stored | {"run_dir": str(folder)})
+        return
+    _print_tuning(stored)
+    _out("")
+    _out(f"report   {folder / 'report.html'}")
+    _out(f"model    {result.model_dir}")
+    _out(f"next     advisor predict {folder} NEW_DATA")
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder, or a saved model's folder.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="File or folder with the new texts.")],
+    text: TextOption = None,
+    device: DeviceOption = "auto",
+    out: Annotated[str | None, typer.Option(help="Write a .csv or .jsonl file instead of stdout.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Label new texts with a saved model; says which rows are unlike its training data."""
+    if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
+        raise OptionError(
+            f"--out {out} is neither .csv nor .jsonl",
+            why="the ending says how the predictions are written",
+            fix="name the file predictions.csv or predictions.jsonl",
+        )
+    from advisor import pipeline
+    from tuner.records import write_text_atomically
+
+    with _progress(quiet) as progress:
+        predictions = pipeline.predict(run, data, text=text, device=device, progress=progress)
+    rows = [
+        {
+            "label": label,
+            "probability": round(float(probabilities.max()), 6),
+            "unlike_training": bool(unlike),
+            "probabilities": {
+                name: round(float(p), 6) for name, p in zip(predictions.class_names, probabilities, strict=True)
+            },
+        }
+        for label, probabilities, unlike in zip(
+            predictions.labels, predictions.probabilities, predictions.unlike, strict=True
+        )
+    ]
+    share = predictions.share_unlike
+    if out is not None:
+        write_text_atomically(Path(out), _as_csv(rows) if out.endswith(".csv") else _as_jsonl(rows))
+    if as_json:
+        _print_json({"n": len(rows), "share_unlike_training": share, "predictions": rows})
+    elif out is not None:
+        _out(f"{len(rows):,} predictions written to {out}; {share:.1%} of the rows are unlike the training data")
+    else:
+        sys.stdout.write(_as_csv(rows))
+        if not quiet:
+            sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    format: Annotated[str, typer.Option(help="html, md or json.")] = "html",
+) -> None:
+    """Write a run's report again; html and Markdown to the run folder, JSON to stdout."""
+    formats = ("html", "md", "json")
+    if format not in formats:
+        raise OptionError(
+            f"unknown format {format!r}.{did_you_mean(format, formats)}",
+            why="the report is written in it",
+            fix=f"use one of {', '.join(formats)}",
+        )
+    from advisor import runs
+
+    folder = Path(run)
+    advice = runs.read_advice(folder)
+    if format == "json":
+        tuning = folder / runs.TUNING
+        _print_json({"advice": advice, "tuning": json.loads(tuning.read_text("utf-8")) if tuning.exists() else None})
+        return
+    from advisor.report import write_report
+
+    html = write_report(folder)
+    _out(str(html if format == "html" else folder / "report.md"))
+
+
+@app.command("model")
+def show_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or hub id.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a model's blocks and what each freeze depth would train."""
+    from tuner.backbone import load_backbone
+
+    backbone = load_backbone(model)
+    sizes = [sum(p.numel() for p in block.parameters()) for block in backbone.blocks]
+    trained = [sum(sizes[k:]) for k in range(len(sizes) + 1)]
+    if as_json:
+        _print_json(
+            {
+                "id": backbone.id,
+                "sha256": backbone.sha256,
+                "n_blocks": backbone.n_blocks,
+                "parameters": sum(sizes),
+                "blocks": [{"name": b.name, "parameters": n} for b, n in zip(backbone.blocks, sizes, strict=True)],
+                "trained_by_depth": [{"frozen_blocks": k, "parameters": n} for k, n in enumerate(trained)],
+            }
+        )
+        return
+    _out(f"{backbone.id}: {backbone.n_blocks} blocks, {sum(sizes):,} parameters, {backbone.pooling} pooling")
+    for index, (block, size) in enumerate(zip(backbone.blocks, sizes, strict=True)):
+        _out(f"  block {index:<3} {block.name:<32} {size:>14,}   frozen_blocks={index} trains {trained[index]:>14,}")
+    _out(f"  head      {'':<32} {'':>14}   frozen_blocks={len(sizes)} trains the head only")
+
+
+@source_app.command("build")
+def source_build(
+    corpus: Annotated[list[str], typer.Argument(metavar="CORPUS...", help="Text files or folders of them.")],
+    model: ModelOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of the profile.")] = None,
+    description: Annotated[str | None, typer.Option(help="What the texts are, for the report.")] = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    out: Annotated[str | None, typer.Option(help="Profile file (default: the user's profiles).")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Embed a sample of pretraining text and store its statistics; no text is kept."""
+    from advisor.source import build_from_files
+    from tuner.backbone import load_backbone
+
+    with _progress(quiet) as progress:
+        path = build_from_files(
+            [Path(item) for item in corpus],
+            backbone=load_backbone(model, device=device),
+            name=name,
+            description=description,
+            out=None if out is None else Path(out),
+            seed=seed,
+            progress=progress,
+        )
+    _out(f"{path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+@source_app.command("list")
+def source_list(as_json: JsonOption = False) -> None:
+    """List the profiles that are shipped or stored."""
+    from advisor.source import list_profiles
+
+    profiles = [profile.to_json() for profile in list_profiles()]
+    if as_json:
+        _print_json(profiles)
+        return
+    for profile in profiles:
+        _out(f"{profile['name']:<28} {profile['model_sha256'][:12]}  {profile['description']}")
+
+
+@source_app.command("show")
+def source_show(
+    profile: Annotated[str, typer.Argument(metavar="PROFILE", help="Name or file of a profile.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a profile covers and its ladder of anchors."""
+    from advisor.source import describe_profile
+
+    described = describe_profile(profile)
+    if as_json:
+        _print_json(described)
+        return
+    for key, value in described.items():
+        _out(f"{key:<14} {value if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False)}")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from advisor import __version__
+
+        _out(f"advisor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Which transfer-learning strategy for my data? Measured advice, a tuned freeze depth, a report."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 2 the user can fix it, 1 a defect, 130 Ctrl-C."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        return int(status or 0)
+    except TransferError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except USAGE_ERROR as error:
+        message = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help page
+            sys.stderr.write(message + "\n")
+            return 2
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "advisor"
+        sys.stderr.write(f"error: {message}\n  why: the command line could not be read\n  fix: see {command} --help\n")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout went away (advisor ... | head); that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _default_model() -> str:
+    from tuner.backbone import DEFAULT_TEXT_MODEL
+
+    return DEFAULT_TEXT_MODEL
+
+
+def _no_images_yet(image: str | None) -> None:
+    if image is not None:
+        raise OptionError(
+            "--image: images are not supported yet",
+            why="this version advises on text",
+            fix="pass a text dataset and --text",
+        )
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress | None]:
+    """A bar on a terminal; elsewhere one plain line a stage; nothing with --quiet."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("starting", total=1.0)
+            yield lambda message, fraction: bar.update(task, description=message, completed=fraction)
+    else:
+        yield _plain_lines()
+
+
+def _plain_lines() -> Progress:
+    """One line whenever the stage (what stands before the colon) changes; trials are stages of their own."""
+    start = time.perf_counter()
+    last = ""
+
+    def show(message: str, _fraction: float) -> None:
+        nonlocal last
+        stage = message.partition(":")[0]
+        if stage != last:
+            sys.stderr.write(f"[{time.perf_counter() - start:6.1f} s] {message}\n")
+            sys.stderr.flush()
+            last = stage
+
+    return show
+
+
+def _out(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _print_json(value: Any) -> None:
+    _out(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def _number(value: float | None, interval: Sequence[float] | None = None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
+
+
+def _print_advice(advice: dict[str, Any]) -> None:
+    """The recommendation in a screenful."""
+    from advisor.strategy import STRATEGY_TITLES
+
+    data, size, similarity, situation = (advice[key] for key in ("data", "size", "similarity", "situation"))
+    strategy, freeze, baselines = advice["strategy"], advice["freeze"], advice["baselines"]
+    n_blocks = advice["model"]["n_blocks"]
+    _out(f"{data['name']} with {advice['model']['id']}: {data['n_examples']:,} examples, {data['n_classes']} classes")
+    _out("")
+    _out(
+        f"recommendation  {STRATEGY_TITLES[strategy['name']]}: freeze {freeze['recommended']} of {n_blocks} blocks "
+        f"(decided by: {strategy['decided_by']})"
+    )
+    _out(f"size            {size['verdict']}: {size['why']}")
+    _out(f"similarity      {similarity['verdict']}: {similarity['why']}")
+    if situation["probabilities"] is None:
+        _out("situation       not measured, since the similarity is not")
+    else:
+        shares = ", ".join(f"{number}: {share:.0%}" for number, share in situation["probabilities"].items())
+        named = f"{situation['number']} ({situation['name']})" if situation["number"] else "not certain"
+        _out(f"situation       {named}; probabilities {shares}")
+    if strategy["classic_rule"]:
+        _out(f"classic rule    {strategy['classic_rule']} (a prior, not a finding)")
+    tfidf = baselines["tfidf_linear"]
+    _out(
+        f"baselines       majority {_number(baselines['majority']['score'])}, TF-IDF + logistic regression "
+        f"{_number(tfidf['score'], tfidf['interval']) if tfidf else 'not measured'}"
+    )
+    _out("reasons")
+    for reason in strategy["reasons"]:
+        _out(f"  - {reason}")
+    if advice["warnings"]:
+        _out("warnings")
+        for warning in advice["warnings"]:
+            _out(f"  - {warning}")
+
+
+def _print_tuning(tuning: dict[str, Any]) -> None:
+    """The search's outcome in a screenful."""
+    from tuner.space import Candidate
+
+    winner = tuning["winner"]
+    candidate = Candidate(**winner["candidate"])
+    _out("tuning")
+    for row in tuning["candidates"]:
+        spread = f" ± {row['sd']:.3f}" if row["sd"] is not None else ""
+        seeds = "seed" if row["n"] == 1 else "seeds"
+        label = Candidate(
+            strategy=row["strategy"],
+            start=row["start"],
+            frozen_blocks=row["frozen_blocks"],
+            features=row["features"],
+            augmentation=row["augmentation"],
+        ).label(tuning["n_blocks"])
+        _out(
+            f"  {label:<36} validation {row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
+        )
+    _out(
+        f"winner          {candidate.label(tuning['n_blocks'])}; test {tuning['metric']} "
+        f"{_number(winner['test']['score'], winner['test']['interval'])}"
+    )
+    changed = tuning["changed_from_advice"]
+    if changed:
+        _out(f"changed         from {changed['from']} to {changed['to']}: {changed['why']}")
+    _out(f"stopped         {tuning['stopped_because']}")
+    for warning in tuning["warnings"]:
+        _out(f"  - {warning}")
+
+
+def _as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["label", "probability", "unlike_training"])
+    writer.writerows([row["label"], row["probability"], row["unlike_training"]] for row in rows)
+    return buffer.getvalue()

@@ -1,0 +1,78 @@
+"""A stratified sample of the target data, embedded once: pooled features of every block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from advisor.target import TargetData
+    from tuner.backbone import Backbone
+    from tuner.records import Progress
+
+DEFAULT_SAMPLE = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFeatures:
+    """Features of the sampled training rows.
+
+    ``features`` is (n_blocks, n, width) float32, ``labels`` and ``lengths`` (tokens, special ones included) are (n,),
+    ``rows`` are the positions in the target data; ``truncated`` is the share of texts cut to the model's length.
+    """
+
+    rows: np.ndarray
+    texts: tuple[str, ...]
+    features: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None
+    lengths: np.ndarray
+    truncated: float
+
+
+def sample_rows(labels: np.ndarray, *, size: int, seed: int) -> np.ndarray:
+    """Positions of a stratified sample, in random order: every class by its share, but two rows where it has them.
+
+    >>> sorted(sample_rows(np.array([0] * 8 + [1, 1]), size=5, seed=0).tolist())[-2:]
+    [8, 9]
+    """
+    generator = np.random.default_rng(seed)
+    if size >= len(labels):
+        return generator.permutation(len(labels))
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = counts * size / len(labels)
+    take = np.maximum(np.floor(exact).astype(int), np.minimum(counts, 2))
+    for index in np.argsort(-(exact - np.floor(exact)), kind="stable"):
+        if take.sum() >= size:
+            break
+        take[index] = min(take[index] + 1, counts[index])
+    parts = [
+        generator.choice(np.flatnonzero(labels == label), size=wanted, replace=False)
+        for label, wanted in zip(classes, take, strict=True)
+    ]
+    return generator.permutation(np.concatenate(parts))
+
+
+def embed(
+    target: TargetData,
+    *,
+    backbone: Backbone,
+    sample: int = DEFAULT_SAMPLE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> BlockFeatures:
+    """One forward pass over a sample of the training rows; validation and test rows stay unseen."""
+    rows = target.train[sample_rows(target.labels[target.train], size=sample, seed=seed)]
+    texts = target.texts_at(rows)
+    encoded = backbone.encode(texts)
+    return BlockFeatures(
+        rows=rows,
+        texts=tuple(texts),
+        features=backbone.block_features(encoded, progress=progress),
+        labels=target.labels[rows],
+        groups=None if target.groups is None else target.groups[rows],
+        lengths=encoded.lengths,
+        truncated=float(encoded.truncated.mean()),
+    )

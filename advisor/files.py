@@ -1,0 +1,638 @@
+"""One table file -> one Arrow table, whatever its format, delimiter and encoding; refusals name the line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tuner.errors import DataError, MissingFileError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = {
+    ".csv": "delimited",
+    ".tsv": "delimited",
+    ".tab": "delimited",
+    ".psv": "delimited",
+    ".txt": "delimited",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".npz", ".npy"})
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+_SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
+_BLOCK_BYTES = 1 << 21
+_LARGE_BLOCK_BYTES = 1 << 28  # for rows longer than a block
+_BOMS = (  # longest first: the UTF-32 mark begins with the UTF-16 one
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_WESTERN = frozenset(
+    "àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœšžÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŸŒŠŽ‘’‚“”„–—…•€£°«»§©®™´·¿¡ªº½¼¾²³×\u00a0"
+)
+# cp1252 and its neighbours differ in a few letters only; these are the ones a language model tells from it
+_OTHER_ENCODINGS = frozenset(
+    {"cp1251", "koi8_r", "cp1253", "iso8859_7", "cp1255", "cp1256", "gb18030", "gbk", "gb2312", "big5", "cp950",
+     "cp932", "shift_jis", "euc_jp", "euc_kr", "cp949"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTable:
+    """A file's rows. Delimited files give text cells only; nested columns are kept as empty lists, to be named."""
+
+    table: pa.Table
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def read_file(path: Path) -> FileTable:
+    """Read a CSV, TSV, JSONL, JSON or Parquet file; the format is told by its content first, then by its name.
+
+    Raises `DataError` for what cannot be read safely: empty or binary files, archives, encodings that cannot be
+    told, broken or ragged lines (with their number), repeated column names.
+    """
+    head = _read_head(path)
+    if head.startswith(b"PAR1"):
+        return _checked(path, _read_parquet(path))
+    _refuse_binary(path, head)
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(
+            f"{path} is not in a format that is read here",
+            why=f"a name ending in {path.suffix or 'nothing'} does not say how its rows are stored",
+            fix="save the rows as CSV, TSV, JSONL or Parquet, with that ending",
+        )
+    if kind == "parquet":
+        raise DataError(
+            f"{path} is not a Parquet file",
+            why="it does not begin with the four bytes PAR1 that every Parquet file begins with",
+            fix="save it again as Parquet, or give it the ending of what it is (.csv, .jsonl)",
+        )
+    encoding, warning = _detect_encoding(path, head)
+    result = _read_json(path, encoding) if kind == "json" else _read_delimited(path, encoding)
+    warnings = (warning, *result.warnings) if warning else result.warnings
+    return _checked(path, FileTable(table=result.table, class_names=result.class_names, warnings=warnings))
+
+
+def _checked(path: Path, result: FileTable) -> FileTable:
+    refuse_repeated(result.table.column_names, place=str(path))
+    if result.table.num_rows == 0 or not result.table.column_names:
+        raise _empty(path, "it has column names but no rows" if result.table.column_names else "it holds no rows")
+    return result
+
+
+def refuse_repeated(names: Sequence[str], *, place: str) -> None:
+    """Raise `DataError` where two columns share a name."""
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"{place}: column names occur more than once: {', '.join(repeated)}",
+            why="it is not clear which of them is meant",
+            fix="give every column a name of its own",
+        )
+
+
+def _empty(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is empty", why=why, fix="pass a file with a header line and labelled rows")
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SAMPLE_BYTES)
+    except OSError as error:
+        raise MissingFileError(
+            f"{path} cannot be read ({error.strerror or error})",
+            why="the dataset is read from it",
+            fix="check the path and that you may read the file",
+        ) from error
+    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise _empty(path, "it holds no text at all")
+    return head
+
+
+def _refuse_binary(path: Path, head: bytes) -> None:
+    """Raise for files whose first bytes say that they are no tables of text."""
+    if head.startswith(b"PK\x03\x04"):
+        if path.suffix.lower() == ".npz" or b".npy" in head[:200]:
+            raise images_not_supported(str(path))
+        if path.suffix.lower() in {".xlsx", ".ods"} or b"[Content_Types].xml" in head or b"xl/" in head:
+            raise DataError(
+                f"{path} is a spreadsheet",
+                why="workbooks are not read: sheets, formulas and dates make guesses necessary",
+                fix="save the sheet with texts and labels as CSV UTF-8 and pass that file",
+            )
+        raise DataError(
+            f"{path} is a zip archive",
+            why="which of its files holds the data is not clear",
+            fix="unpack it and pass the file or folder with the rows",
+        )
+    packed = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
+    for magic, name in packed.items():
+        if head.startswith(magic):
+            raise DataError(
+                f"{path} is packed with {name}",
+                why="packed files are not read",
+                fix="unpack it and pass the file inside",
+            )
+    images = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"\x93NUMPY")
+    if path.suffix.lower() in IMAGE_SUFFIXES and head.startswith((*images, b"RIFF")):
+        raise images_not_supported(str(path))
+
+
+def images_not_supported(place: str) -> DataError:
+    """The answer to image data, which this version cannot use."""
+    return DataError(
+        f"{place} holds images, which are not supported yet",
+        why="this version advises on text classification only",
+        fix="pass a table with a text column and a label column",
+    )
+
+
+def _binary(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path} is not a text file",
+        why=why,
+        fix="pass a CSV, TSV, JSONL or Parquet file; convert other formats first",
+    )
+
+
+# --- encoding
+
+
+def _detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
+    """The file's encoding as Python names it, and a warning where it was inferred rather than known.
+
+    A byte-order mark decides; else the whole file is tried as UTF-8; else Windows-1252 and a few others are taken
+    when the letters they give fit. Everything else is refused: a wrong guess would garble texts silently.
+    """
+    for mark, encoding in _BOMS:
+        if head.startswith(mark):
+            _check_decodes(path, encoding)
+            return encoding, None
+    zeros = head.count(0)
+    if zeros:
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if zeros > 0.3 * len(head) and min(even, odd) < 0.05 * zeros:
+            encoding = "utf-16-le" if odd > even else "utf-16-be"
+            _check_decodes(path, encoding)
+            return encoding, f"{path.name} has no byte-order mark; it was read as {encoding.upper()}"
+        raise _binary(path, f"it holds zero bytes, the first at position {head.index(0):,}")
+    bad_line = _first_line_not_utf8(path)
+    if bad_line is None:
+        return "utf-8", None
+    controls = sum(head.count(code) for code in range(32) if code not in (9, 10, 12, 13, 27))
+    if controls > 0.01 * len(head):
+        raise _binary(path, f"{100 * controls / len(head):.0f} % of its first bytes are control characters")
+    encoding_found = _guess_encoding(_lines_beyond_ascii(path), whole_is_utf8_but=bad_line)
+    if encoding_found is not None:
+        shown = "Windows-1252" if encoding_found == "cp1252" else encoding_found
+        return encoding_found, f"{path.name} is not UTF-8 (line {bad_line:,}); it was read as {shown}: check its accents"
+    raise DataError(
+        f"{path}, line {bad_line:,}: the text is not UTF-8, and its encoding cannot be told safely",
+        why="a wrong guess would garble the texts without a sign of it",
+        fix="convert the file, for example: iconv -f ENCODING -t UTF-8 " + f"{path.name} > utf8-{path.name}",
+    )
+
+
+def _check_decodes(path: Path, encoding: str) -> None:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} begins like {encoding.upper()} text but cannot be decoded ({error.reason})",
+            why="the file is damaged or only partly in that encoding",
+            fix="save it again as UTF-8",
+        ) from error
+
+
+def _first_line_not_utf8(path: Path) -> int | None:
+    """Number of the first line that is not UTF-8 (counted from 1), or None; zero bytes raise as binary."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines = 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(_BLOCK_BYTES)
+            if b"\0" in block:
+                number = lines + block[: block.index(b"\0")].count(b"\n") + 1
+                raise _binary(path, f"line {number:,} holds a zero byte")
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                # error.object is the held-back start of a character plus this block; both end together
+                return lines + error.object[: error.start].count(b"\n") + 1
+            if not block:
+                return None
+            lines += block.count(b"\n")
+
+
+def _lines_beyond_ascii(path: Path) -> bytes:
+    """Up to 32 kB of the lines that hold bytes beyond ASCII: what tells encodings apart."""
+    lines: list[bytes] = []
+    size = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.isascii():
+                lines.append(line[:4096])
+                size += len(lines[-1])
+                if size > 1 << 15:
+                    break
+    return b"".join(lines)
+
+
+def _guess_encoding(sample: bytes, *, whole_is_utf8_but: int) -> str | None:
+    """cp1252 or another encoding whose letters fit the sample, else None."""
+    import charset_normalizer
+
+    as_utf8 = sample.decode("utf-8", errors="replace")
+    broken = as_utf8.count("\ufffd")
+    if sum(not char.isascii() for char in as_utf8) - broken > broken:
+        return None  # UTF-8 with damage in it: any other reading garbles the rest
+    candidates = list(charset_normalizer.from_bytes(sample))
+    best = max((match.coherence for match in candidates), default=0.0)
+    if _looks_western(sample) and (
+        any(match.encoding == "cp1252" and match.coherence >= best - 0.05 for match in candidates)
+        or sum(byte > 127 for byte in sample) < 20
+    ):
+        return "cp1252"
+    likely = [match for match in candidates if match.coherence >= best - 0.1]
+    if best >= 0.4 and {str(match) for match in likely} == {str(likely[0])} and likely[0].chaos < 0.1:
+        encoding = str(likely[0].encoding)
+        return encoding if encoding in _OTHER_ENCODINGS else None
+    return None
+
+
+def _looks_western(sample: bytes) -> bool:
+    """Whether cp1252 gives accented letters inside ASCII words and typographic signs, and nothing odd."""
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    beyond = [char for char in text if not char.isascii()]
+    letters = sum(char.isalpha() for char in beyond)
+    plain_letters = sum(char.isascii() and char.isalpha() for char in text)
+    runs = sum(len(run) for run in re.findall(r"[^\W\d_a-zA-Z]{3,}", text))
+    fitting = sum(char in _WESTERN for char in beyond)
+    return fitting >= 0.98 * len(beyond) and plain_letters >= 3 * letters and runs <= 0.05 * max(letters, 1)
+
+
+# --- delimited text
+
+
+def _read_delimited(path: Path, encoding: str) -> FileTable:
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    sample, whole = _text_sample(path, encoding)
+    if sample.lstrip().startswith(("{", "[{")) and _is_json_line(sample):
+        raise DataError(
+            f"{path} holds JSON, not delimited columns",
+            why="its first line is a JSON object",
+            fix="give the file the ending .jsonl",
+        )
+    with _long_fields_allowed():
+        delimiter = _sniff_delimiter(path, sample, whole=whole)
+        header = next(record for record in csv.reader(io.StringIO(sample), delimiter=delimiter) if record)
+        quoting = _sniff_quoting(path, sample, delimiter=delimiter, whole=whole)
+    refuse_repeated([name.strip() for name in header if name.strip()], place=str(path))
+    names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(header)]
+    with open_table_text(path, encoding) as stream:
+        for block_bytes in (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
+            stream.seek(0)
+            try:
+                table = arrow_csv.read_csv(
+                    stream,
+                    read_options=arrow_csv.ReadOptions(block_size=block_bytes),
+                    parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, **quoting),
+                    # Every cell stays text: "007" is no number, and a late "n/a" must not end the reading.
+                    convert_options=arrow_csv.ConvertOptions(
+                        column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+                    ),
+                )
+            except pa.ArrowInvalid as error:
+                if "straddling" in str(error) and block_bytes != _LARGE_BLOCK_BYTES:
+                    continue
+                raise _bad_line(path, encoding, delimiter, quoting, n_columns=len(header), error=error) from error
+            break
+    if table.num_columns == len(names):  # a header line alone gives no columns in some versions
+        table = table.rename_columns(names)
+    return FileTable(table=table)
+
+
+def _is_json_line(sample: str) -> bool:
+    try:
+        value = json.loads(sample.lstrip().split("\n", 1)[0])
+    except json.JSONDecodeError:
+        return False
+    return isinstance(value, (dict, list))
+
+
+@contextmanager
+def _long_fields_allowed() -> Iterator[None]:
+    """Python's csv module refuses fields above 128 kB unless told otherwise, for the whole process."""
+    before = csv.field_size_limit(1 << 30)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@contextmanager
+def open_table_text(path: Path, encoding: str) -> Iterator[BinaryIO]:
+    """The file as UTF-8 bytes; decoded in memory only where it is something else."""
+    if encoding in ("utf-8", "utf-8-sig"):
+        with path.open("rb") as file:
+            yield file
+    else:
+        yield io.BytesIO(path.read_bytes().decode(encoding, errors="replace").encode())
+
+
+def _text_sample(path: Path, encoding: str) -> tuple[str, bool]:
+    """The first lines, and whether they are the whole file."""
+    with path.open("r", encoding=encoding, errors="replace", newline="") as file:
+        sample = file.read(_SAMPLE_BYTES)
+        whole = not file.read(1)
+    if whole or "\n" not in sample:
+        return sample, whole
+    return sample[: sample.rindex("\n") + 1], False
+
+
+def _sniff_delimiter(path: Path, sample: str, *, whole: bool) -> str:
+    """The delimiter that splits the header and gives most records the header's number of fields.
+
+    A tab for names ending in .tsv, and a comma for one-column files, need no evidence.
+    """
+    found: dict[str, float] = {}
+    for delimiter in DELIMITERS:
+        counts = [len(record) for record in csv.reader(io.StringIO(sample), delimiter=delimiter) if record]
+        if not whole and len(counts) > 2:
+            counts.pop()  # a quoted field may be cut off
+        if counts and counts[0] > 1:
+            found[delimiter] = counts.count(counts[0]) / len(counts)
+    usual = {".tsv": "\t", ".tab": "\t", ".psv": "|"}.get(path.suffix.lower(), ",")
+    if not found:
+        return usual
+    best = max(found.values())
+    leading = [delimiter for delimiter, share in found.items() if share >= best - 0.02]
+    if len(leading) == 1:
+        return leading[0]
+    if usual in leading:
+        return usual
+    raise DataError(
+        f"{path}: columns may be separated by {' or '.join(DELIMITERS[delimiter] for delimiter in leading)}",
+        why="both split the lines equally well",
+        fix="save the file as CSV with commas, or as JSONL",
+    )
+
+
+def _sniff_quoting(path: Path, sample: str, *, delimiter: str, whole: bool) -> dict[str, Any]:
+    """How quotation marks work in this file, as Arrow's parse options: doubled, escaped by a backslash, or plain text."""
+    styles: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"doublequote": True}),
+        ({"escape_char": "\\", "double_quote": False}, {"doublequote": False, "escapechar": "\\"}),
+    ]
+    failure = ""
+    line = 0
+    for options, dialect in styles:
+        reader = csv.reader(io.StringIO(sample), delimiter=delimiter, strict=True, **dialect)
+        try:
+            widths = [len(record) for record in reader if record]
+        except csv.Error as error:
+            if "unexpected end" in str(error) and not whole:
+                return options
+            failure, line = failure or str(error), line or reader.line_num
+            continue
+        # Tab-separated files often hold bare quotation marks; swallowed line ends then show as fewer records.
+        if delimiter == "\t" and max(widths) != min(widths):
+            break
+        return options
+    plain = [len(line_.split(delimiter)) for line_ in sample.splitlines() if line_]
+    if delimiter != "," and max(plain) == min(plain):
+        return {"quote_char": False}
+    if failure and delimiter != "\t":
+        raise DataError(
+            f"{path}, line {line:,}: a quotation mark opens or closes in the wrong place ({failure})",
+            why="cells could be merged or cut without a sign of it",
+            fix='double the quotation marks inside quoted cells ("" for "), or save the file as JSONL',
+        )
+    return {"quote_char": False} if failure else {}
+
+
+def _bad_line(
+    path: Path, encoding: str, delimiter: str, quoting: Mapping[str, Any], *, n_columns: int, error: Exception
+) -> DataError:
+    """Arrow's refusal with the number of the line, which it does not know when it reads in parallel."""
+    dialect: dict[str, Any] = {"delimiter": delimiter, "strict": True}
+    if quoting.get("quote_char") is False:
+        dialect["quoting"] = csv.QUOTE_NONE
+    elif "escape_char" in quoting:
+        dialect |= {"doublequote": False, "escapechar": "\\"}
+    with _long_fields_allowed(), path.open("r", encoding=encoding, errors="replace", newline="") as file:
+        reader = csv.reader(file, **dialect)
+        line = 1
+        try:
+            for record in reader:
+                if record and len(record) != n_columns:
+                    return DataError(
+                        f"{path}, line {line:,}: {len(record)} fields where the header has {n_columns}",
+                        why="its cells cannot be told apart safely, usually because a text holds the delimiter",
+                        fix=f"put texts that hold a {DELIMITERS[delimiter]} in quotation marks, or save the file as JSONL",
+                    )
+                line = reader.line_num + 1
+        except csv.Error:
+            return DataError(
+                f"{path}, line {line:,}: a quotation mark is never closed, or closes in the wrong place",
+                why="everything up to the next quotation mark would become one cell",
+                fix='close it; inside quoted cells double it ("" for ")',
+            )
+    return DataError(
+        f"{path} cannot be read as delimited text ({str(error).splitlines()[0]})",
+        why="the columns cannot be told apart safely",
+        fix="save the file as JSONL",
+    )
+
+
+# --- JSON
+
+
+def _read_json(path: Path, encoding: str) -> FileTable:
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    with open_table_text(path, encoding) as stream:
+        if encoding == "utf-8-sig":
+            stream.read(3)
+        start = stream.tell()
+        while (first := stream.read(1)).isspace():
+            continue
+        stream.seek(start)
+        if first == b"[":
+            return _read_json_array(path, stream)
+        explicit = pa.schema([])
+        block_bytes = _BLOCK_BYTES
+        while True:
+            stream.seek(start)
+            try:
+                table = arrow_json.read_json(
+                    stream,
+                    read_options=arrow_json.ReadOptions(block_size=block_bytes),
+                    parse_options=arrow_json.ParseOptions(explicit_schema=explicit, newlines_in_values=False),
+                )
+            except pa.ArrowInvalid as error:
+                if "straddling" in str(error) and block_bytes != _LARGE_BLOCK_BYTES:
+                    block_bytes = _LARGE_BLOCK_BYTES
+                    continue
+                # Broken lines, but also columns whose type changes: Python reads those, and knows line numbers.
+                stream.seek(start)
+                return _read_json_lines(path, stream)
+            dates = [item.name for item in table.schema if pa.types.is_temporal(item.type)]
+            if not dates or explicit.names:
+                return FileTable(table=table)
+            explicit = pa.schema([(name, pa.string()) for name in dates])  # "2020-01-01" is text, as written
+
+
+def _read_json_lines(path: Path, stream: BinaryIO) -> FileTable:
+    rows: list[Mapping[str, Any]] = []
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            message = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise DataError(
+                f"{path}, line {number:,}: broken JSON ({message})",
+                why="every line must hold one JSON object, complete in itself",
+                fix="repair or delete that line, then look for more with: python -m json.tool --json-lines FILE",
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(
+                f"{path}, line {number:,}: a JSON {_json_kind(row)} where an object is expected",
+                why='rows are objects with named values, as in {"text": "...", "label": "..."}',
+                fix="write every row as an object with the same names",
+            )
+        rows.append(row)
+    return FileTable(table=table_from_rows(rows))
+
+
+def _read_json_array(path: Path, stream: BinaryIO) -> FileTable:
+    try:
+        rows = json.load(stream)
+    except (json.JSONDecodeError, RecursionError) as error:
+        where = f", line {error.lineno:,}" if isinstance(error, json.JSONDecodeError) else ""
+        message = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise DataError(
+            f"{path}{where}: broken JSON ({message})",
+            why="the list of rows ends in the middle or has a syntax error",
+            fix="repair it, or save the rows as JSONL, one object a line",
+        ) from error
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(
+                f"{path}, row {i + 1:,}: a JSON {_json_kind(row)} where an object is expected",
+                why='rows are objects with named values, as in {"text": "...", "label": "..."}',
+                fix="write every row as an object with the same names",
+            )
+    return FileTable(table=table_from_rows(rows))
+
+
+def _json_kind(value: object) -> str:
+    kinds = ((bool, "boolean"), (list, "list"), (str, "string"), ((int, float), "number"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")  # type: ignore[arg-type]
+
+
+def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of mixed shape as a table: absent values are null, mixed scalars text, nested values placeholders."""
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: column_from_values([row.get(name) for row in rows]) for name in names})
+
+
+def column_from_values(values: Sequence[Any]) -> pa.Array:
+    """Any values as one Arrow column; what has no common scalar type becomes text, what is nested a placeholder."""
+    import pyarrow as pa
+
+    try:
+        column = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        scalars = (str, int, float, bool, type(None))
+        if all(isinstance(value, scalars) for value in values):
+            return pa.array([None if value is None else str(value) for value in values], pa.string())
+        return nested_placeholder(len(values))
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell but UTF-8 cannot
+        return pa.array([v if v is None else str(v).encode("utf-8", "replace").decode() for v in values], pa.string())
+    return nested_placeholder(len(values)) if is_nested(column.type) else column
+
+
+def is_nested(kind: pa.DataType) -> bool:
+    """Whether a column holds lists, objects or raw bytes rather than one value a row."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def nested_placeholder(n_rows: int) -> pa.Array:
+    """A column that says "nested values" by its type and keeps none of them."""
+    import pyarrow as pa
+
+    return pa.nulls(n_rows, pa.list_(pa.null()))
+
+
+# --- Parquet
+
+
+def _read_parquet(path: Path) -> FileTable:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            refuse_repeated(schema.names, place=str(path))
+            plain = [item.name for item in schema if not is_nested(item.type)]
+            table = file.read(columns=plain)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})",
+            why="the file is damaged or was not written to its end",
+            fix="copy or save it again",
+        ) from error
+    for item in schema:
+        if item.name not in plain:
+            table = table.append_column(item.name, nested_placeholder(table.num_rows))
+    return FileTable(table=table.select(schema.names), class_names=_class_names_in(schema.metadata))
+
+
+def _class_names_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
+    """The names of `ClassLabel` columns, which the datasets library leaves in the schema of its Parquet files."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, TypeError, json.JSONDecodeError):
+        return {}  # written by something else: labels are then what the cells say

@@ -1,0 +1,510 @@
+"""The two stories, end to end: `recommend` measures and advises, `tune` searches as advised; and `predict` uses it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advisor import runs
+from advisor.baselines import Baseline, majority_baseline, tfidf_baseline
+from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
+from advisor.probe import ProbeProfile, assign_folds, probe_blocks
+from advisor.report import write_report
+from advisor.similarity import SimilarityProfile, measure_similarity
+from advisor.situation import estimate_situation
+from advisor.size import SizeProfile, measure_size
+from advisor.source import find_profile
+from advisor.strategy import Advice, choose_strategy, search_plan, search_space
+from advisor.target import TargetData, load_target, read_texts
+from tuner.backbone import Backbone, load_backbone
+from tuner.errors import OptionError, TransferError, did_you_mean
+from tuner.export import TransferModel
+from tuner.metrics import check_metric
+from tuner.records import Progress, Record, write_json
+from tuner.search import LabelledTexts, TuningData, TuningResult, search
+from tuner.space import STRATEGIES, SearchSpace, restrict
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+    Data = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
+    Model = str | Path | tuple[Any, Any] | None
+
+TRUNCATION_WARNING = 0.10
+TRAIN_ROWS, VALIDATION_ROWS = 20_000, 2_000
+"""Rows the search trains and validates on at most: beyond them a trial no longer fits a sensible budget."""
+VERSIONED = ("torch", "transformers", "datasets", "optuna", "scikit-learn", "numpy", "pandas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions(Record):
+    """Labels and probabilities for new rows, with the share of rows unlike the training data."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+    unlike: np.ndarray
+
+    @property
+    def share_unlike(self) -> float:
+        """Share of rows farther from the training features than 95 % of the training rows are from each other."""
+        return float(self.unlike.mean()) if len(self.unlike) else 0.0
+
+
+def recommend(
+    data: Data,
+    *,
+    model: Model = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    test: str | Path | None = None,
+    source: str | Path | None = None,
+    sample: int = DEFAULT_SAMPLE,
+    max_length: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    drop_rare: bool = False,
+    metric: str = "accuracy",
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Advice:
+    """Measure size, similarity and probes of `data` under `model`, and advise a strategy and a freeze depth.
+
+    `data` is a file, a folder, a hub id, ``example:docstrings``, a DataFrame, a `datasets` object or (texts, labels).
+    With `out`, ``advice.json`` and the report are written there. Raises `TransferError` for what the user can fix.
+    """
+    check_metric(metric)
+    check_sample(sample)
+    if out is not None:
+        runs.check_folder(Path(out))
+    clock = Clock()
+    with clock("load data"):
+        if progress is not None:
+            progress("loading data", 0.0)
+        target = load_target(
+            data, text=text, label=label, group=group, text_pair=text_pair, split=split, test=test,
+            drop_rare=drop_rare, seed=seed,
+        )  # fmt: skip
+    with clock("load model"):
+        if progress is not None:
+            progress("loading model", 0.0)
+        backbone = load_backbone(model, device=device, max_length=max_length)
+    options = {
+        "model": model if isinstance(model, (str, Path)) else None, "text": text, "label": label, "group": group,
+        "split": split, "test": test, "source": source, "max-length": max_length, "seed": seed or None,
+        "drop-rare": drop_rare or None, "metric": None if metric == "accuracy" else metric,
+        "device": None if device == "auto" else device, "sample": None if sample == DEFAULT_SAMPLE else sample,
+    }  # fmt: skip
+    advice = advise(
+        target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
+        command=_command(data, options), clock=clock, progress=progress,
+    )  # fmt: skip
+    if out is not None:
+        write_json(Path(out) / runs.ADVICE, advice)
+        write_report(Path(out))
+    return advice
+
+
+def advise(
+    target: TargetData,
+    *,
+    backbone: Backbone,
+    source: str | Path | None,
+    sample: int,
+    seed: int,
+    metric: str,
+    command: str,
+    clock: Clock,
+    progress: Progress | None,
+) -> Advice:
+    """From loaded data and model to advice: features, size, similarity, probes, situation, strategy."""
+    with clock("source profile"):
+        profile = find_profile(source, backbone=backbone, progress=progress)
+    with clock("features"):
+        features = embed(target, backbone=backbone, sample=sample, seed=seed, progress=progress)
+    with clock("similarity"):
+        if progress is not None:
+            progress("comparing with the source", 0.0)
+        model_option = "" if backbone.path is None else f" --model {shlex.quote(str(backbone.id))}"
+        similarity = measure_similarity(
+            features.features,
+            lengths=features.lengths,
+            texts=features.texts,
+            profile=profile,
+            how_to_measure=f"{command.replace('advisor tune', 'advisor recommend')} --source CORPUS.txt",
+            seed=seed,
+        )
+    with clock("probes"):
+        probes = probe_blocks(features, n_classes=len(target.class_names), metric=metric, seed=seed, progress=progress)
+    with clock("baselines"):
+        if progress is not None:
+            progress("baselines", 0.0)
+        folds = assign_folds(features.labels, groups=features.groups, seed=seed)
+        majority = majority_baseline(features.labels, metric=metric, seed=seed)
+        tfidf = tfidf_baseline(features.texts, features.labels, folds=folds, metric=metric, seed=seed)
+    size = measure_size(
+        n_examples=target.n_examples,
+        n_duplicates=target.n_duplicates,
+        n_per_class_min=int(target.class_counts.min()),
+        learning_curve=probes.learning_curve,
+        curve_features=probes.curve_features,
+    )
+    situation = estimate_situation(size, similarity)
+    strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=tfidf)
+    advice = Advice(
+        model=_model_section(backbone),
+        data=_data_section(target, features),
+        size=size,
+        similarity=similarity,
+        situation=situation,
+        strategy=strategy,
+        freeze=freeze,
+        space=SearchSpace(n_blocks=backbone.n_blocks, first=(), controls=(), depths=freeze.search),
+        probes=probes.probes,
+        baselines=_baseline_section(majority, tfidf, probes),
+        metric=metric,
+        warnings=_warnings(target, backbone, features, similarity),
+        next_steps=_next_steps(size, similarity, target, command, model_option),
+        next_command=command,
+        seconds=clock.seconds,
+        versions=_versions(),
+        seed=seed,
+    )
+    space = search_space(situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks)
+    return replace(advice, space=space)
+
+
+def tune(
+    data: Data,
+    *,
+    advice: Advice | None = None,
+    model: Model = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    test: str | Path | None = None,
+    source: str | Path | None = None,
+    sample: int = DEFAULT_SAMPLE,
+    max_length: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    drop_rare: bool = False,
+    metric: str | None = None,
+    budget: str | float | None = "10m",
+    trials: int | None = None,
+    strategy: str | None = None,
+    storage: str | None = None,
+    study: str | None = None,
+    resume: bool = False,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    on_advice: Any = None,
+) -> TuningResult:
+    """Recommend, then search freeze depths as advised, and save the winner with its report.
+
+    `budget` is seconds or a text such as ``"10m"``; None leaves `trials` as the only bound. The columns, split and
+    model must be those of `advice` where one is passed. `on_advice` is called with the advice before the search.
+    Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
+    """
+    budget_s = parse_budget(budget)
+    check_sample(sample)
+    metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
+    if strategy is not None and strategy not in STRATEGIES:
+        raise OptionError(
+            f"unknown strategy {strategy!r}.{did_you_mean(strategy, STRATEGIES)}",
+            why="the search is limited to it",
+            fix=f"use one of {', '.join(STRATEGIES)}",
+        )
+    if trials is not None and trials < 1:
+        raise OptionError(f"--trials {trials} is less than 1", why="the search needs a trial", fix="pass 1 or more")
+    if budget_s is None and trials is None:
+        raise OptionError(
+            "neither a budget nor a number of trials", why="the search would never end", fix="pass --budget or --trials"
+        )
+    if out is not None:
+        runs.check_folder(Path(out), resume=resume)
+    clock = Clock()
+    with clock("load data"):
+        if progress is not None:
+            progress("loading data", 0.0)
+        target = load_target(
+            data, text=text, label=label, group=group, text_pair=text_pair, split=split, test=test,
+            drop_rare=drop_rare, seed=seed,
+        )  # fmt: skip
+    with clock("load model"):
+        if progress is not None:
+            progress("loading model", 0.0)
+        backbone = load_backbone(model, device=device, max_length=max_length)
+    folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
+    fresh = not folder.exists()
+    stored = runs.read_advice(folder) if runs.is_run(folder) else None
+    if stored is None:
+        if advice is None:
+            options = {
+                "model": model if isinstance(model, (str, Path)) else None, "text": text, "label": label,
+                "group": group, "split": split, "test": test, "source": source, "max-length": max_length,
+                "seed": seed or None, "drop-rare": drop_rare or None,
+            }  # fmt: skip
+            advice = advise(
+                target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
+                command=_command(data, options), clock=clock, progress=progress,
+            )  # fmt: skip
+        write_json(folder / runs.ADVICE, advice)
+        stored = advice.to_json()
+    else:
+        _check_same_run(stored, target=target, backbone=backbone, folder=folder)
+    if on_advice is not None:
+        on_advice(stored)
+    space, recommended = search_plan(stored)
+    if strategy is not None:
+        space = restrict(space, strategy=strategy)
+    try:
+        result = search(
+            backbone,
+            data=tuning_data(target, seed=seed),
+            space=space,
+            recommended=recommended,
+            folder=folder,
+            budget_s=budget_s,
+            n_trials=trials,
+            metric=metric,
+            seed=seed,
+            resume=resume,
+            storage=storage,
+            study_name=study,
+            progress=progress,
+            baselines=stored["baselines"],
+        )
+    except TransferError:
+        if fresh:  # a run that never started leaves nothing behind
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    write_json(folder / runs.TUNING, result)
+    write_report(folder)
+    return result
+
+
+def predict(
+    model: str | Path, data: Data, *, text: str | None = None, device: str = "auto", progress: Progress | None = None
+) -> Predictions:
+    """Labels and probabilities of new texts by a saved model (a run folder or its ``model`` folder)."""
+    folder = Path(model)
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    texts, _ = read_texts(data, text=text)
+    transfer_model = TransferModel.from_pretrained(folder, device=device)
+    probabilities, unlike = transfer_model.predict_with_support(texts, progress=progress)
+    names = transfer_model.class_names
+    return Predictions(
+        texts=tuple(texts),
+        labels=tuple(names[index] for index in probabilities.argmax(1)),
+        probabilities=probabilities,
+        class_names=tuple(names),
+        unlike=unlike,
+    )
+
+
+def tuning_data(target: TargetData, *, seed: int) -> TuningData:
+    """The splits as the search takes them; very large ones are sampled, stratified."""
+
+    def part(rows: np.ndarray, most: int | None) -> LabelledTexts:
+        if most is not None and len(rows) > most:
+            rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
+        return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows])
+
+    return TuningData(
+        name=target.name,
+        train=part(target.train, TRAIN_ROWS),
+        validation=part(target.validation, VALIDATION_ROWS),
+        test=part(target.test, None),
+        class_names=target.class_names,
+        fingerprint=target.fingerprint,
+    )
+
+
+def parse_budget(budget: str | float | None) -> float | None:
+    """Seconds of a budget: a number of seconds, or a text such as 90s, 10m, 1.5h, 1h30m.
+
+    >>> parse_budget("10m"), parse_budget("1h30m"), parse_budget(45)
+    (600.0, 5400.0, 45.0)
+    """
+    if budget is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    text = str(budget).strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(?:(h|m|s)[a-z]*)", text)
+    if re.fullmatch(r"\d+(?:\.\d+)?", text):
+        seconds = float(text)
+    elif parts and re.fullmatch(r"(?:\s*\d+(?:\.\d+)?\s*(?:h|hours?|m|mins?|minutes?|s|secs?|seconds?))+", text):
+        seconds = sum(float(number) * units[unit] for number, unit in parts)
+    else:
+        raise OptionError(
+            f"--budget {budget!r} cannot be read",
+            why="it bounds how long the search may take",
+            fix="write a time such as 90s, 10m or 1h30m",
+        )
+    if seconds <= 0:
+        raise OptionError(
+            f"--budget {budget!r} is no time at all",
+            why="it bounds how long the search may take",
+            fix="write a time such as 90s, 10m or 1h30m",
+        )
+    return seconds
+
+
+def check_sample(sample: int) -> None:
+    """Raise `OptionError` for a sample too small to cross-validate anything."""
+    if sample < 20:
+        raise OptionError(
+            f"--sample {sample} is less than 20",
+            why="probes are cross-validated on the sampled rows",
+            fix="pass 20 or more, or leave it away for 2,000",
+        )
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+
+def _tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Backbone, resume: bool) -> Path:
+    if out is not None:
+        return Path(out)
+    if resume:
+        earlier = runs.find_run(data_fingerprint=target.fingerprint, model=backbone.fingerprint)
+        if earlier is not None:
+            return earlier
+    folder = runs.default_folder(target.name, backbone.id)
+    runs.check_folder(folder)
+    return folder
+
+
+def _check_same_run(stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, folder: Path) -> None:
+    model = stored["model"].get("sha256") or stored["model"].get("revision") or stored["model"].get("id")
+    for what, here, there in (
+        ("data", target.fingerprint, stored["data"].get("fingerprint")),
+        ("model", backbone.fingerprint, model),
+    ):
+        if here != there:
+            raise OptionError(
+                f"{folder} holds a run on another {what}",
+                why="a run can only be resumed with what it started with",
+                fix=f"pass the same {what}, columns and seed as then, or --out with a new folder",
+            )
+
+
+def _command(data: Any, options: Mapping[str, Any]) -> str:
+    """The `advisor tune` line that continues from a recommendation."""
+    words = ["advisor", "tune", str(data) if isinstance(data, (str, Path)) else "DATA"]
+    for name, value in options.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def _model_section(backbone: Backbone) -> dict[str, Any]:
+    return {
+        "id": backbone.id,
+        "sha256": backbone.sha256,
+        "revision": backbone.revision,
+        "n_blocks": backbone.n_blocks,
+        "blocks": [
+            {"name": block.name, "parameters": sum(p.numel() for p in block.parameters())} for block in backbone.blocks
+        ],
+        "parameters": backbone.parameters,
+        "pooling": backbone.pooling,
+        "max_length": backbone.max_length,
+        "compute_dtype": str(backbone.compute_dtype).removeprefix("torch."),
+    }
+
+
+def _data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]:
+    return {
+        "name": target.name,
+        "kind": target.kind,
+        "task": target.task,
+        "n_examples": target.n_examples,
+        "n_classes": len(target.class_names),
+        "class_counts": dict(zip(target.class_names, target.class_counts.tolist(), strict=True)),
+        "columns": target.columns,
+        "splits": {
+            "train": len(target.train),
+            "validation": len(target.validation),
+            "test": len(target.test),
+            "given": list(target.given_splits),
+        },
+        "sampled": len(features.rows),
+        "truncated": features.truncated,
+        "n_duplicates": target.n_duplicates,
+        "n_conflicting": target.n_conflicting,
+        "n_leaked": target.n_leaked,
+        "n_dropped": target.n_dropped,
+        "fingerprint": target.fingerprint,
+    }
+
+
+def _baseline_section(majority: Baseline, tfidf: Baseline | None, probes: ProbeProfile) -> dict[str, Any]:
+    best = probes.best
+    return {
+        "majority": majority,
+        "tfidf_linear": tfidf,
+        "best_probe": {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval},
+    }
+
+
+def _warnings(
+    target: TargetData, backbone: Backbone, features: BlockFeatures, similarity: SimilarityProfile
+) -> tuple[str, ...]:
+    warnings = [*target.warnings, *backbone.warnings]
+    if features.truncated > TRUNCATION_WARNING:
+        warnings.append(
+            f"{features.truncated:.0%} of the texts are longer than {backbone.max_length} tokens and were cut; "
+            "--max-length raises the limit"
+        )
+    return (*warnings, *similarity.warnings)
+
+
+def _next_steps(
+    size: SizeProfile, similarity: SimilarityProfile, target: TargetData, command: str, model_option: str
+) -> tuple[str, ...]:
+    steps = [f"tune the freeze depth: {command}"]
+    if similarity.verdict == "unmeasured":
+        steps.append(f"measure similarity: advisor source build CORPUS.txt{model_option}")
+    if "still rising" in size.why:
+        steps.append("label more data: the learning curve is still rising")
+    if target.n_conflicting:
+        steps.append(f"check labels: {target.n_conflicting:,} texts carry more than one label")
+    return tuple(steps)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "transfer-advisor": importlib.metadata.version("transfer-advisor")}
+    return versions | {package: importlib.metadata.version(package) for package in VERSIONED}

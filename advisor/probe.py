@@ -1,0 +1,164 @@
+"""Linear probes on frozen features: every block, and the feature-based variants, cross-validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tuner.heads import FEATURES, cross_validate, feature_blocks, fit_head, is_weighted, select_features
+from tuner.metrics import interval, score
+from tuner.records import Record
+
+if TYPE_CHECKING:
+    from advisor.features import BlockFeatures
+    from tuner.records import Progress
+
+FOLDS = 5
+CURVE_PARTS = (8, 4, 2, 1)
+CURVE_REPEATS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Record):
+    """One probe's cross-validated score; ``block`` is None for variants that read several blocks."""
+
+    features: str
+    block: int | None
+    score: float
+    interval: tuple[float, float]
+    l2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint(Record):
+    """Score of the probe when it is trained on ``n`` rows."""
+
+    n: int
+    score: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeProfile(Record):
+    """All probes of a dataset, the head-only one named, and the learning curve of the best single block."""
+
+    metric: str
+    n_rows: int
+    folds: int
+    probes: tuple[Probe, ...]
+    head_only: Probe
+    best: Probe
+    learning_curve: tuple[CurvePoint, ...]
+    curve_features: str
+
+
+def assign_folds(
+    labels: np.ndarray, *, groups: np.ndarray | None = None, n_folds: int = FOLDS, seed: int
+) -> np.ndarray:
+    """(n,) fold numbers, stratified by class; with groups, a group's rows share a fold.
+
+    A class with fewer rows than folds is spread over as many as it has. Without groups every class is shuffled and
+    dealt out in turn, starting where the last class stopped, so that the folds stay equally large.
+    """
+    if groups is not None:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        n_folds = min(n_folds, len(np.unique(groups)))
+        folds = np.zeros(len(labels), dtype=np.int64)
+        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+        for fold, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+            folds[held_out] = fold
+        return folds
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    folds = np.empty(len(labels), dtype=np.int64)
+    folds[order] = np.arange(len(labels)) % n_folds
+    return folds
+
+
+def probe_blocks(
+    features: BlockFeatures,
+    *,
+    n_classes: int,
+    metric: str = "accuracy",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ProbeProfile:
+    """Cross-validate a linear probe on every block and feature variant, and draw the best block's learning curve."""
+    folds = assign_folds(features.labels, groups=features.groups, seed=seed)
+    n_blocks = len(features.features)
+    # The last block, the second to last and the stem are single blocks: probed once, shown under their block number.
+    names = [f"block_{block}" for block in range(n_blocks)]
+    names += [name for name in FEATURES if len(feature_blocks(name, n_blocks=n_blocks)) > 1]
+    probes = []
+    for done, name in enumerate(names):
+        if progress is not None:
+            progress(f"probing: {name.replace('_', ' ')}", done / len(names))
+        blocks = feature_blocks(name, n_blocks=n_blocks)
+        fitted = cross_validate(
+            select_features(features.features, name=name),
+            features.labels,
+            n_classes=n_classes,
+            folds=folds,
+            weighted=is_weighted(name),
+        )
+        probes.append(
+            Probe(
+                features="last" if name == f"block_{n_blocks - 1}" else name,
+                block=blocks[0] if len(blocks) == 1 else None,
+                score=score(features.labels, fitted.predictions, metric=metric),
+                interval=interval(features.labels, fitted.predictions, metric=metric, seed=seed),
+                l2=fitted.l2,
+            )
+        )
+    head_only = next(probe for probe in probes if probe.features == "last")
+    best_block = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
+    return ProbeProfile(
+        metric=metric,
+        n_rows=len(features.labels),
+        folds=int(folds.max()) + 1,
+        probes=tuple(probes),
+        head_only=head_only,
+        best=max(probes, key=lambda probe: probe.score),
+        learning_curve=learning_curve(features, probe=best_block, n_classes=n_classes, metric=metric, seed=seed),
+        curve_features=best_block.features,
+    )
+
+
+def learning_curve(
+    features: BlockFeatures, *, probe: Probe, n_classes: int, metric: str, seed: int
+) -> tuple[CurvePoint, ...]:
+    """Scores of one block's probe trained on an eighth, a quarter, a half and all of the rows that are not held out.
+
+    Three folds of five are held out in turn; smaller training sets are nested in larger ones, so the curve's
+    points differ by size alone.
+    """
+    folds = assign_folds(features.labels, groups=features.groups, seed=seed)
+    x = select_features(features.features, name=probe.features)
+    points = []
+    for part in CURVE_PARTS:
+        truth, predicted, sizes = [], [], []
+        for fold in range(min(CURVE_REPEATS, int(folds.max()) + 1)):
+            # Rows come in random order (see `sample_rows`), so the first n are a random sample of the others.
+            train = np.flatnonzero(folds != fold)
+            train = train[: max(len(train) // part, 2)]
+            held_out = np.flatnonzero(folds == fold)
+            seen = np.unique(features.labels[train])
+            if len(seen) < 2:
+                continue
+            head = fit_head(x[:, train], features.labels[train], n_classes=n_classes, l2=probe.l2)
+            predicted.append(head.logits(x[:, held_out]).argmax(1))
+            truth.append(features.labels[held_out])
+            sizes.append(len(train))
+        if truth:
+            y, p = np.concatenate(truth), np.concatenate(predicted)
+            points.append(
+                CurvePoint(
+                    n=round(float(np.mean(sizes))),
+                    score=score(y, p, metric=metric),
+                    interval=interval(y, p, metric=metric, seed=seed),
+                )
+            )
+    return tuple(points)

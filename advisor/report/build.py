@@ -1,0 +1,121 @@
+"""From a run folder's JSON to report.html and report.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from advisor.report.page import Page, make_page
+from advisor.report.wording import Markdown, code_block, markdown
+from tuner.errors import MissingFileError, RunFolderError
+from tuner.records import write_text_atomically
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCHEMA = 1
+
+
+def render_html(
+    advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None, examples: Mapping[str, Any] | None = None
+) -> str:
+    """The report as one self-contained page: no script, no outside request, light and dark.
+
+    `advice` and `tuning` are the contents of advice.json and tuning.json. `examples` maps a heading to a list of flat
+    records to show, rows of the user's data for instance; it is kept out of the Markdown. Every string is treated as
+    data and escaped; missing and null parts are shown as "not measured" or left out. The same input gives the same
+    bytes.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawing"] = Markup  # our own SVG, whose texts were escaped when it was written
+    return environment.get_template("report.html.j2").render(page=make_page(advice, tuning=tuning, examples=examples))
+
+
+def render_markdown(advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None) -> str:
+    """The same report as Markdown: the figures' tables in place of the figures. Every string is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701  Markdown has its own escaping, applied to every expression by `finalize`
+        loader=FileSystemLoader(TEMPLATES), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=markdown,
+    )
+    environment.filters["code_block"] = code_block
+    environment.filters["as_markdown"] = Markdown
+    page: Page = make_page(advice, tuning=tuning, examples=None)
+    return environment.get_template("report.md.j2").render(page=page)
+
+
+def write_report(folder: Path) -> Path:
+    """Read advice.json, and tuning.json where there is one, and write report.html and report.md beside them.
+
+    Returns the path of report.html. Raises `MissingFileError` where the folder or its advice.json is missing, and
+    `RunFolderError` where a file in it is not what a run of this program writes, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"there is no run folder {folder}",
+            why="a report is made from the advice.json that a run leaves in its folder",
+            fix="pass the folder that `advisor recommend` or `advisor tune` printed",
+        )
+    advice = _read(folder / "advice.json", parts=("model", "data", "size", "similarity", "strategy", "freeze"))
+    if advice is None:
+        raise MissingFileError(
+            f"{folder} holds no advice.json",
+            why="a report is made from the advice.json that a run leaves in its folder",
+            fix="pass the folder that `advisor recommend` or `advisor tune` printed, or run one of them first",
+        )
+    tuning = _read(folder / "tuning.json", parts=("winner",))
+    blocks, tuned_blocks = advice["model"].get("n_blocks"), (tuning or {}).get("n_blocks")
+    if tuned_blocks is not None and blocks is not None and tuned_blocks != blocks:
+        raise RunFolderError(
+            f"advice.json and tuning.json in {folder} are from different models ({blocks} and {tuned_blocks} blocks)",
+            why="a report that mixes two runs would be wrong without looking wrong",
+            fix="run `advisor tune` again with its own --out folder",
+        )
+    html, text = render_html(advice, tuning=tuning), render_markdown(advice, tuning=tuning)
+    write_text_atomically(folder / "report.md", text)
+    write_text_atomically(folder / "report.html", html)
+    return folder / "report.html"
+
+
+def _read(path: Path, *, parts: tuple[str, ...]) -> dict[str, Any] | None:
+    """A JSON file of a run, checked for being one; None where it does not exist."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error.strerror or error})",
+            why="the report is made from it",
+            fix="make the file readable, or run `advisor recommend` again",
+        ) from error
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
+        raise RunFolderError(
+            f"{path} is not readable JSON ({error})",
+            why="the report is made from it, and the file is damaged or incomplete",
+            fix="run the command that wrote it again",
+        ) from error
+    missing = [name for name in parts if not isinstance(value, dict) or not isinstance(value.get(name), dict)]
+    if missing:
+        raise RunFolderError(
+            f"{path} was not written by this program (no {', '.join(missing)} in it)",
+            why="the report needs the records of a run",
+            fix="pass the folder that `advisor recommend` or `advisor tune` printed",
+        )
+    if value.get("schema", SCHEMA) != SCHEMA:
+        raise RunFolderError(
+            f"{path} has schema {value['schema']!r}; this version reads schema {SCHEMA}",
+            why="another version of transfer-advisor wrote it, and its numbers may mean something else",
+            fix="use the version that wrote it, or run the command again with this one",
+        )
+    return dict(value)

@@ -1,0 +1,265 @@
+"""How the report says things: numbers, strategies, candidates, and Markdown that shows data as it is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from advisor.report.fields import Json, line, number, whole
+
+NOT_MEASURED = "not measured"
+
+SITUATIONS = {1: "large, dissimilar", 2: "large, similar", 3: "small, dissimilar", 4: "small, similar"}
+
+CLASSIC_RULES = {
+    1: "Train the whole network",
+    2: "Any strategy works; freezing a part is the efficient one",
+    3: "Freeze a part, the depth chosen with care",
+    4: "Train only the classifier",
+}
+
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
+
+FEATURES = {
+    "embeddings": "embeddings",
+    "second_to_last": "second-to-last block",
+    "last": "last block",
+    "weighted_last_four": "last four blocks, weighted sum",
+    "concat_last_four": "last four blocks, side by side",
+    "weighted_all": "all blocks, weighted sum",
+}
+
+BASELINES = {
+    "majority": "majority class",
+    "tfidf_linear": "TF-IDF + linear",
+    "pixel_linear": "pixels + linear",
+    "best_probe": "best probe",
+}
+
+_KEYS = {  # words of the JSON that read badly when only their underscores are replaced
+    "sha256": "SHA-256",
+    "n_examples": "examples",
+    "n_classes": "classes",
+    "n_blocks": "blocks",
+    "n_per_class_min": "smallest class",
+    "n_duplicates": "duplicates",
+    "sd": "s.d.",
+    "n": "runs",
+    "jsd": "Jensen-Shannon distance",
+}
+
+
+def percent(value: float | None) -> str:
+    """A score or share as people say it.
+
+    >>> percent(0.9054), percent(None), percent(1.0)
+    ('90.5%', 'not measured', '100%')
+    """
+    if value is None:
+        return NOT_MEASURED
+    text = f"{100 * value:.1f}".replace("-", "−")
+    return ("100" if text == "100.0" else text) + "%"
+
+
+def span(bounds: tuple[float, float] | None) -> str:
+    """An interval of scores.
+
+    >>> span((0.889, 0.92))
+    '88.9–92.0%'
+    """
+    return "" if bounds is None else f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}%"
+
+
+def share(value: float) -> str:
+    """A probability in whole percent; what is not quite certain is not called certain.
+
+    >>> share(0.634), share(0.999), share(0.001), share(0.0)
+    ('63%', '>99%', '<1%', '0%')
+    """
+    if 0 < value < 0.005:
+        return "<1%"
+    if 0.995 < value < 1:
+        return ">99%"
+    return f"{100 * value:.0f}%"
+
+
+def points(difference: float) -> str:
+    """A difference of two scores.
+
+    >>> points(-0.127), points(0.004)
+    ('−12.7 points', '+0.4 points')
+    """
+    return f"{100 * difference:+.1f} points".replace("-", "−")
+
+
+def plain(value: float) -> str:
+    """A bare number of unknown size: three significant digits.
+
+    >>> plain(1234.0), plain(0.04567), plain(2e-5), plain(0.5)
+    ('1,234', '0.0457', '2e-05', '0.5')
+    """
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace("-", "−")
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them.
+
+    >>> duration(0.84), duration(12.4), duration(252), duration(7260), duration(None)
+    ('0.84 s', '12 s', '4 min 12 s', '2 h 1 min', 'not measured')
+    """
+    if seconds is None:
+        return NOT_MEASURED
+    if seconds < 9.95:
+        return f"{seconds:.2g} s"
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h" + (f" {minutes} min" if minutes else "")
+
+
+def plural(n: int, noun: str, many: str | None = None) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "trial"), plural(1200, "class", "classes")
+    ('1 trial', '1,200 classes')
+    """
+    return f"{n:,} {noun if n == 1 else many or noun + 's'}"
+
+
+def key_words(key: str) -> str:
+    """A key of the JSON as words."""
+    return _KEYS.get(key, line(key, limit=80).replace("_", " "))
+
+
+def any_value(value: Any, *, depth: int = 0) -> str:
+    """Any JSON value in one cell."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    as_number = number(value)
+    if as_number is not None:
+        return plain(as_number)
+    if isinstance(value, Mapping):
+        inner = "; ".join(f"{key_words(str(k))} {any_value(v, depth=depth + 1)}" for k, v in value.items())
+        return line(inner, limit=400) if depth < 3 else "…"
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(any_value(item, depth=depth + 1) for item in value[:40])
+        return line(shown + (", …" if len(value) > 40 else ""), limit=400) if depth < 3 else "…"
+    return line(value, limit=400) or "–"
+
+
+def metric_words(metric: Any) -> str:
+    """The metric's name as words; accuracy unless the record says otherwise."""
+    name = line(metric, limit=40) or "accuracy"
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def feature_words(features: Any) -> str:
+    """A feature variant as words.
+
+    >>> feature_words("block_3"), feature_words("concat_last_four")
+    ('block 3', 'last four blocks, side by side')
+    """
+    name = line(features, limit=60)
+    if re.fullmatch(r"block_\d+", name):
+        return f"block {name[6:]}"
+    return FEATURES.get(name, name.replace("_", " "))
+
+
+def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
+    """A candidate's short name.
+
+    >>> candidate_words({"strategy": "freeze_part", "frozen_blocks": 5}, n_blocks=7)
+    '5 of 7 frozen'
+    """
+    strategy = candidate.get("strategy")
+    depth, features = whole(candidate.get("frozen_blocks")), candidate.get("features")
+    if candidate.get("start") == "scratch":
+        name = "from scratch"
+    elif strategy == "feature_based":
+        name = f"features: {feature_words(features)}" if features else "features"
+    elif strategy == "head_only" or (depth is not None and depth == n_blocks):
+        name = "head only"
+    elif strategy == "train_all" or depth == 0:
+        name = "all trained"
+    elif depth is not None:
+        name = f"{depth} of {n_blocks} frozen" if n_blocks else f"{depth} frozen"
+    else:
+        name = line(candidate.get("label") or strategy, limit=60) or "unnamed"
+    augmentation = line(candidate.get("augmentation"), limit=40)
+    return f"{name}, augmented ({augmentation})" if augmentation else name
+
+
+def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
+    """What to do, as one imperative without its full stop.
+
+    >>> strategy_sentence({"strategy": "freeze_part", "frozen_blocks": 5}, n_blocks=7)
+    'Freeze the first 5 of 7 blocks and train the rest'
+    """
+    strategy = candidate.get("strategy") or candidate.get("name")
+    depth, features = whole(candidate.get("frozen_blocks")), line(candidate.get("features"), limit=60)
+    if candidate.get("start") == "scratch":
+        return "Train the whole network from random weights"
+    if strategy == "train_all":
+        return "Train the whole network, starting from the pretrained weights"
+    if strategy == "head_only":
+        return "Freeze the whole network and train only a classifier on top"
+    if strategy == "feature_based":
+        mixes = {
+            "embeddings": "its embeddings",
+            "weighted_last_four": "a weighted sum of its last four blocks",
+            "concat_last_four": "its last four blocks, side by side",
+            "weighted_all": "a weighted sum of all its blocks",
+        }
+        what = mixes.get(features, f"its {feature_words(features)}" if features else "its features")
+        return f"Keep the network fixed and train a classifier on {what}"
+    if strategy == "freeze_part" and depth is not None and n_blocks:
+        if depth == 0:
+            return "Train the whole network, starting from the pretrained weights"
+        return (
+            f"Freeze the first {depth} of {n_blocks} blocks and train the rest"
+            if depth < n_blocks
+            else ("Freeze the whole network and train only a classifier on top")
+        )
+    if strategy == "freeze_part":
+        return "Freeze a part of the network and train the rest"
+    return line(strategy, limit=80).replace("_", " ") or "No strategy was recorded"
+
+
+class Markdown(str):
+    """Text that already is Markdown, and is not escaped again."""
+
+
+def markdown(value: Any) -> str:
+    """Data as Markdown that shows it literally, in a paragraph, list item or table cell.
+
+    >>> print(markdown("<script> | $5 and $6 *x* `y`"))
+    &lt;script&gt; \\| \\$5 and \\$6 \\*x\\* \\`y\\`
+    """
+    if isinstance(value, Markdown):
+        return value
+    text = " ".join(str(value).split())
+    text = re.sub(r"([\\`*_{}\[\]#|$~!^])", r"\\\1", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)  # "1. x" at the start of a line would begin a list
+    return re.sub(r"^([-+=])(?=\s|$|[-+=])", r"\\\1", text)
+
+
+def code_block(command: str) -> Markdown:
+    """A command as a fenced block; the fence is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall(r"`+", command)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markdown(f"{fence}sh\n{command}\n{fence}")
+
+
+def finite(values: list[float | None]) -> list[float]:
+    """The values that are there."""
+    return [value for value in values if value is not None and math.isfinite(value)]

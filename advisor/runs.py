@@ -1,0 +1,102 @@
+"""The run folder: where results go, when it may be written, and which earlier run a resumed one continues."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import DataError, MissingFileError, RunFolderError
+from tuner.records import folder_error
+
+RUNS = Path("runs")
+ADVICE, TUNING = "advice.json", "tuning.json"
+
+
+def default_folder(data_name: str, model_id: str, *, root: Path | None = None) -> Path:
+    """``runs/<data>-<model>-<date-time>``, made of characters every file system takes; never an existing one."""
+    names = [re.sub(r"[^A-Za-z0-9._-]+", "_", part.rstrip("/").split("/")[-1]).strip("._")[:60] or "data"
+             for part in (data_name, model_id)]  # fmt: skip
+    stem = f"{names[0]}-{names[1]}-{datetime.now():%Y%m%d-%H%M%S}"
+    parent = RUNS if root is None else root
+    folder = parent / stem
+    count = 2
+    while folder.exists():
+        folder = parent / f"{stem}-{count}"
+        count += 1
+    return folder
+
+
+def check_folder(folder: Path, *, resume: bool = False) -> None:
+    """Raise `RunFolderError` where `folder` cannot be written or already holds something. Creates nothing.
+
+    A run that is resumed may find its own files there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(
+            f"{folder} is a file",
+            why="a run writes several files into a folder",
+            fix="pass --out with a new folder",
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not (resume and is_run(folder)):
+        held = "another run" if is_run(folder) else "other files"
+        way = "--resume to continue it, or --out with a new folder" if is_run(folder) else "--out with a new folder"
+        raise RunFolderError(f"{folder} already holds {held}", why="results are never overwritten", fix=f"pass {way}")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise RunFolderError(
+            f"{folder} cannot be made: {existing} is a file",
+            why="results are written there",
+            fix="pass --out with another folder",
+        )
+    try:
+        # os.access answers wrongly for the super-user and on network drives; a file that comes and goes does not.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise folder_error(folder, error) from error
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run of ours."""
+    return (folder / ADVICE).is_file()
+
+
+def read_advice(folder: Path) -> dict[str, Any]:
+    """The ``advice.json`` of a run folder."""
+    path = folder / ADVICE
+    if not path.is_file():
+        raise MissingFileError(
+            f"{folder} holds no run: there is no {ADVICE}",
+            why="everything about a run starts from its advice",
+            fix="pass a folder that advisor recommend or advisor tune wrote",
+        )
+    try:
+        advice = json.loads(path.read_text(encoding="utf-8"))
+        if advice["schema"] != 1 or not isinstance(advice["data"], dict):
+            raise KeyError("schema")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not an advice file ({type(error).__name__}: {error})",
+            why="it is damaged, or was written by something else",
+            fix="run advisor recommend again with a new --out",
+        ) from error
+    return dict(advice)
+
+
+def find_run(*, data_fingerprint: str, model: str, root: Path | None = None) -> Path | None:
+    """The newest run of the same data and model under ``runs/``, if there is one."""
+    found: list[tuple[float, Path]] = []
+    for path in (RUNS if root is None else root).glob(f"*/{ADVICE}"):
+        try:
+            advice = read_advice(path.parent)
+        except DataError:
+            continue  # a damaged run is nobody's to continue
+        stored = advice["model"].get("sha256") or advice["model"].get("revision") or advice["model"].get("id")
+        if advice["data"].get("fingerprint") == data_fingerprint and stored == model:
+            found.append((os.path.getmtime(path), path.parent))
+    return max(found)[1] if found else None

@@ -1,0 +1,115 @@
+"""How large the target data is: counts of effective examples, the smallest class, and the probe's learning curve."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.records import Record
+
+if TYPE_CHECKING:
+    from advisor.probe import CurvePoint
+
+SMALL_EXAMPLES, LARGE_EXAMPLES = 1_000, 10_000
+SMALL_PER_CLASS, LARGE_PER_CLASS = 64, 500
+# A count on the threshold is not certain to be on either side of what matters; this is the doubt left beyond it.
+RESIDUAL_DOUBT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeProfile(Record):
+    """The size verdict with what it rests on; ``interval`` spans both criteria, 0 small and 1 large, on log scales."""
+
+    verdict: str
+    n_examples: int
+    n_effective: int
+    n_per_class_min: int
+    n_duplicates: int
+    p_large: float
+    interval: tuple[float, float]
+    thresholds: dict[str, int]
+    learning_curve: tuple[CurvePoint, ...]
+    curve_features: str
+    why: str
+
+
+def position(count: int, *, small: int, large: int) -> float:
+    """Where a count lies between two thresholds on a log scale, 0 to 1.
+
+    >>> position(1000, small=100, large=10_000)
+    0.5
+    """
+    if count <= small:
+        return 0.0
+    return min(1.0, math.log(count / small) / math.log(large / small))
+
+
+def measure_size(
+    *,
+    n_examples: int,
+    n_duplicates: int,
+    n_per_class_min: int,
+    learning_curve: tuple[CurvePoint, ...] = (),
+    curve_features: str = "last",
+) -> SizeProfile:
+    """Verdict from the number of distinct labelled examples and the smallest class (thresholds: priors, see docs).
+
+    Small below 1,000 examples or 64 of a class; large above 10,000 and 500 of every class; uncertain between. The
+    probability follows the weaker of the two criteria.
+
+    >>> measure_size(n_examples=300, n_duplicates=0, n_per_class_min=100).verdict
+    'small'
+    >>> measure_size(n_examples=50_000, n_duplicates=0, n_per_class_min=5_000).verdict
+    'large'
+    """
+    effective = n_examples - n_duplicates
+    by_count = position(effective, small=SMALL_EXAMPLES, large=LARGE_EXAMPLES)
+    by_class = position(n_per_class_min, small=SMALL_PER_CLASS, large=LARGE_PER_CLASS)
+    low, high = sorted((by_count, by_class))
+    verdict = "small" if low == 0 else "large" if low == 1 else "uncertain"
+    rows = f"{effective:,} distinct examples"
+    if verdict == "small" and by_count == 0:
+        why = f"{rows}, under {SMALL_EXAMPLES:,}: small"
+    elif verdict == "small":
+        why = f"the smallest class has {n_per_class_min:,} examples, under {SMALL_PER_CLASS}: small"
+    elif verdict == "large":
+        why = (
+            f"{rows}, over {LARGE_EXAMPLES:,}, and {n_per_class_min:,} in the smallest class, "
+            f"over {LARGE_PER_CLASS}: large"
+        )
+    else:
+        why = (
+            f"{rows} and {n_per_class_min:,} in the smallest class: between small (under {SMALL_EXAMPLES:,}, or under "
+            f"{SMALL_PER_CLASS} a class) and large (over {LARGE_EXAMPLES:,} and {LARGE_PER_CLASS} a class)"
+        )
+    return SizeProfile(
+        verdict=verdict,
+        n_examples=n_examples,
+        n_effective=effective,
+        n_per_class_min=n_per_class_min,
+        n_duplicates=n_duplicates,
+        p_large=RESIDUAL_DOUBT + (1 - 2 * RESIDUAL_DOUBT) * low,
+        interval=(low, high),
+        thresholds={
+            "small_examples": SMALL_EXAMPLES,
+            "large_examples": LARGE_EXAMPLES,
+            "small_per_class": SMALL_PER_CLASS,
+            "large_per_class": LARGE_PER_CLASS,
+        },
+        learning_curve=learning_curve,
+        curve_features=curve_features,
+        why=why + _curve_note(learning_curve),
+    )
+
+
+def _curve_note(curve: tuple[CurvePoint, ...]) -> str:
+    """What the last doubling of the data gained the probe, against the points' own uncertainty."""
+    if len(curve) < 2:
+        return ""
+    before, after = curve[-2], curve[-1]
+    gain = after.score - before.score
+    half = math.hypot(*((point.interval[1] - point.interval[0]) / 2 for point in (before, after)))
+    trend = "still rising" if gain > half else "flat within its error"
+    points = f"{100 * gain:+.1f} ± {100 * half:.1f} points"
+    return f"; from {before.n:,} to {after.n:,} rows the probe gained {points} ({trend})"

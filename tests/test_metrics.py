@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from tuner.errors import OptionError
+from tuner.metrics import bootstrap_scores, interval, score, wilson
+
+
+@pytest.fixture
+def predictions():
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 4, size=200)
+    return labels, np.where(generator.random(200) < 0.7, labels, generator.integers(0, 4, size=200))
+
+
+def test_scores_agree_with_scikit_learn(predictions):
+    labels, predicted = predictions
+    assert score(labels, predicted, metric="macro_f1") == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert score(labels, predicted, metric="balanced_accuracy") == pytest.approx(
+        balanced_accuracy_score(labels, predicted)
+    )
+
+
+def test_wilson_interval_of_eight_in_ten():
+    # Wilson 1927; statsmodels.proportion_confint(8, 10, method="wilson") gives the same.
+    assert wilson(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+def test_a_perfect_score_keeps_its_doubt():
+    low, high = interval(np.zeros(20, int), np.zeros(20, int))
+    assert low == pytest.approx(0.8389, abs=1e-4)
+    assert high == 1.0
+
+
+def test_bootstrap_spread_is_the_binomial_one(predictions):
+    labels, predicted = predictions
+    p = np.mean(labels == predicted)
+    expected = np.sqrt(p * (1 - p) / len(labels))
+    assert bootstrap_scores(labels, predicted, resamples=4000).std() == pytest.approx(expected, rel=0.1)
+
+
+def test_equal_seeds_draw_equal_rows(predictions):
+    labels, predicted = predictions
+    difference = bootstrap_scores(labels, predicted, seed=5) - bootstrap_scores(labels, labels, seed=5)
+    assert np.all(difference <= 0)
+
+
+def test_unknown_metric_is_said():
+    with pytest.raises(OptionError, match="Did you mean 'accuracy'"):
+        score(np.zeros(2), np.zeros(2), metric="acuracy")
