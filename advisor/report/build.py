@@ -64,14 +64,15 @@ def write_report(folder: Path) -> Path:
             why="a report is made from the advice.json that a run leaves in its folder",
             fix="pass the folder that `advisor recommend` or `advisor tune` printed",
         )
-    advice = _read(folder / "advice.json", parts=("model", "data", "size", "similarity", "strategy", "freeze"))
+    records = ("model", "data", "size", "similarity", "strategy", "freeze")
+    advice = _read(folder / "advice.json", expected=dict.fromkeys(records, dict))
     if advice is None:
         raise MissingFileError(
             f"{folder} holds no advice.json",
             why="a report is made from the advice.json that a run leaves in its folder",
             fix="pass the folder that `advisor recommend` or `advisor tune` printed, or run one of them first",
         )
-    tuning = _read(folder / "tuning.json", parts=("winner",))
+    tuning = _read(folder / "tuning.json", expected={"candidates": list})
     blocks, tuned_blocks = advice["model"].get("n_blocks"), (tuning or {}).get("n_blocks")
     if tuned_blocks is not None and blocks is not None and tuned_blocks != blocks:
         raise RunFolderError(
@@ -85,7 +86,7 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def _read(path: Path, *, parts: tuple[str, ...]) -> dict[str, Any] | None:
+def _read(path: Path, *, expected: Mapping[str, type]) -> dict[str, Any] | None:
     """A JSON file of a run, checked for being one; None where it does not exist."""
     try:
         content = path.read_bytes()
@@ -105,7 +106,9 @@ def _read(path: Path, *, parts: tuple[str, ...]) -> dict[str, Any] | None:
             why="the report is made from it, and the file is damaged or incomplete",
             fix="run the command that wrote it again",
         ) from error
-    missing = [name for name in parts if not isinstance(value, dict) or not isinstance(value.get(name), dict)]
+    missing = [
+        name for name, kind in expected.items() if not isinstance(value, dict) or not isinstance(value.get(name), kind)
+    ]
     if missing:
         raise RunFolderError(
             f"{path} was not written by this program (no {', '.join(missing)} in it)",

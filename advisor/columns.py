@@ -1,0 +1,222 @@
+"""Which column holds the texts and which the labels: guessed where only one answer makes sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advisor.files import images_not_supported, is_nested
+from tuner.errors import DataError, OptionError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Earlier tiers win: a table with "title" and "text" has its texts in "text".
+TEXT_NAMES = (
+    ("text", "texts"),
+    ("sentence", "content", "review", "review_text", "body", "document", "tweet", "comment", "comment_text", "question",
+     "query", "utterance", "message", "sms", "post", "abstract", "article", "passage"),
+    ("title", "headline", "description", "summary", "subject"),
+)  # fmt: skip
+LABEL_NAMES = (
+    ("label", "labels"),
+    ("class", "classes", "category", "target", "intent", "sentiment", "emotion", "topic", "y", "tag"),
+    ("label_text", "label_name", "class_name", "category_name"),
+    ("label_id", "labelid", "label_idx", "class_id", "class_index", "category_id", "target_id"),
+)
+
+_SAMPLE_ROWS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of the columns that are read."""
+
+    text: str
+    label: str | None
+    group: str | None
+
+
+def choose_columns(
+    table: pa.Table,
+    *,
+    place: str,
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    labelled: bool = True,
+) -> Columns:
+    """The columns named by the options, and good guesses for those that are not.
+
+    A guess goes by name first (``text``, ``review``...; ``label``, ``category``...), then by content: the only column
+    of long, varied strings; the only one with few distinct values. Columns that divide the rows in the same way
+    (``label`` beside ``label_id``) count as one, the readable one. Raises `DataError` for columns that are missing,
+    ambiguous or hold nested values, `OptionError` for options that contradict each other.
+    """
+    for option, name in (("--text", text), ("--label", label), ("--group", group)):
+        if name is not None:
+            _check_named(table, name, option=option, place=place)
+    if text is not None and text == label:
+        raise OptionError(
+            f"--text and --label both name the column '{text}'",
+            why="a text cannot be its own label",
+            fix=f"choose two of: {', '.join(table.column_names)}",
+        )
+    taken = {name for name in (text, label, group) if name is not None}
+    sample = _sample(table)
+    if label is None and labelled:
+        label = _guess(sample, LABEL_NAMES, taken=taken, option="--label", place=place, text=text)
+        taken.add(label)
+    if text is None:
+        taken |= {name for tier in LABEL_NAMES for name in table.column_names if _plain(name) in tier}
+        text = _guess(sample, TEXT_NAMES, taken=taken, option="--text", place=place, text=None)
+    kind = table.schema.field(text).type
+    if not _is_string(kind):
+        raise DataError(
+            f"{place}: column '{text}' holds values of type {kind}, not text",
+            why="its cells are given to a tokenizer",
+            fix=f"pass --text with the column that holds the texts; the columns are: {', '.join(table.column_names)}",
+        )
+    return Columns(text=text, label=label, group=group)
+
+
+def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None:
+    if name not in table.column_names:
+        raise DataError(
+            f"{place} has no column '{name}'.{did_you_mean(name, table.column_names)}",
+            why=f"{option} names it",
+            fix=f"pass {option} with one of: {', '.join(table.column_names)}",
+        )
+    if is_nested(table.schema.field(name).type):
+        raise DataError(
+            f"{place}: column '{name}' holds lists, objects or bytes",
+            why=f"{option} needs one text, number or name a row; several labels a row are not supported yet",
+            fix="write one value a row into that column, or name another column",
+        )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _sample(table: pa.Table) -> pa.Table:
+    """Evenly spaced rows: files are often sorted by label."""
+    import numpy as np
+
+    if table.num_rows <= _SAMPLE_ROWS:
+        return table
+    return table.take(np.linspace(0, table.num_rows - 1, _SAMPLE_ROWS).astype(np.int64))
+
+
+def _guess(
+    sample: pa.Table, tiers: Sequence[Sequence[str]], *, taken: set[str], option: str, place: str, text: str | None
+) -> str:
+    usable = [
+        item.name for item in sample.schema if item.name not in taken and not is_nested(item.type) and item.name.strip()
+    ]
+    for tier in tiers:
+        named = [name for name in usable if _plain(name) in tier]
+        if option == "--text":
+            named = [name for name in named if _is_string(sample.schema.field(name).type)]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            return _same_partition(sample, named) or _refuse_ambiguous(sample, named, option=option, place=place)
+    by_content = [name for name in usable if (_could_be_text if option == "--text" else _could_be_label)(sample, name)]
+    if option == "--label" and text is None:
+        # A short-text table may have few distinct texts; the label is then the column with fewest words.
+        by_content = [name for name in by_content if _plain(name) not in {n for tier in TEXT_NAMES for n in tier}]
+    if len(by_content) == 1:
+        return by_content[0]
+    if by_content:
+        same = _same_partition(sample, by_content) if option == "--label" else None
+        return same or _refuse_ambiguous(sample, by_content, option=option, place=place)
+    return _refuse_none(sample, option=option, place=place)
+
+
+def _same_partition(sample: pa.Table, names: Sequence[str]) -> str | None:
+    """The most readable of columns that divide the rows alike, or None where they do not."""
+    import pyarrow.compute as pc
+
+    codes = []
+    for name in names:
+        encoded = sample.column(name).combine_chunks()
+        encoded = encoded if hasattr(encoded, "indices") else pc.dictionary_encode(encoded, null_encoding="encode")
+        codes.append(encoded.indices)
+    # Codes are given in order of first appearance, so equal partitions have equal codes.
+    if not all(code.equals(codes[0]) for code in codes[1:]):
+        return None
+    return min(names, key=lambda name: not _is_wordy(sample, name))
+
+
+def _is_wordy(sample: pa.Table, name: str) -> bool:
+    """Whether most cells hold letters."""
+    import pyarrow.compute as pc
+
+    if not _is_string(sample.schema.field(name).type):
+        return False
+    letters = pc.match_substring_regex(sample.column(name), r"\p{L}")
+    return bool((pc.mean(letters).as_py() or 0.0) > 0.5)
+
+
+def _could_be_text(sample: pa.Table, name: str) -> bool:
+    """Long, varied, wordy."""
+    import pyarrow.compute as pc
+
+    if not _is_string(sample.schema.field(name).type) or not _is_wordy(sample, name):
+        return False
+    column = sample.column(name)
+    mean_length = pc.mean(pc.utf8_length(column)).as_py() or 0.0
+    return bool(mean_length >= 15 and pc.count_distinct(column).as_py() > 0.3 * sample.num_rows)
+
+
+def _could_be_label(sample: pa.Table, name: str) -> bool:
+    """Two or more values, each on several rows on average, short."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = sample.schema.field(name).type
+    if pa.types.is_floating(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind):
+        return False
+    column = sample.column(name)
+    distinct = pc.count_distinct(column).as_py()
+    if not 2 <= distinct <= max(2, min(500, sample.num_rows // 4)):
+        return False
+    return not _is_string(kind) or (pc.mean(pc.utf8_length(column)).as_py() or 0.0) < 60
+
+
+def _refuse_ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: str) -> str:
+    what = "texts" if option == "--text" else "labels"
+    raise DataError(
+        f"{place}: several columns could hold the {what}: {', '.join(names)}",
+        why="a wrong guess would advise on another task than yours",
+        fix=f"pass {option} with one of: {', '.join(sample.column_names)}",
+    )
+
+
+def _refuse_none(sample: pa.Table, *, option: str, place: str) -> str:
+    what = "texts" if option == "--text" else "labels"
+    nested = [item.name for item in sample.schema if is_nested(item.type)]
+    if option == "--text" and any(_plain(name) in ("image", "img", "images") for name in nested):
+        raise images_not_supported(place)
+    names = sample.column_names
+    why = f"no column has a usual name for {what}, and none looks like it"
+    if nested:
+        why += f"; {', '.join(nested)} hold lists, objects or bytes, which cannot be used"
+    fix = f"pass {option} with one of the columns: {', '.join(map(_short, names))}"
+    if any(len(name) > 40 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
+        fix = "the first line looks like data: add a header line such as text,label (or pass --text and --label)"
+    raise DataError(f"{place}: it is not clear which column holds the {what}", why=why, fix=fix)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:39] + "…"

@@ -1,0 +1,184 @@
+"""Distances between two sets of rows: pure functions on arrays and texts, no model, no state.
+
+``target`` and ``source`` are (n, d) and (m, d) arrays of pooled features, one row a text, unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+# A distance of zero (a target row that is a source row) would have surprisal minus infinity.
+SMALLEST_DISTANCE = 1e-3
+CHUNK = 4096
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, as float32; a row of zeros stays one.
+
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    rows = np.asarray(rows, dtype=np.float32)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)
+
+
+def knn_distances(target: np.ndarray, source: np.ndarray, *, k: int = 5, unit: bool = False) -> np.ndarray:
+    """Cosine distance of every target row to its k-th nearest source row, (n,), in 0..2.
+
+    Small where the source is dense: the distance is the radius of a ball that holds k source rows, so its logarithm
+    grows as the source's density falls (Loftsgaarden & Quesenberry 1965; deep features: Sun et al. 2022). `unit` says
+    that the rows are already scaled, possibly before a projection that shortened them, and must not be scaled again.
+    Raises `ValueError` where the source has fewer than k rows or the widths differ.
+
+    >>> source = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> knn_distances(np.array([[2.0, 0.0]]), source, k=2).tolist()
+    [1.0]
+    """
+    if k < 1 or len(source) < k:
+        raise ValueError(f"{len(source)} source rows have no neighbour number {k}")
+    if target.shape[1] != source.shape[1]:
+        raise ValueError(f"target rows have {target.shape[1]} values, source rows {source.shape[1]}")
+    if not unit:
+        target, source = unit_rows(target), unit_rows(source)
+    distances = np.empty(len(target), dtype=np.float32)
+    for start in range(0, len(target), CHUNK):
+        similarity = target[start : start + CHUNK] @ source.T
+        nearest = np.partition(similarity, len(source) - k, axis=1)[:, len(source) - k]
+        distances[start : start + CHUNK] = 1.0 - nearest
+    return np.clip(distances, 0.0, 2.0)
+
+
+def surprisal(distances: np.ndarray) -> np.ndarray:
+    """Logarithm of k-NN distances: surprisal under the source's k-NN density, up to scale and a constant, in nats.
+
+    >>> surprisal(np.array([1.0, 0.0])).round(3).tolist()
+    [0.0, -6.908]
+    """
+    return np.log(np.maximum(distances, SMALLEST_DISTANCE))
+
+
+def excess_knn_surprisal(target_distances: np.ndarray, held_out_distances: np.ndarray) -> float:
+    """How much more surprising target rows are to the source than its own held-out rows: difference of mean logs.
+
+    The cross-entropy difference of Moore & Lewis (2010) with a k-NN density. Directed: a target that covers little of
+    the source costs nothing as long as it lies inside. 0 = as near as the source itself; log 2 = twice as far.
+
+    >>> round(excess_knn_surprisal(np.array([0.2, 0.4]), np.array([0.1, 0.2])), 4)  # twice as far: log 2
+    0.6931
+    """
+    if len(target_distances) == 0 or len(held_out_distances) == 0:
+        raise ValueError("no rows to compare")
+    return float(surprisal(target_distances).mean() - surprisal(held_out_distances).mean())
+
+
+def support_share(target_distances: np.ndarray, held_out_distances: np.ndarray, *, coverage: float = 0.95) -> float:
+    """Share of target rows within the radius that holds `coverage` of the source's held-out rows, 0..1.
+
+    Precision of the target with respect to the source's support (Kynkäänniemi et al. 2019), with one radius.
+
+    >>> support_share(np.array([0.1, 0.3, 0.9, 0.8]), np.array([0.1, 0.2, 0.5]), coverage=1.0)
+    0.5
+    """
+    if len(target_distances) == 0 or len(held_out_distances) == 0:
+        raise ValueError("no rows to compare")
+    return float((target_distances <= np.quantile(held_out_distances, coverage)).mean())
+
+
+def frechet_distance(target: np.ndarray, source: np.ndarray) -> float:
+    """Squared Fréchet distance between Gaussians fitted to both: ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``.
+
+    Sees means and covariances only, is symmetric (a narrow target counts as far) and biased upwards for small samples:
+    see `frechet_infinity`. Heusel et al. 2017. Raises `ValueError` for fewer than two rows on a side.
+
+    >>> a = np.array([[-1.0], [1.0]])
+    >>> round(frechet_distance(3 + 2 * a, a), 6)  # means 3 apart; standard deviations 2 sqrt(2) and sqrt(2)
+    11.0
+    """
+    if min(len(target), len(source)) < 2:
+        raise ValueError("two rows on either side are needed for a covariance")
+    first, second = np.asarray(target, dtype=np.float64), np.asarray(source, dtype=np.float64)
+    covariance_1 = np.atleast_2d(np.cov(first, rowvar=False))
+    covariance_2 = np.atleast_2d(np.cov(second, rowvar=False))
+    # tr (S1 S2)^(1/2) from the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric
+    values, vectors = np.linalg.eigh(covariance_1)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ covariance_2 @ root), 0, None)).sum()
+    shift = first.mean(0) - second.mean(0)
+    distance = shift @ shift + np.trace(covariance_1) + np.trace(covariance_2) - 2 * cross
+    return float(max(distance, 0.0))
+
+
+def frechet_infinity(
+    target: np.ndarray, source: np.ndarray, *, n_sizes: int = 6, repeats: int = 3, seed: int = 0
+) -> float:
+    """Fréchet distance at infinite sample size: a straight line through FD against 1/N, read off at 0.
+
+    Equal numbers N of rows are drawn from both sides without replacement, N between half and all of the smaller side
+    (Chong & Forsyth 2020). May fall slightly below 0 for equal distributions. Raises `ValueError` where the smallest
+    subsample would have fewer rows than dimensions: its covariance is singular and the line is no line.
+
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = rng.normal(size=(600, 8)), rng.normal(size=(600, 8))
+    >>> frechet_distance(a[:100], b[:100]) > 3 * abs(frechet_infinity(a, b))
+    True
+    """
+    n, width = min(len(target), len(source)), target.shape[1]
+    if n // 2 < max(width, 2):
+        raise ValueError(f"{n} rows are fewer than the {2 * max(width, 2)} that {width} dimensions need")
+    rng = np.random.default_rng(seed)
+    sizes = np.unique(np.linspace(n // 2, n, n_sizes).astype(int))
+    distances = [
+        np.mean(
+            [
+                frechet_distance(
+                    target[rng.choice(len(target), size, replace=False)],
+                    source[rng.choice(len(source), size, replace=False)],
+                )
+                for _ in range(repeats)
+            ]
+        )
+        for size in sizes
+    ]
+    return float(np.polyfit(1.0 / sizes, distances, 1)[1])
+
+
+def trigram_counts(texts: Iterable[str]) -> Counter[str]:
+    """How often every three-character string occurs; white space is collapsed, case kept, texts padded by a space.
+
+    >>> trigram_counts(["abc", "abc  d"])["abc"]
+    2
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        clean = f" {' '.join(text.split())} "
+        counts.update(map("".join, zip(clean, clean[1:], clean[2:], strict=False)))
+    return counts
+
+
+def trigram_distance(target: Mapping[str, float], source: Mapping[str, float]) -> float:
+    """Jensen-Shannon divergence between two trigram distributions, in bits: 0 = the same, 1 = nothing in common.
+
+    Says which language and script, and roughly which kind, without a model (Lin 1991). Biased upwards for little text.
+    Raises `ValueError` where a side is empty.
+
+    >>> trigram_distance({"abc": 1}, {"abc": 5}), trigram_distance({"abc": 1}, {"xyz": 1})
+    (0.0, 1.0)
+    >>> round(trigram_distance({"abc": 1}, {"abc": 1, "xyz": 1}), 4)
+    0.3113
+    """
+    total_1, total_2 = sum(target.values()), sum(source.values())
+    if total_1 <= 0 or total_2 <= 0:
+        raise ValueError("no trigrams to compare")
+    keys = list(target.keys() | source.keys())
+    p = np.fromiter((target.get(key, 0) / total_1 for key in keys), dtype=np.float64, count=len(keys))
+    q = np.fromiter((source.get(key, 0) / total_2 for key in keys), dtype=np.float64, count=len(keys))
+    return max(_entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2, 0.0)
+
+
+def _entropy(probabilities: np.ndarray) -> float:
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log2(positive)).sum())

@@ -1,0 +1,483 @@
+"""Any dataset a person may name -> Arrow tables, one per given split. What the columns mean is decided elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advisor.files import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    column_from_values,
+    images_not_supported,
+    is_nested,
+    nested_placeholder,
+    read_file,
+    refuse_repeated,
+)
+from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "all": "all",
+}
+"""What a file or split may be called, and the split it is."""
+
+SPLITS = ("train", "validation", "test")
+
+_SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_SECONDS = 7.0  # the answer without a network must come within ten, imports included
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its rows."""
+
+    name: str
+    place: str
+    parts: Mapping[str, pa.Table]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def read_tables(data: Any, *, split: str | None = None) -> Tables:
+    """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, or (texts, labels).
+
+    With `split`, only that split is kept, as the whole of the data. A dataset without a training split is trained
+    on what it has: its validation split, or a lone test split, and a warning says so. Raises `MissingFileError`,
+    `DataError` and `OptionError`.
+    """
+    tables = _read_any(data)
+    if split is not None:
+        return _only(tables, split)
+    return _with_training_rows(tables)
+
+
+def _read_any(data: Any) -> Tables:
+    if isinstance(data, (str, Path)):
+        return _read_named(data)
+    if isinstance(data, Mapping):
+        return _read_mapping(data)
+    if hasattr(data, "columns") and hasattr(data, "iloc"):
+        return Tables(name="data", place="the data frame", parts={"all": _from_frame(data)})
+    if hasattr(data, "features") and hasattr(data, "column_names"):
+        return _from_datasets({"all": data}, name="data", place="the dataset")
+    if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, (str, bytes)) for part in data):
+        return Tables(name="data", place="the lists", parts={"all": _from_lists(*data)})
+    raise DataError(
+        f"data of type {type(data).__name__} cannot be read",
+        why="texts and labels are looked for in tables and lists",
+        fix="pass a path, a pandas DataFrame, a datasets.Dataset or DatasetDict, or (texts, labels)",
+    )
+
+
+def _only(tables: Tables, split: str) -> Tables:
+    wanted = SPLIT_NAMES.get(split.lower(), split)
+    if wanted not in tables.parts:
+        if set(tables.parts) == {"all"}:
+            raise OptionError(
+                f"--split {split}: {tables.place} has no splits",
+                why="it is one table",
+                fix="leave --split out, or pass a folder with train.*, validation.* and test.*",
+            )
+        raise OptionError(
+            f"--split {split}: {tables.place} has no such split.{did_you_mean(split, tables.parts)}",
+            why="only its rows would be used",
+            fix=f"choose one of: {', '.join(tables.parts)}",
+        )
+    return Tables(
+        name=tables.name,
+        place=tables.place,
+        parts={"all": tables.parts[wanted]},
+        class_names=tables.class_names,
+        warnings=tables.warnings,
+    )
+
+
+def _with_training_rows(tables: Tables) -> Tables:
+    parts = dict(tables.parts)
+    warnings = list(tables.warnings)
+    if "train" in parts or "all" in parts:
+        if "train" in parts and parts.pop("all", None) is not None:
+            warnings.append(f"{tables.place} has train.* and all.*: all.* was ignored")
+        elif "all" in parts and len(parts) > 1:
+            parts["train"] = parts.pop("all")
+    elif set(parts) == {"validation", "test"}:
+        parts = {"train": parts["validation"], "test": parts["test"]}
+        warnings.append(f"{tables.place} has no training split: its validation split is trained on, its test split kept")
+    elif len(parts) == 1:
+        (name,) = parts
+        parts = {"all": parts[name]}
+        warnings.append(f"{tables.place} has a {name} split only: its rows are divided into new splits")
+    ordered = {name: parts[name] for name in ("all", *SPLITS) if name in parts}
+    return Tables(
+        name=tables.name,
+        place=tables.place,
+        parts=ordered,
+        class_names=tables.class_names,
+        warnings=tuple(warnings),
+    )
+
+
+# --- named data: files, folders, hub ids, examples
+
+
+def _read_named(data: str | Path) -> Tables:
+    text = str(data)
+    if text.startswith("example:"):
+        from advisor.examples import load_example
+
+        name = text.partition(":")[2]
+        return Tables(name=name, place=text, parts={"all": _from_frame(load_example(name))})
+    if not text.strip():
+        raise MissingFileError(
+            "no dataset was named", why="the name is empty", fix="pass a file, a folder, a hub id or example:docstrings"
+        )
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if path.exists():
+        result = read_file(path)
+        return Tables(
+            name=path.stem,
+            place=str(path),
+            parts={"all": result.table},
+            class_names=result.class_names,
+            warnings=result.warnings,
+        )
+    if _could_be_hub_id(text):
+        return _read_hub(text)
+    raise missing_file(path)
+
+
+def missing_file(path: Path) -> MissingFileError:
+    """The error for a path that does not exist, with the closest name beside it."""
+    folder = path.parent
+    if not folder.is_dir():
+        return MissingFileError(
+            f"{path} does not exist: there is no folder {folder}",
+            why="the dataset is read from it",
+            fix="check the path",
+        )
+    names = [entry.name for entry in folder.iterdir()]
+    lowered = {name.lower(): name for name in names}
+    hint = did_you_mean(path.name, names) or did_you_mean(path.name.lower(), lowered)
+    for low, name in lowered.items():
+        hint = hint.replace(f"'{low}'", f"'{name}'")
+    return MissingFileError(
+        f"{path} does not exist.{hint}", why="the dataset is read from it", fix="check the name and the folder"
+    )
+
+
+def _could_be_hub_id(text: str) -> bool:
+    """A name or owner/name that is not meant as a path: no table ending, no such folder or like-named file here."""
+    if not _HUB_ID.fullmatch(text) or Path(text).suffix.lower() in (*FORMATS, *IMAGE_SUFFIXES, ".zip", ".gz", ".xlsx"):
+        return False
+    owner, slash, _ = text.partition("/")
+    if slash:
+        return not Path(owner).is_dir()
+    return not did_you_mean(text, [entry.name for entry in Path.cwd().iterdir()])
+
+
+def _read_folder(folder: Path) -> Tables:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _read_saved(folder)
+    files = _split_files(folder)
+    if not files and (folder / "data").is_dir():  # the layout of repositories on the hub
+        files = _split_files(folder / "data")
+    if not files:
+        raise _no_split_files(folder)
+    parts: dict[str, pa.Table] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
+    warnings: list[str] = []
+    for split in ("all", *SPLITS):
+        results = [read_file(path) for path in files.get(split, ())]
+        if not results:
+            continue
+        parts[split] = concatenate([result.table for result in results], place=f"the {split} files of {folder}")
+        for result in results:
+            class_names |= result.class_names
+            warnings.extend(result.warnings)
+    return Tables(
+        name=folder.resolve().name,
+        place=str(folder),
+        parts=parts,
+        class_names=class_names,
+        warnings=tuple(warnings),
+    )
+
+
+def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The folder's files that are named after a split, shards in order; two candidates for one split raise."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        split = SPLIT_NAMES.get(_SHARD.sub("", path.stem).lower())
+        if split and path.suffix.lower() in _SPLIT_FORMATS and path.is_file():
+            files.setdefault(split, []).append(path)
+    for split, paths in files.items():
+        if len(paths) > 1 and not all(_SHARD.search(path.stem) for path in paths):
+            raise DataError(
+                f"{folder} has more than one {split} file: {', '.join(path.name for path in paths)}",
+                why="it is not clear which one is meant",
+                fix="leave one of them in the folder, or pass a single file",
+            )
+    return {split: tuple(paths) for split, paths in files.items()}
+
+
+def _no_split_files(folder: Path) -> TransferError:
+    entries = sorted(folder.iterdir())
+    inside = entries + [path for entry in entries[:50] if entry.is_dir() for path in sorted(entry.iterdir())[:20]]
+    tables = [path.name for path in entries if path.is_file() and path.suffix.lower() in FORMATS]
+    images = [path for path in inside if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
+    if images and not tables:
+        return images_not_supported(f"the folder {folder}")
+    if not entries:
+        return DataError(
+            f"the folder {folder} is empty",
+            why="a dataset folder holds train.*, or all.*, and optionally validation.* and test.*",
+            fix="pass a file, or put the files there (csv, tsv, jsonl or parquet)",
+        )
+    shown = ", ".join([path.name for path in entries][:8]) + (", ..." if len(entries) > 8 else "")
+    fix = (
+        f"pass one of its files, such as {folder / tables[0]}"
+        if tables
+        else "name the files train.csv, validation.csv and test.csv (or tsv, jsonl, parquet), or pass a single file"
+    )
+    return DataError(
+        f"the folder {folder} has no file named train.*, validation.*, test.* or all.*",
+        why=f"other files are ignored; it holds {shown}",
+        fix=fix,
+    )
+
+
+def _read_saved(folder: Path) -> Tables:
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{folder} cannot be loaded as a saved dataset ({str(error).splitlines()[0]})",
+            why="it has the files of one, but they are damaged or incomplete",
+            fix="save it again with save_to_disk",
+        ) from error
+    parts = saved if isinstance(saved, dict) else {"all": saved}
+    return _from_datasets(parts, name=folder.resolve().name, place=str(folder))
+
+
+def _read_hub(name: str) -> Tables:
+    """A dataset of the Hugging Face hub, or out of its local cache when the hub is switched off."""
+    offline = any(
+        os.environ.get(key, "").upper() in ("1", "ON", "YES", "TRUE") for key in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    )
+    if not offline:
+        answer = _ask_hub(name)
+        if answer == "unreachable":
+            raise _not_fetched(name, "the hub cannot be reached from here")
+        if answer == "missing":
+            raise MissingFileError(
+                f"'{name}' is neither a file or folder here nor a dataset on the hub that may be read",
+                why="the dataset is read from it",
+                fix="check the name; for a private or gated dataset log in first with: hf auth login",
+            )
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name)
+    except (ConnectionError, FileNotFoundError) as error:
+        raise _not_fetched(name, "HF_HUB_OFFLINE is set and it is not in the local cache") from error
+    except (ValueError, RuntimeError, OSError) as error:
+        raise DataError(
+            f"'{name}' cannot be loaded from the hub ({str(error).splitlines()[0]})",
+            why="it may need a configuration to be chosen, or run code of its own, which is never done",
+            fix="download its files, pass the one you mean, or a folder with train.parquet and test.parquet",
+        ) from error
+    return _from_datasets(dict(loaded), name=name.rpartition("/")[2], place=f"'{name}'")
+
+
+def _not_fetched(name: str, why: str) -> MissingFileError:
+    folder = name.rpartition("/")[2]
+    return MissingFileError(
+        f"'{name}' is neither a file nor a folder here, and it cannot be fetched as a hub dataset: {why}",
+        why="the dataset is read from it",
+        fix=f"where there is a network run: hf download {name} --repo-type dataset --local-dir {folder}; put that folder "
+        f"here (its files named train.parquet, test.parquet, ...) and pass ./{folder}; for a local file check the path",
+    )
+
+
+def _ask_hub(name: str) -> str:
+    """``found``, ``missing`` or ``unreachable``, within a few seconds whatever name resolution does."""
+    answers: list[str] = []
+
+    def ask() -> None:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        try:
+            huggingface_hub.HfApi().dataset_info(name, timeout=_HUB_SECONDS - 2)
+        except (HFValidationError, HfHubHTTPError) as error:
+            status = getattr(getattr(error, "response", None), "status_code", 404)
+            answers.append("unreachable" if status >= 500 or status in (403, 407) else "missing")
+        except Exception:  # noqa: BLE001  # whatever the transport raises, the hub did not answer
+            answers.append("unreachable")
+        else:
+            answers.append("found")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_HUB_SECONDS)
+    return answers[0] if answers else "unreachable"
+
+
+# --- data in memory
+
+
+def _read_mapping(data: Mapping[Any, Any]) -> Tables:
+    """A `DatasetDict`, or a dictionary from split names to data frames or datasets."""
+    parts = {str(name): part for name, part in data.items()}
+    if parts and all(hasattr(part, "features") and hasattr(part, "column_names") for part in parts.values()):
+        return _from_datasets(parts, name="data", place="the dataset")
+    known = {SPLIT_NAMES.get(name.lower()) for name in parts}
+    if not parts or None in known or not all(hasattr(part, "iloc") for part in parts.values()):
+        raise DataError(
+            f"a dictionary with the keys {', '.join(list(parts)[:8]) or '(none)'} cannot be read",
+            why="its keys must be split names (train, validation, test, all) and its values data frames or datasets",
+            fix="pass such a dictionary, a pandas DataFrame, or (texts, labels)",
+        )
+    tables = {SPLIT_NAMES[name.lower()]: _from_frame(part) for name, part in parts.items()}
+    return Tables(name="data", place="the data frames", parts=tables)
+
+
+def _from_lists(texts: Any, labels: Any) -> pa.Table:
+    import pyarrow as pa
+
+    texts, labels = list(texts), list(labels)
+    if len(texts) != len(labels):
+        raise DataError(
+            f"{len(texts):,} texts but {len(labels):,} labels",
+            why="the n-th label belongs to the n-th text",
+            fix="pass two lists of the same length",
+        )
+    refuse_no_rows(len(texts), place="the lists")
+    wrong = next((i for i, text in enumerate(texts) if text is not None and not isinstance(text, str)), None)
+    if wrong is not None:
+        raise DataError(
+            f"the text at position {wrong} is of type {type(texts[wrong]).__name__}, not str",
+            why="texts are given to a tokenizer as they are",
+            fix="pass (texts, labels), texts first, every text a string",
+        )
+    return pa.table({"text": column_from_values(texts), "label": column_from_values(labels)})
+
+
+def refuse_no_rows(n_rows: int, *, place: str) -> None:
+    """Raise `DataError` where a table has no rows."""
+    if n_rows == 0:
+        raise DataError(f"{place} is empty", why="it holds no rows", fix="pass labelled rows")
+
+
+def _from_frame(frame: Any) -> pa.Table:
+    """A pandas DataFrame; object columns of one scalar type are converted, others become text or placeholders."""
+    import pyarrow as pa
+
+    names = [str(name) for name in frame.columns]
+    refuse_repeated(names, place="the data frame")
+    refuse_no_rows(len(frame), place="the data frame")
+    columns = []
+    for position in range(len(names)):
+        series = frame.iloc[:, position]
+        if str(series.dtype) == "object":
+            columns.append(column_from_values(series.tolist()))
+            continue
+        try:
+            column = pa.array(series, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            column = pa.array(series.astype(str), pa.string())
+        columns.append(nested_placeholder(len(frame)) if is_nested(column.type) else column)
+    return pa.table(columns, names=names)
+
+
+def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables:
+    tables: dict[str, pa.Table] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
+    ignored = []
+    for split, dataset in parts.items():
+        known = SPLIT_NAMES.get(str(split).lower()) or ("all" if len(parts) == 1 else None)
+        if known is None or known in tables:
+            ignored.append(str(split))
+            continue
+        refuse_no_rows(len(dataset), place=f"{place}, split {split}" if len(parts) > 1 else place)
+        tables[known] = _from_dataset(dataset)
+        for column, feature in dataset.features.items():
+            if type(feature).__name__ == "ClassLabel":
+                class_names[column] = tuple(feature.names)
+    if not tables:
+        raise DataError(
+            f"{place} has no split named train, validation or test",
+            why=f"its splits are {', '.join(map(str, parts))}",
+            fix="pass one of them as a Dataset, or rename them",
+        )
+    warnings = (f"{place} has splits that were ignored: {', '.join(ignored)}",) if ignored else ()
+    return Tables(name=name, place=place, parts=tables, class_names=class_names, warnings=warnings)
+
+
+def _from_dataset(dataset: Any) -> pa.Table:
+    """The scalar columns of a `datasets.Dataset`; images, audio and lists are named but not decoded."""
+    import pyarrow as pa
+
+    schema = dataset.features.arrow_schema
+    plain = [item.name for item in schema if not is_nested(item.type)]
+    columns: dict[str, Any] = {}
+    if plain:
+        table = dataset.select_columns(plain).with_format("arrow")[:]
+        columns = {column: table.column(column) for column in plain}
+    return pa.table({n: columns.get(n, nested_placeholder(len(dataset))) for n in schema.names})
+
+
+def concatenate(tables: Iterable[pa.Table], *, place: str) -> pa.Table:
+    """Tables below each other; a column whose type differs becomes the wider type, or text."""
+    import pyarrow as pa
+
+    tables = list(tables)
+    if len(tables) == 1:
+        return tables[0]
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        kinds: dict[str, set[str]] = {}
+        for table in tables:
+            for item in table.schema:
+                kinds.setdefault(item.name, set()).add(str(item.type))
+        mixed = [name for name, kind in kinds.items() if len(kind) > 1]
+    try:
+        return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"{place}: the columns {', '.join(mixed)} hold different kinds of values in different files",
+            why="the files are read as one dataset",
+            fix="save them all with the same columns and kinds of values",
+        ) from error
+
+
+def _as_text(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    import pyarrow as pa
+
+    for name in names:
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, table.column(name).cast(pa.string()))
+    return table

@@ -1,0 +1,222 @@
+import hashlib
+import json
+import shutil
+import socket
+import time
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from tuner import backbone as module
+from tuner.backbone import DEFAULT_MODEL_SHA256, load_backbone, padded_length, pool
+from tuner.errors import ModelError, OptionError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "model")
+
+
+def test_the_default_model_is_the_published_one(minilm):
+    assert minilm.sha256 == DEFAULT_MODEL_SHA256
+    assert (minilm.n_blocks, minilm.width, minilm.pooling, minilm.max_length) == (7, 384, "mean", 128)
+
+
+def test_a_changed_default_model_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "DEFAULT_TOKENIZER_SHA256", "0" * 64)
+    with pytest.raises(ModelError, match="is not the published one"):
+        load_backbone()
+
+
+def test_pooled_last_block_is_the_sentence_embedding(minilm):
+    """Mean pooling of the last block is what sentence-transformers computes from the same folder, before its norm."""
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["A cat sleeps.", "Quarterly profits rose by four percent, the company said on Tuesday."]
+    theirs = SentenceTransformer(str(minilm.path), device="cpu").encode(texts)
+    ours = minilm.block_features(minilm.encode(texts))[-1]
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.9995
+
+
+def test_features_do_not_depend_on_the_batch(folder):
+    backbone = load_backbone(folder, device="cpu")
+    texts = ["good film", "the very very bad plot was sad and dark", "a cat"]
+    together = backbone.block_features(backbone.encode(texts))
+    for index, text in enumerate(texts):
+        alone = backbone.block_features(backbone.encode([text]))[:, 0]
+        # bf16, where it is used, rounds differently for different shapes.
+        np.testing.assert_allclose(together[:, index], alone, atol=0.03)
+
+
+def test_features_are_the_hidden_states_after_every_block(folder, monkeypatch):
+    monkeypatch.setenv("TRANSFER_ADVISOR_FP32", "1")
+    backbone = load_backbone(folder, device="cpu")
+    encoded = backbone.encode(["good film"])
+    input_ids, mask = backbone.collate(encoded, [0])
+    with torch.no_grad():
+        states = backbone.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    expected = torch.stack([pool(state, mask, pooling="mean") for state in states]).numpy()
+    np.testing.assert_allclose(backbone.block_features(encoded), expected, atol=1e-5)
+
+
+def test_half_precision_is_refused_where_features_change(folder, monkeypatch):
+    monkeypatch.setattr(module, "half_precision_supported", lambda _device: True)
+    monkeypatch.setattr(module, "HALF_PRECISION_COSINE", 1.1)
+    backbone = load_backbone(folder, device="cpu")
+    assert backbone.compute_dtype == torch.float32
+    assert "bf16 is not used" in backbone.warnings[0]
+
+
+def test_truncation_is_remembered(folder):
+    backbone = load_backbone(folder, device="cpu", max_length=4)
+    encoded = backbone.encode(["good film", "good good film"])
+    assert encoded.lengths.tolist() == [4, 4]
+    assert encoded.truncated.tolist() == [False, True]
+
+
+def test_lengths_are_padded_to_steps_within_the_limit():
+    assert [padded_length(n, 128) for n in (1, 16, 17, 128)] == [16, 16, 32, 128]
+
+
+def test_pooling_reads_the_tokens_it_says():
+    hidden = torch.tensor([[[1.0], [3.0], [9.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    assert [pool(hidden, mask, pooling=p).item() for p in ("mean", "cls", "last")] == [2.0, 1.0, 3.0]
+    with pytest.raises(OptionError, match="Did you mean 'mean'"):
+        pool(hidden, mask, pooling="meen")
+
+
+def test_a_loaded_model_and_tokenizer_will_do(minilm):
+    backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+    assert backbone.n_blocks == 4
+    assert backbone.sha256 is not None
+    assert load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu").sha256 == backbone.sha256
+    assert load_backbone((tiny.bert(seed=1), tiny.tokenizer()), device="cpu").sha256 != backbone.sha256
+
+
+def test_the_hash_is_the_files(folder):
+    weights = (folder / "model.safetensors").read_bytes()
+    assert load_backbone(folder, device="cpu").sha256 == hashlib.sha256(weights).hexdigest()
+
+
+def refused(path, match):
+    with pytest.raises(ModelError, match=match) as caught:
+        load_backbone(path, device="cpu")
+    assert caught.value.why
+    assert caught.value.fix
+
+
+def test_a_missing_folder_is_said(tmp_path):
+    refused(tmp_path / "nothing", "there is no model folder")
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "x.txt").write_text("")
+    refused(tmp_path / "x.txt", "is a file, not a model folder")
+
+
+def test_a_folder_without_config_is_no_model(tmp_path):
+    refused(tmp_path, "has no config.json")
+
+
+def test_an_adapter_alone_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    refused(tmp_path, "holds an adapter only")
+
+
+def test_a_pickle_is_refused(copied):
+    (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
+    refused(copied, r"holds only pytorch_model\.bin")
+
+
+def test_no_weights_are_said(copied):
+    (copied / "model.safetensors").unlink()
+    refused(copied, "holds no weights")
+
+
+def test_a_missing_tokenizer_is_said(copied):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copied / name).unlink()
+    refused(copied, "has no tokenizer")
+
+
+def test_damaged_weights_are_said(copied):
+    (copied / "model.safetensors").write_bytes(b"not safetensors at all")
+    refused(copied, "cannot be loaded as a text model")
+
+
+def test_a_damaged_index_is_said(copied):
+    (copied / "model.safetensors.index.json").write_text("{")
+    refused(copied, "index.json cannot be read")
+
+
+def test_an_unknown_architecture_is_said(copied):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"model_type": "no-such-model"}))
+    refused(copied, "cannot be loaded as a text model")
+
+
+def test_remote_code_is_never_run(copied):
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    (copied / "own.py").write_text("raise SystemExit('remote code ran')")
+    refused(copied, "cannot be loaded as a text model")
+
+
+def test_missing_weights_are_named(copied):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(copied / "model.safetensors")
+    name = next(key for key in state if "layer.1" in key)
+    del state[name]
+    save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
+    refused(copied, "lacks 1 of the model's weights, such as encoder.layer.1")
+
+
+def test_unused_weights_are_a_warning(copied):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(copied / "model.safetensors") | {"old_head.weight": torch.zeros(2)}
+    save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
+    assert "such as old_head.weight" in load_backbone(copied, device="cpu").warnings[0]
+
+
+def test_a_hub_id_without_a_network_says_what_to_fetch():
+    start = time.perf_counter()
+    refused("someone/some-model", "is not in the local cache and the hub cannot be reached")
+    assert time.perf_counter() - start < 10
+
+
+def test_an_unreachable_hub_answers_soon(monkeypatch):
+    def unreachable(*_args, **_kwargs):
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    assert module._hub_answers() is False
+
+
+def test_an_impossible_id_is_said():
+    refused("not a valid id!", "is neither a folder nor a hub id")
+
+
+def test_devices_are_checked(folder):
+    with pytest.raises(OptionError, match="unknown device 'gpu'"):
+        load_backbone(folder, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(OptionError, match="'cuda' is not available"):
+            load_backbone(folder, device="cuda")
+
+
+@pytest.mark.parametrize("length", [3, 65])
+def test_lengths_are_checked(folder, length):
+    with pytest.raises(OptionError, match="is not between 4 and 64"):
+        load_backbone(folder, device="cpu", max_length=length)

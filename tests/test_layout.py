@@ -1,0 +1,81 @@
+"""The house rules that a reader relies on."""
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import advisor
+import tuner
+
+ROOT = Path(advisor.__file__).parents[1]
+FILES = sorted([*(ROOT / "advisor").rglob("*.py"), *(ROOT / "tuner").rglob("*.py")])
+MODULES = sorted(
+    info.name
+    for package in (advisor, tuner)
+    for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    if not info.name.endswith("__main__")
+)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", [file for file in FILES if "tuner" in file.parts], ids=lambda path: path.name)
+def test_imports_run_one_way(path):
+    assert not [name for name in imports(path) if name.split(".")[0] == "advisor"]
+
+
+@pytest.mark.parametrize("name", ["backbone", "blocks", "freezing", "prefix", "training"])
+def test_training_needs_neither_optuna_nor_datasets(name):
+    seen, queue = set(), [f"tuner.{name}"]
+    while queue:
+        module = queue.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = ROOT / (module.replace(".", "/") + ".py")
+        names = list(imports(path)) if path.exists() else []
+        assert not [n for n in names if n.split(".")[0] in ("optuna", "datasets")], module
+        queue += [n for n in names if n.startswith("tuner.")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_command_line_prints(path):
+    if path.name == "cli.py":
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+    assert "sys.stdout" not in path.read_text()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_hold(name):
+    failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS, verbose=False)
+    assert failed == 0
+
+
+def test_importing_the_packages_loads_nothing_heavy():
+    heavy = ("torch", "transformers", "optuna", "matplotlib", "pandas", "sklearn", "datasets")
+    code = f"import sys, advisor, tuner, advisor.cli; print([m for m in {heavy!r} if m in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def test_help_answers_at_once():
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "advisor", "--help"], capture_output=True, text=True, check=True)
+    # The limit catches a heavy import (seconds), not a slow machine; benchmarks/README.md holds the measured time.
+    assert time.perf_counter() - start < 3
+    assert "recommend" in done.stdout

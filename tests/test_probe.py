@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from advisor.baselines import majority_baseline, tfidf_baseline
+from advisor.features import BlockFeatures, sample_rows
+from advisor.probe import assign_folds, probe_blocks
+
+
+def block_features(features, labels):
+    n = len(labels)
+    return BlockFeatures(
+        rows=np.arange(n),
+        texts=tuple("x" for _ in range(n)),
+        features=features,
+        labels=labels,
+        groups=None,
+        lengths=np.full(n, 10),
+        truncated=0.0,
+    )
+
+
+@pytest.fixture
+def telling_block_two():
+    """Five blocks, of which block 2 alone separates two classes."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, size=200)
+    features = generator.normal(size=(5, 200, 6)).astype(np.float32)
+    features[2, :, 0] += 6 * labels
+    return block_features(features, labels)
+
+
+def test_the_telling_block_has_the_best_probe(telling_block_two):
+    profile = probe_blocks(telling_block_two, n_classes=2)
+    blocks = {probe.block: probe.score for probe in profile.probes if probe.block is not None}
+    assert sorted(blocks) == [0, 1, 2, 3, 4]
+    assert max(blocks, key=blocks.get) == 2
+    assert blocks[2] > 0.97
+    assert blocks[0] < 0.65
+    assert profile.head_only.block == 4
+    assert profile.head_only.features == "last"
+    assert {p.features for p in profile.probes if p.block is None} == {
+        "weighted_last_four",
+        "concat_last_four",
+        "weighted_all",
+    }
+    assert all(p.interval[0] <= p.score <= p.interval[1] for p in profile.probes)
+
+
+def test_the_learning_curve_rises_and_uses_nested_rows(telling_block_two):
+    curve = probe_blocks(telling_block_two, n_classes=2).learning_curve
+    assert [point.n for point in curve] == [20, 40, 80, 160]
+    assert curve[-1].score >= curve[0].score
+
+
+def test_folds_are_stratified_and_equal():
+    labels = np.array([0] * 50 + [1] * 7)
+    folds = assign_folds(labels, seed=1)
+    assert np.bincount(folds).tolist() in ([12, 12, 11, 11, 11], [11, 12, 12, 11, 11], [11, 11, 11, 12, 12])
+    assert {np.sum(folds[labels == 1] == fold) for fold in range(5)} <= {1, 2}
+
+
+def test_a_group_stays_in_one_fold():
+    groups = np.arange(60) // 3
+    folds = assign_folds(np.arange(60) % 2, groups=groups, seed=0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(20))
+    assert len(set(folds)) == 5
+
+
+def test_equal_seeds_give_equal_folds():
+    labels = np.arange(100) % 4
+    assert (assign_folds(labels, seed=3) == assign_folds(labels, seed=3)).all()
+    assert (assign_folds(labels, seed=3) != assign_folds(labels, seed=4)).any()
+
+
+def test_samples_are_stratified_and_keep_rare_classes():
+    labels = np.array([0] * 900 + [1] * 98 + [2] * 2)
+    rows = sample_rows(labels, size=100, seed=0)
+    assert len(rows) == len(set(rows)) == 100
+    assert np.bincount(labels[rows]).tolist() in ([89, 9, 2], [88, 10, 2], [90, 8, 2])
+
+
+def test_a_sample_larger_than_the_data_is_the_data():
+    assert sorted(sample_rows(np.zeros(5, int), size=10, seed=0)) == [0, 1, 2, 3, 4]
+
+
+def test_more_classes_than_rows_keeps_two_of_each():
+    labels = np.repeat(np.arange(30), 10)
+    assert np.bincount(labels[sample_rows(labels, size=20, seed=0)]).tolist() == [2] * 30
+
+
+def test_majority_is_the_commonest_class():
+    assert majority_baseline(np.array([1, 1, 1, 0])).score == 0.75
+
+
+def test_words_that_tell_the_class_are_found():
+    texts = ["good fine film", "bad dull film"] * 30
+    labels = np.arange(60) % 2
+    baseline = tfidf_baseline(texts, labels, folds=np.arange(60) // 2 % 5)
+    assert baseline.score == 1.0
+
+
+def test_strings_without_words_have_no_bag_of_words():
+    assert tfidf_baseline(["?", "!"] * 10, np.arange(20) % 2, folds=np.arange(20) // 2 % 5) is None

@@ -1,0 +1,84 @@
+import json
+import os
+
+import pytest
+
+from advisor import runs
+from tuner.errors import DataError, MissingFileError, RunFolderError
+
+ADVICE = {"schema": 1, "data": {"fingerprint": "d"}, "model": {"sha256": "m"}}
+
+
+def make_run(folder, advice=ADVICE):
+    folder.mkdir(parents=True)
+    (folder / "advice.json").write_text(json.dumps(advice))
+    return folder
+
+
+def test_names_are_safe_and_new(tmp_path):
+    first = runs.default_folder("../a b/réviews.csv", "owner/model", root=tmp_path)
+    assert first.parent == tmp_path
+    assert first.name.startswith("r_views.csv-model-")
+    first.mkdir()
+    assert runs.default_folder("../a b/réviews.csv", "owner/model", root=tmp_path) != first
+
+
+def test_a_new_or_empty_folder_is_fine(tmp_path):
+    runs.check_folder(tmp_path / "deep" / "new")
+    runs.check_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_run_is_never_overwritten(tmp_path):
+    folder = make_run(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="already holds another run"):
+        runs.check_folder(folder)
+    runs.check_folder(folder, resume=True)
+
+
+def test_other_files_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RunFolderError, match="already holds other files"):
+        runs.check_folder(tmp_path, resume=True)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="is a file"):
+        runs.check_folder(tmp_path / "file")
+    with pytest.raises(RunFolderError, match=r"file is a file|cannot be made"):
+        runs.check_folder(tmp_path / "file" / "run")
+
+
+def test_an_unwritable_parent_is_said(tmp_path, monkeypatch):
+    import tempfile
+
+    def refused(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        runs.check_folder(tmp_path / "run")
+
+
+def test_a_folder_without_a_run_is_said(tmp_path):
+    with pytest.raises(MissingFileError, match="holds no run"):
+        runs.read_advice(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2, "data": {}}', '{"schema": 1}', '{"schema": 1, "data": 3}'])
+def test_a_damaged_advice_is_said(tmp_path, text):
+    (tmp_path / "advice.json").write_text(text)
+    with pytest.raises(DataError, match="is not an advice file"):
+        runs.read_advice(tmp_path)
+
+
+def test_the_newest_run_of_the_same_data_and_model_is_found(tmp_path):
+    for age, name in ((30, "old"), (10, "new")):
+        folder = make_run(tmp_path / name)
+        os.utime(folder / "advice.json", (10_000 - age, 10_000 - age))
+    make_run(tmp_path / "other", ADVICE | {"data": {"fingerprint": "other"}})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "advice.json").write_text("{")
+    assert runs.find_run(data_fingerprint="d", model="m", root=tmp_path) == tmp_path / "new"
+    assert runs.find_run(data_fingerprint="d", model="x", root=tmp_path) is None

@@ -1,0 +1,49 @@
+import pytest
+
+from advisor.probe import CurvePoint
+from advisor.size import measure_size, position
+
+
+def size(n, per_class, duplicates=0, curve=()):
+    return measure_size(n_examples=n, n_duplicates=duplicates, n_per_class_min=per_class, learning_curve=curve)
+
+
+@pytest.mark.parametrize(
+    ("n", "per_class", "verdict"),
+    [
+        (1_000, 500, "small"),
+        (5_000, 64, "small"),
+        (10_000, 500, "large"),
+        (9_999, 500, "uncertain"),
+        (50_000, 499, "uncertain"),
+    ],
+)
+def test_verdict_follows_the_weaker_criterion(n, per_class, verdict):
+    assert size(n, per_class).verdict == verdict
+
+
+def test_duplicates_do_not_count():
+    profile = size(11_000, 1_000, duplicates=10_500)
+    assert profile.n_effective == 500
+    assert profile.verdict == "small"
+    assert "500 distinct examples, under 1,000" in profile.why
+
+
+def test_probability_is_on_a_log_scale():
+    assert position(316, small=100, large=1_000) == pytest.approx(0.5, abs=1e-3)
+    assert size(100, 10).p_large == pytest.approx(0.05)
+    assert size(10**6, 10**5).p_large == pytest.approx(0.95)
+    halfway = size(3_162, 10**3)
+    assert halfway.p_large == pytest.approx(0.5, abs=1e-3)
+    assert halfway.interval == pytest.approx((0.5, 1.0), abs=1e-3)
+
+
+def test_the_curve_says_whether_more_data_would_help():
+    def curve(last):
+        return (
+            CurvePoint(n=400, score=0.70, interval=(0.68, 0.72)),
+            CurvePoint(n=800, score=last, interval=(last - 0.02, last + 0.02)),
+        )
+
+    assert "still rising" in size(5_000, 600, curve=curve(0.80)).why
+    assert "flat within its error" in size(5_000, 600, curve=curve(0.71)).why
