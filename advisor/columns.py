@@ -104,7 +104,6 @@ def _plain(name: str) -> str:
 def _is_string(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -128,30 +127,33 @@ def _guess(
         if option == "--text":
             named = [name for name in named if _is_string(sample.schema.field(name).type)]
         if len(named) == 1:
-            return named[0]
+            return str(named[0])
         if named:
-            return _same_partition(sample, named) or _refuse_ambiguous(sample, named, option=option, place=place)
+            same = _same_partition(sample, named) if option == "--label" else None
+            if same is None:
+                raise _ambiguous(sample, named, option=option, place=place)
+            return same
     by_content = [name for name in usable if (_could_be_text if option == "--text" else _could_be_label)(sample, name)]
     if option == "--label" and text is None:
         # A short-text table may have few distinct texts; the label is then the column with fewest words.
         by_content = [name for name in by_content if _plain(name) not in {n for tier in TEXT_NAMES for n in tier}]
     if len(by_content) == 1:
-        return by_content[0]
+        return str(by_content[0])
     if by_content:
         same = _same_partition(sample, by_content) if option == "--label" else None
-        return same or _refuse_ambiguous(sample, by_content, option=option, place=place)
-    return _refuse_none(sample, option=option, place=place)
+        if same is None:
+            raise _ambiguous(sample, by_content, option=option, place=place)
+        return same
+    raise _none_fits(sample, option=option, place=place)
 
 
 def _same_partition(sample: pa.Table, names: Sequence[str]) -> str | None:
     """The most readable of columns that divide the rows alike, or None where they do not."""
     import pyarrow.compute as pc
 
-    codes = []
-    for name in names:
-        encoded = sample.column(name).combine_chunks()
-        encoded = encoded if hasattr(encoded, "indices") else pc.dictionary_encode(encoded, null_encoding="encode")
-        codes.append(encoded.indices)
+    codes = [
+        pc.dictionary_encode(sample.column(name).combine_chunks(), null_encoding="encode").indices for name in names
+    ]
     # Codes are given in order of first appearance, so equal partitions have equal codes.
     if not all(code.equals(codes[0]) for code in codes[1:]):
         return None
@@ -194,20 +196,20 @@ def _could_be_label(sample: pa.Table, name: str) -> bool:
     return not _is_string(kind) or (pc.mean(pc.utf8_length(column)).as_py() or 0.0) < 60
 
 
-def _refuse_ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: str) -> str:
+def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: str) -> DataError:
     what = "texts" if option == "--text" else "labels"
-    raise DataError(
+    return DataError(
         f"{place}: several columns could hold the {what}: {', '.join(names)}",
         why="a wrong guess would advise on another task than yours",
         fix=f"pass {option} with one of: {', '.join(sample.column_names)}",
     )
 
 
-def _refuse_none(sample: pa.Table, *, option: str, place: str) -> str:
+def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
     what = "texts" if option == "--text" else "labels"
     nested = [item.name for item in sample.schema if is_nested(item.type)]
     if option == "--text" and any(_plain(name) in ("image", "img", "images") for name in nested):
-        raise images_not_supported(place)
+        return images_not_supported(place)
     names = sample.column_names
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:
@@ -215,7 +217,7 @@ def _refuse_none(sample: pa.Table, *, option: str, place: str) -> str:
     fix = f"pass {option} with one of the columns: {', '.join(map(_short, names))}"
     if any(len(name) > 40 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
         fix = "the first line looks like data: add a header line such as text,label (or pass --text and --label)"
-    raise DataError(f"{place}: it is not clear which column holds the {what}", why=why, fix=fix)
+    return DataError(f"{place}: it is not clear which column holds the {what}", why=why, fix=fix)
 
 
 def _short(name: str) -> str:

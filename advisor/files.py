@@ -204,7 +204,7 @@ def _detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
     encoding_found = _guess_encoding(_lines_beyond_ascii(path), whole_is_utf8_but=bad_line)
     if encoding_found is not None:
         shown = "Windows-1252" if encoding_found == "cp1252" else encoding_found
-        return encoding_found, f"{path.name} is not UTF-8 (line {bad_line:,}); it was read as {shown}: check its accents"
+        return encoding_found, f"{path.name} is not UTF-8 (line {bad_line:,}); it was read as {shown}"
     raise DataError(
         f"{path}, line {bad_line:,}: the text is not UTF-8, and its encoding cannot be told safely",
         why="a wrong guess would garble the texts without a sign of it",
@@ -407,7 +407,7 @@ def _sniff_delimiter(path: Path, sample: str, *, whole: bool) -> str:
 
 
 def _sniff_quoting(path: Path, sample: str, *, delimiter: str, whole: bool) -> dict[str, Any]:
-    """How quotation marks work in this file, as Arrow's parse options: doubled, escaped by a backslash, or plain text."""
+    """How quotation marks work here, as Arrow's parse options: doubled, escaped by a backslash, or plain text."""
     styles: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({}, {"doublequote": True}),
         ({"escape_char": "\\", "double_quote": False}, {"doublequote": False, "escapechar": "\\"}),
@@ -457,7 +457,7 @@ def _bad_line(
                     return DataError(
                         f"{path}, line {line:,}: {len(record)} fields where the header has {n_columns}",
                         why="its cells cannot be told apart safely, usually because a text holds the delimiter",
-                        fix=f"put texts that hold a {DELIMITERS[delimiter]} in quotation marks, or save the file as JSONL",
+                        fix=f"put texts that hold a {DELIMITERS[delimiter]} in quotation marks, or save as JSONL",
                     )
                 line = reader.line_num + 1
         except csv.Error:
@@ -559,7 +559,7 @@ def _read_json_array(path: Path, stream: BinaryIO) -> FileTable:
 
 def _json_kind(value: object) -> str:
     kinds = ((bool, "boolean"), (list, "list"), (str, "string"), ((int, float), "number"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "null")  # type: ignore[arg-type]
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ def read_tables(data: Any, *, split: str | None = None) -> Tables:
     `DataError` and `OptionError`.
     """
     tables = _read_any(data)
+    tables = replace(tables, parts={name: _without_dictionaries(part) for name, part in tables.parts.items()})
     if split is not None:
         return _only(tables, split)
     return _with_training_rows(tables)
@@ -101,13 +102,17 @@ def _only(tables: Tables, split: str) -> Tables:
             why="only its rows would be used",
             fix=f"choose one of: {', '.join(tables.parts)}",
         )
-    return Tables(
-        name=tables.name,
-        place=tables.place,
-        parts={"all": tables.parts[wanted]},
-        class_names=tables.class_names,
-        warnings=tables.warnings,
-    )
+    return replace(tables, parts={"all": tables.parts[wanted]})
+
+
+def _without_dictionaries(table: pa.Table) -> pa.Table:
+    """Categorical columns as the values they stand for."""
+    import pyarrow as pa
+
+    for position, item in enumerate(table.schema):
+        if pa.types.is_dictionary(item.type):
+            table = table.set_column(position, item.name, table.column(position).cast(item.type.value_type))
+    return table
 
 
 def _with_training_rows(tables: Tables) -> Tables:
@@ -120,19 +125,13 @@ def _with_training_rows(tables: Tables) -> Tables:
             parts["train"] = parts.pop("all")
     elif set(parts) == {"validation", "test"}:
         parts = {"train": parts["validation"], "test": parts["test"]}
-        warnings.append(f"{tables.place} has no training split: its validation split is trained on, its test split kept")
+        warnings.append(f"{tables.place} has no training split: its validation split is trained on")
     elif len(parts) == 1:
         (name,) = parts
         parts = {"all": parts[name]}
         warnings.append(f"{tables.place} has a {name} split only: its rows are divided into new splits")
     ordered = {name: parts[name] for name in ("all", *SPLITS) if name in parts}
-    return Tables(
-        name=tables.name,
-        place=tables.place,
-        parts=ordered,
-        class_names=tables.class_names,
-        warnings=tuple(warnings),
-    )
+    return replace(tables, parts=ordered, warnings=tuple(warnings))
 
 
 # --- named data: files, folders, hub ids, examples
@@ -283,9 +282,8 @@ def _read_saved(folder: Path) -> Tables:
 
 def _read_hub(name: str) -> Tables:
     """A dataset of the Hugging Face hub, or out of its local cache when the hub is switched off."""
-    offline = any(
-        os.environ.get(key, "").upper() in ("1", "ON", "YES", "TRUE") for key in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-    )
+    switches = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("HF_DATASETS_OFFLINE", ""))
+    offline = any(switch.upper() in ("1", "ON", "YES", "TRUE") for switch in switches)
     if not offline:
         answer = _ask_hub(name)
         if answer == "unreachable":
@@ -316,8 +314,8 @@ def _not_fetched(name: str, why: str) -> MissingFileError:
     return MissingFileError(
         f"'{name}' is neither a file nor a folder here, and it cannot be fetched as a hub dataset: {why}",
         why="the dataset is read from it",
-        fix=f"where there is a network run: hf download {name} --repo-type dataset --local-dir {folder}; put that folder "
-        f"here (its files named train.parquet, test.parquet, ...) and pass ./{folder}; for a local file check the path",
+        fix=f"where there is a network run: hf download {name} --repo-type dataset --local-dir {folder}; bring that "
+        f"folder here (its files named train.parquet, test.parquet...) and pass ./{folder}; or correct the path",
     )
 
 
@@ -421,6 +419,12 @@ def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables
         if known is None or known in tables:
             ignored.append(str(split))
             continue
+        if not hasattr(dataset, "__len__"):
+            raise DataError(
+                f"{place} is a stream of unknown length",
+                why="counts, classes and splits are made from all rows",
+                fix="load it without streaming=True",
+            )
         refuse_no_rows(len(dataset), place=f"{place}, split {split}" if len(parts) > 1 else place)
         tables[known] = _from_dataset(dataset)
         for column, feature in dataset.features.items():

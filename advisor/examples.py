@@ -1,0 +1,209 @@
+"""Built-in examples: real text that is already on the machine, so that a first run needs no network."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.errors import DataError, OptionError, RunFolderError, did_you_mean
+from tuner.records import user_cache_dir, write_text_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = ("docstrings",)
+
+LIBRARIES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "pandas": "pandas",
+    "scikit-learn": "sklearn",
+    "torch": "torch",
+    "transformers": "transformers",
+    "optuna": "optuna",
+    "matplotlib": "matplotlib",
+}
+"""Distribution name, which is the label, and the package that is read."""
+
+ROWS_PER_LIBRARY = 500
+
+_RECIPE = 1  # raise it when the rows change for the same library versions
+_SURPLUS = 1.3  # collected beyond what is kept, since libraries share docstrings
+_MOST_PER_MODULE = 20  # no module may make up a library
+_FEWEST_WORDS = 5
+_NAMES = (
+    "numpy", "np", "numpydoc", "ndarray", "scipy", "pandas", "pd", "scikit-learn", "scikit learn", "scikits", "scikit",
+    "sklearn", "pytorch", "torch", "nn", "hugging face", "huggingface", "hf", "transformers", "optuna", "matplotlib",
+    "pyplot", "plt", "mpl", "mplot3d",
+)  # fmt: skip
+# An underscore ends a name here (torch_dtype), unlike in the regular expression \b.
+_ANY_NAME = "|".join(re.escape(name) for name in sorted(_NAMES, key=len, reverse=True))
+_MASK = re.compile(rf"(?<![A-Za-z0-9])(?:{_ANY_NAME})(?![A-Za-z0-9])", re.IGNORECASE)
+_PARAMETERS = re.compile(r"^[*`]*\w+[*`]* ?[(:]")  # "n_group (`int`, *optional*): ...": no sentence about the library
+_SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "conftest", "_testing", "vendor", "_vendor", "externals"})
+
+
+def load_example(name: str) -> pd.DataFrame:
+    """The example's rows as a data frame with the columns ``text`` and ``label``.
+
+    ``docstrings`` are first paragraphs of public docstrings, to be told apart by the library they are from, whose
+    names are masked. They are kept in the user's cache folder for the installed versions. Raises `OptionError` for an
+    unknown name, `DataError` where fewer than two of the libraries are installed.
+    """
+    import pandas as pd
+
+    if name not in EXAMPLES:
+        raise OptionError(
+            f"example:{name}: there is no such example.{did_you_mean(name, EXAMPLES)}",
+            why="built-in examples have fixed names",
+            fix=f"choose one of: {', '.join(f'example:{known}' for known in EXAMPLES)}",
+        )
+    versions = _installed_versions()
+    if len(versions) < 2:
+        raise DataError(
+            "example:docstrings needs at least two of its libraries",
+            why=f"its texts are their docstrings; found: {', '.join(versions) or 'none'}",
+            fix="install the package with its dependencies",
+        )
+    key = hashlib.sha256(repr((_RECIPE, sorted(versions.items()))).encode()).hexdigest()[:16]
+    cached = user_cache_dir() / "examples" / f"docstrings-{key}.jsonl"
+    kept = _read_cache(cached, labels=set(versions))
+    if kept is not None:
+        return kept
+    rows = _docstring_rows(tuple(versions))
+    frame = pd.DataFrame(rows, columns=["text", "label"]).astype({"text": "str", "label": "str"})
+    try:
+        write_text_atomically(cached, frame.to_json(orient="records", lines=True, force_ascii=False))
+    except RunFolderError:
+        return frame  # a cache folder that cannot be written costs seconds next time, nothing more
+    return frame
+
+
+def _read_cache(path: Path, *, labels: set[str]) -> pd.DataFrame | None:
+    """The rows kept by an earlier run, or None where there are none or the file was damaged since."""
+    import pandas as pd
+
+    if not path.is_file():
+        return None
+    try:
+        frame = pd.read_json(io.StringIO(path.read_text(encoding="utf-8")), lines=True, dtype=False)
+        frame = frame[["text", "label"]].astype("str")
+    except (ValueError, KeyError, OSError):
+        return None
+    return frame if set(frame["label"]) == labels and not frame.isna().any(axis=None) else None
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for distribution in LIBRARIES:
+        try:
+            versions[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # an example of seven libraries is an example too
+    return versions
+
+
+def _docstring_rows(distributions: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(text, label) rows: each library's in order, none twice, none that two libraries share."""
+    collected = {name: _paragraphs(LIBRARIES[name], most=int(_SURPLUS * ROWS_PER_LIBRARY)) for name in distributions}
+    owners: dict[str, set[str]] = {}
+    for name, texts in collected.items():
+        for text in texts:
+            owners.setdefault(text.casefold(), set()).add(name)
+    rows: list[tuple[str, str]] = []
+    for name, texts in collected.items():
+        own = [text for text in texts if len(owners[text.casefold()]) == 1]
+        rows.extend((text, name) for text in own[:ROWS_PER_LIBRARY])
+    return rows
+
+
+def _paragraphs(package: str, *, most: int) -> list[str]:
+    """Up to `most` different masked first paragraphs of a package.
+
+    Modules come in the order of their path's hash: fixed, and spread over the library, so that a few dozen of its
+    hundreds or thousands of modules need to be parsed.
+    """
+    spec = importlib.util.find_spec(package)  # finds a top-level package without running it
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    root = Path(next(iter(spec.submodule_search_locations)))
+    paths = [path.relative_to(root) for path in root.rglob("*.py")]
+    public = sorted(
+        (path for path in paths if not _is_private(path)),
+        key=lambda path: hashlib.sha256(path.as_posix().encode()).digest(),
+    )
+    found: dict[str, str] = {}
+    for path in public:
+        if len(found) >= most:
+            break
+        of_module = 0
+        for docstring in _public_docstrings(root / path):
+            text = masked_paragraph(docstring)
+            if len(text.split()) < _FEWEST_WORDS or _PARAMETERS.match(text):
+                continue
+            if text.casefold() not in found:
+                found[text.casefold()] = text
+                of_module += 1
+                if of_module >= _MOST_PER_MODULE:
+                    break
+    return list(found.values())[:most]
+
+
+def _is_private(path: Path) -> bool:
+    """Tests and bundled foreign code; an underscored module is where many libraries keep what they export."""
+    folders = {part.lower() for part in path.parts[:-1]}
+    return bool(folders & _SKIPPED_FOLDERS) or path.stem.startswith(("test_", "conftest", "__main__", "_version"))
+
+
+def _public_docstrings(path: Path) -> Iterator[str]:
+    """Docstrings of a module's functions, classes and their methods whose names do not begin with an underscore.
+
+    An underscored module counts by what it exports: the names in its ``__all__``, or all public ones without it.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return  # templates and files for other Python versions lie among the modules
+    exported = _exported(tree) if path.stem.startswith("_") else None
+    for node in tree.body:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        if node.name.startswith("_") or (exported is not None and node.name not in exported):
+            continue
+        if docstring := ast.get_docstring(node):
+            yield docstring
+        if isinstance(node, ast.ClassDef):
+            for member in node.body:
+                if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)) and not member.name.startswith("_"):
+                    docstring = ast.get_docstring(member)
+                    if docstring:
+                        yield docstring
+
+
+def _exported(tree: ast.Module) -> set[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
+        ):
+            try:
+                return set(ast.literal_eval(node.value))
+            except (ValueError, TypeError):
+                return None  # computed: then every public name counts
+    return None
+
+
+def masked_paragraph(docstring: str) -> str:
+    """The first paragraph on one line, the names of the libraries replaced by "the library".
+
+    >>> masked_paragraph("Convert a NumPy array\\n    to torch_dtype.\\n\\nParameters")
+    'Convert a the library array to the library_dtype.'
+    """
+    paragraph = re.split(r"\n\s*\n", docstring.strip(), maxsplit=1)[0]
+    return _MASK.sub("the library", " ".join(paragraph.split()))

@@ -1,0 +1,738 @@
+"""Labelled texts of any kind -> `TargetData`: columns read, rows checked, classes named, splits made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.columns import Columns, choose_columns
+from advisor.files import read_file
+from advisor.tables import SPLITS, Tables, concatenate, missing_file, read_tables
+from tuner.errors import DataError, OptionError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
+VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
+FEWEST_TRAINING_ROWS = 3
+"""Distinct training texts a class needs, so that cross-validated probes see each class in every fold they fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetData:
+    """The user's labelled dataset, checked and divided.
+
+    ``texts`` and ``labels`` hold every usable row (n of them); ``train``, ``validation`` and ``test`` are positions
+    in them. Rows of ``train`` or ``validation`` whose text also occurs in a later split stand in no split: they are
+    left out so that scores are not flattered.
+    """
+
+    name: str
+    kind: str = "text"
+    task: str = "sequence_classification"
+    texts: pd.Series = field(repr=False)
+    labels: NDArray[np.int32] = field(repr=False)
+    class_names: tuple[str, ...]
+    groups: NDArray[np.int32] | None = field(default=None, repr=False)
+    train: NDArray[np.int64] = field(repr=False)
+    validation: NDArray[np.int64] = field(repr=False)
+    test: NDArray[np.int64] = field(repr=False)
+    columns: Mapping[str, str | None]
+    given_splits: tuple[str, ...] = ()
+    n_duplicates: int = 0  # rows beyond the first of each exact text
+    n_conflicting: int = 0  # texts with more than one label
+    n_leaked: int = 0  # rows of validation or test whose text also occurs in train
+    n_dropped: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    fingerprint: str
+
+    @property
+    def n_examples(self) -> int:
+        """Number of usable rows, all splits together."""
+        return len(self.labels)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Rows of each class, in the order of ``class_names``."""
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def texts_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[str]:
+        """The texts at these positions, as a list."""
+        return list(self.texts.iloc[np.asarray(positions)])
+
+
+def load_target(
+    data: Any,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    text_pair: str | None = None,
+    split: str | None = None,
+    test: str | Path | None = None,
+    drop_rare: bool = False,
+    seed: int = 0,
+) -> TargetData:
+    """Read, check and divide a dataset.
+
+    `data` is a path, a hub id, ``example:NAME``, a data frame, a `datasets` object or (texts, labels). Given splits
+    are used; what is missing of test and validation is carved out of the training rows, stratified by class, with
+    copies of a text (and, with `group`, all rows of a group) on one side. A class with too few texts raises, unless
+    `drop_rare` leaves such classes out. Everything a user can put right raises a `TransferError`.
+    """
+    if text_pair is not None:
+        raise OptionError(
+            f"--text-pair {text_pair}: text pairs are not supported yet",
+            why="this version classifies single texts",
+            fix="leave --text-pair out, or join the two texts in one column",
+        )
+    tables = read_tables(data, split=split)
+    tables = _with_test(tables, test) if test is not None else tables
+    first = next(iter(tables.parts))
+    columns = choose_columns(tables.parts[first], place=tables.place, text=text, label=label, group=group)
+    rows = _gather(tables, columns)
+    del tables
+    rows = _drop_incomplete(rows)
+    rows = _name_classes(rows)
+    _check_texts(rows)
+    return _divide(rows, drop_rare=drop_rare, seed=seed)
+
+
+def read_texts(data: Any, *, text: str | None = None) -> tuple[list[str], str]:
+    """The texts of a file or object without need of labels, in its order and none dropped, and their column's name.
+
+    A ``.txt`` file is one text a line; a list of strings is taken as it is; of several splits, the test split.
+    Missing texts are empty strings.
+    """
+    if isinstance(data, (list, tuple)) and data and all(isinstance(item, str) for item in data):
+        return list(data), "text"
+    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt" and text is None:
+        path = Path(data).expanduser()
+        if not path.is_file():
+            raise missing_file(path)
+        return _read_lines(path), "line"
+    tables = read_tables(data)
+    table = tables.parts.get("test", next(iter(tables.parts.values())))
+    column = text
+    if column is None and table.num_columns == 1:
+        column = table.column_names[0]
+    chosen = choose_columns(table, place=tables.place, text=column, labelled=False)
+    return [value or "" for value in table.column(chosen.text).to_pylist()], chosen.text
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})",
+            why="each of its lines is taken as a text",
+            fix="save it as UTF-8, or pass a CSV, JSONL or Parquet file",
+        ) from error
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path} is empty", why="each of its lines is taken as a text", fix="pass a file with texts")
+    return lines
+
+
+# --- rows of all splits, one below the other
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """The rows on their way to `TargetData`. ``split`` indexes `SPLITS`; -1 are rows that nobody divided yet."""
+
+    name: str
+    place: str
+    columns: Columns
+    texts: pa.ChunkedArray
+    labels: Any  # Arrow values first, class numbers once the classes are named
+    class_names: tuple[str, ...]  # of a ClassLabel column at first
+    groups: NDArray[np.int32] | None
+    split: NDArray[np.int8]
+    given_splits: tuple[str, ...]
+    n_dropped: dict[str, int]
+    warnings: tuple[str, ...]
+
+    def keep(self, mask: NDArray[np.bool_], *, reason: str) -> _Rows:
+        """Only the rows where `mask` holds; the others are counted under `reason`."""
+        import pyarrow as pa
+
+        if mask.all():
+            return self
+        selected = pa.array(mask)
+        n_lost = int(len(mask) - mask.sum())
+        return replace(
+            self,
+            texts=self.texts.filter(selected),
+            labels=self.labels[mask] if isinstance(self.labels, np.ndarray) else self.labels.filter(selected),
+            groups=None if self.groups is None else self.groups[mask],
+            split=self.split[mask],
+            n_dropped={**self.n_dropped, reason: self.n_dropped.get(reason, 0) + n_lost},
+        )
+
+    def warn(self, message: str) -> _Rows:
+        return replace(self, warnings=(*self.warnings, message))
+
+
+def _with_test(tables: Tables, test: str | Path) -> Tables:
+    path = Path(test).expanduser()
+    if not path.is_file():
+        raise missing_file(path)
+    result = read_file(path)
+    parts = dict(tables.parts)
+    parts["train"] = parts.pop("all") if "all" in parts else parts["train"]
+    warnings = (*tables.warnings, *result.warnings)
+    if "test" in parts:
+        warnings = (*warnings, f"the test split of {tables.place} was replaced by {path.name}")
+    parts["test"] = result.table
+    ordered = {name: parts[name] for name in SPLITS if name in parts}
+    return replace(tables, parts=ordered, class_names={**result.class_names, **tables.class_names}, warnings=warnings)
+
+
+def _gather(tables: Tables, columns: Columns) -> _Rows:
+    """The columns that are read, all splits below each other. A split without labels cannot be used and is left out."""
+    assert columns.label is not None
+    wanted = [name for name in (columns.text, columns.label, columns.group) if name is not None]
+    chosen: dict[str, pa.Table] = {}
+    warnings = list(tables.warnings)
+    for split, table in tables.parts.items():
+        missing = [name for name in wanted if name not in table.column_names]
+        unlabelled = missing == [columns.label] or _has_no_labels(table, columns.label, tables)
+        if unlabelled and split not in ("all", "train"):
+            warnings.append(f"the {split} split of {tables.place} has no labels: it was not used")
+            continue
+        if missing:
+            raise DataError(
+                f"the {split} split of {tables.place} has no column '{missing[0]}'."
+                + did_you_mean(missing[0], table.column_names),
+                why=f"it is read in the other splits; this one has: {', '.join(table.column_names)}",
+                fix="give the columns the same names in every split",
+            )
+        chosen[split] = table.select(list(dict.fromkeys(wanted)))
+    together = concatenate(chosen.values(), place=tables.place)
+    numbers = [-1 if split == "all" else SPLITS.index(split) for split in chosen]
+    return _Rows(
+        name=tables.name,
+        place=tables.place,
+        columns=columns,
+        texts=_as_large_text(together.column(columns.text)),
+        labels=together.column(columns.label),
+        class_names=tables.class_names.get(columns.label, ()),
+        groups=None if columns.group is None else _group_numbers(together.column(columns.group)),
+        split=np.repeat(np.array(numbers, np.int8), [table.num_rows for table in chosen.values()]),
+        given_splits=tuple(split for split in chosen if split != "all"),
+        n_dropped={},
+        warnings=tuple(warnings),
+    )
+
+
+def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
+    """Whether a split's labels are masked: all missing, or all -1 where the classes have names."""
+    import pyarrow.compute as pc
+
+    if label not in table.column_names:
+        return False
+    column = table.column(label)
+    if column.null_count == len(column):
+        return True
+    return label in tables.class_names and bool((pc.max(column).as_py() or 0) < 0)
+
+
+def _as_large_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """64-bit offsets, the type pandas uses: the bytes of the texts are shared, not copied."""
+    import pyarrow as pa
+
+    return column.cast(pa.large_string())
+
+
+def _group_numbers(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    """A number for each group; rows without one are groups of their own."""
+    import pyarrow.compute as pc
+
+    encoded = pc.dictionary_encode(column.combine_chunks())
+    numbers: NDArray[np.int32] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    alone = np.flatnonzero(numbers < 0)
+    numbers[alone] = len(encoded.dictionary) + np.arange(len(alone), dtype=np.int32)
+    return numbers
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"
+
+
+def _drop_incomplete(rows: _Rows) -> _Rows:
+    """Leave out rows without a label or a text, counted; most labels or all texts missing raises."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n = len(rows.split)
+    labels = rows.labels
+    if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
+        labels = pc.utf8_trim_whitespace(labels)
+        labelled = pc.fill_null(pc.not_equal(labels, ""), False)
+    elif pa.types.is_floating(labels.type):
+        labelled = pc.fill_null(pc.invert(pc.is_nan(labels)), False)
+    elif rows.class_names and pa.types.is_integer(labels.type):
+        labelled = pc.fill_null(pc.greater_equal(labels, 0), False)
+    else:
+        labelled = pc.is_valid(labels)
+    rows = replace(rows, labels=labels)
+    has_label = np.asarray(labelled)
+    n_missing = int(n - has_label.sum())
+    if n_missing > n / 2:
+        raise DataError(
+            f"{rows.place}: {n_missing:,} of {n:,} rows have no label in column '{rows.columns.label}'",
+            why="advice from the few labelled rows would not be about this dataset",
+            fix="label more rows, pass only the labelled ones, or name another column with --label",
+        )
+    has_text = np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, r"[^\s\p{Z}\x{200B}\x{FEFF}]"), False))
+    if not has_text.any():
+        raise DataError(
+            f"{rows.place}: all texts in column '{rows.columns.text}' are empty",
+            why="there is nothing to classify",
+            fix="pass --text with the column that holds the texts",
+        )
+    n_empty = int((has_label & ~has_text).sum())
+    if n_missing:
+        rows = rows.warn(f"{n_missing:,} rows ({_percent(n_missing, n)}) have no label and were left out")
+    if n_empty:
+        rows = rows.warn(f"{n_empty:,} rows ({_percent(n_empty, n)}) have an empty text and were left out")
+    rows = rows.keep(has_label, reason="missing_label")
+    return rows.keep(has_text[has_label], reason="empty_text")
+
+
+# --- classes
+
+
+def _name_classes(rows: _Rows) -> _Rows:
+    """Labels as class numbers. Names are sorted, numbers by value; the names of a `ClassLabel` keep their order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    labels = rows.labels
+    if rows.class_names and pa.types.is_integer(labels.type):
+        numbers = np.asarray(labels).astype(np.int64)
+        if numbers.max() >= len(rows.class_names):
+            raise DataError(
+                f"{rows.place}: label {numbers.max()} in column '{rows.columns.label}' has no name",
+                why=f"the column names {len(rows.class_names)} classes, counted from 0",
+                fix="repair the dataset's features, or cast the column to plain integers",
+            )
+        used = np.unique(numbers)
+        if len(used) < len(rows.class_names):
+            unused = [name for i, name in enumerate(rows.class_names) if i not in set(used.tolist())]
+            rows = rows.warn(f"classes without a row were left out: {_listed(unused)}")
+        names = tuple(rows.class_names[i] for i in used)
+        return _checked_classes(
+            replace(rows, labels=np.searchsorted(used, numbers).astype(np.int32), class_names=names)
+        )
+    labels = _simplest_type(labels)
+    encoded = pc.dictionary_encode(labels.combine_chunks())
+    values = encoded.dictionary
+    _check_label_values(rows, values, np.asarray(encoded.indices))
+    shown = [_label_name(value) for value in values.to_pylist()]
+    by_name = _is_text(values.type)
+    order = sorted(range(len(shown)), key=shown.__getitem__) if by_name else np.argsort(np.asarray(values)).tolist()
+    rank = np.empty(len(shown), np.int32)
+    rank[order] = np.arange(len(shown), dtype=np.int32)
+    names = tuple(shown[i] for i in order)
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(name.casefold(), []).append(name)
+    alike = [" / ".join(group) for group in folded.values() if len(group) > 1]
+    if alike:
+        rows = rows.warn(f"class names that differ in capitals only are kept apart: {_listed(alike)}")
+    return _checked_classes(replace(rows, labels=rank[np.asarray(encoded.indices)], class_names=names))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _simplest_type(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Integers where every label is one (also "3" and 3.0), floats where every label is a number, else as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        if _is_text(labels.type):
+            if pc.all(pc.match_substring_regex(labels, r"^-?(0|[1-9][0-9]{0,17})$")).as_py():
+                return labels.cast(pa.int64())
+            if pc.all(pc.match_substring_regex(labels, r"^[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$")).as_py() and not (
+                pc.any(pc.match_substring_regex(labels, r"^0[0-9]")).as_py()
+            ):
+                return _simplest_type(labels.cast(pa.float64()))
+            return labels
+        if pa.types.is_floating(labels.type) or pa.types.is_decimal(labels.type):
+            if pa.types.is_decimal(labels.type):
+                labels = labels.cast(pa.float64())
+            if pc.all(pc.equal(pc.floor(labels), labels)).as_py():
+                return labels.cast(pa.int64())
+            return labels
+        if pa.types.is_integer(labels.type):
+            return labels.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return labels  # numbers beyond 64 bits stay what they were: names
+    return labels if pa.types.is_boolean(labels.type) else labels.cast(pa.string())
+
+
+def _label_name(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32]) -> None:
+    """Raise where the labels are a quantity or free text rather than classes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n, n_values = len(codes), len(values)
+    column = rows.columns.label
+    where = f"{rows.place}: column '{column}'"
+    if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+        numbers = np.asarray(values)
+        spread = float(numbers.max()) - float(numbers.min()) + 1
+        fractional = pa.types.is_floating(values.type)
+        many = n_values > 10 if fractional else n_values > 30 and (spread > 2 * n_values or 2 * n_values >= n)
+        if many:
+            raise DataError(
+                f"{where} looks like a quantity to predict: {n_values:,} different "
+                f"{'numbers' if fractional else 'integers'} from {numbers.min():g} to {numbers.max():g} in {n:,} rows",
+                why="this is classification; regression targets are not supported",
+                fix="cut the values into classes (low, middle, high), or name the label column with --label",
+            )
+        return
+    if not _is_text(values.type):
+        return
+    mean_length = float(pc.mean(pc.utf8_length(values)).as_py())
+    if n_values > 10 and (n_values > n / 2 or (n_values > n / 5 and mean_length > 40)):
+        raise DataError(
+            f"{where} looks like free text: {n_values:,} different values in {n:,} rows",
+            why="a class needs several rows; these labels are nearly all distinct",
+            fix="name the column that holds the classes with --label",
+        )
+
+
+def _checked_classes(rows: _Rows) -> _Rows:
+    if len(rows.class_names) < 2:
+        raise DataError(
+            f"{rows.place}: column '{rows.columns.label}' holds one class only, '{_short(rows.class_names[0])}'",
+            why="there is nothing to tell apart",
+            fix="pass rows of at least two classes, or name another column with --label",
+        )
+    return rows
+
+
+def _check_texts(rows: _Rows) -> None:
+    import pyarrow.compute as pc
+
+    if pc.all(pc.equal(rows.texts, rows.texts[0])).as_py():
+        raise DataError(
+            f"{rows.place}: all texts in column '{rows.columns.text}' are identical",
+            why="identical texts cannot be told apart, whatever their labels",
+            fix="pass --text with the column that holds the texts",
+        )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:39] + "…"
+
+
+def _listed(names: Sequence[str], *, most: int = 5) -> str:
+    shown = ", ".join(_short(name) for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+# --- splits
+
+
+def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
+    """Take rows that leak out of training, refuse or drop classes that are too small, and carve what is not given."""
+    to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
+    text_ids = _numbered(rows.texts)
+    rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
+    split, n_leaked = _without_leaks(rows, rows.split, text_ids)
+    small = _too_small(rows, split, text_ids, to_carve=to_carve)
+    if small.any():
+        if not drop_rare:
+            _refuse_small(rows, split, text_ids, small, to_carve=to_carve)
+        rows, split, text_ids = _without_classes(rows, split, text_ids, small)
+    for name, share, most in (
+        ("test", TEST_SHARE, MOST_TEST_ROWS),
+        ("validation", VALIDATION_SHARE, MOST_VALIDATION_ROWS),
+    ):
+        if name in to_carve:
+            rng = np.random.default_rng([seed, SPLITS.index(name)])
+            pool = np.flatnonzero(split == 0)
+            units = text_ids if rows.groups is None else rows.groups
+            chosen = carve(units[pool], rows.labels[pool], share=share, most=most, rng=rng)
+            split = split.copy()
+            split[pool[chosen]] = SPLITS.index(name)
+    if rows.groups is not None:
+        split, leaked_by_text = _without_leaks(rows, split, text_ids)
+        n_leaked += leaked_by_text
+    _check_divided(rows, split)
+    return _finished(rows, split, text_ids, n_leaked=n_leaked)
+
+
+def _numbered(texts: pa.ChunkedArray) -> NDArray[np.int32]:
+    """A number for each distinct text."""
+    import pyarrow.compute as pc
+
+    encoded = pc.dictionary_encode(texts)
+    unified = encoded.unify_dictionaries() if encoded.num_chunks > 1 else encoded
+    return np.concatenate([np.asarray(chunk.indices) for chunk in unified.chunks]).astype(np.int32, copy=False)
+
+
+def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> tuple[NDArray[np.int8], int]:
+    """Rows whose text comes again in a later split leave theirs (-1); also how many later rows train had held."""
+    n_texts = int(text_ids.max()) + 1
+    occurs = np.zeros((3, n_texts), bool)
+    for number in range(3):
+        occurs[number, text_ids[split == number]] = True
+    n_leaked = int((occurs[0, text_ids] & (split > 0)).sum())
+    leaves = ((split == 0) & (occurs[1] | occurs[2])[text_ids]) | ((split == 1) & occurs[2][text_ids])
+    if not leaves.any():
+        return split, n_leaked
+    for number in (0, 1):
+        before, lost = int((split == number).sum()), int((leaves & (split == number)).sum())
+        if before and 2 * lost > before:
+            raise DataError(
+                f"{rows.place}: {lost:,} of {before:,} {SPLITS[number]} texts occur again in "
+                f"{'validation or test' if number == 0 else 'test'}",
+                why="a score on texts that were seen in training says nothing about new ones",
+                fix="divide the rows anew: pass them as one file, and the splits are made without overlap",
+            )
+    return np.where(leaves, -1, split).astype(np.int8), n_leaked
+
+
+def _needed(to_carve: Sequence[str]) -> int:
+    return FEWEST_TRAINING_ROWS + len(to_carve)
+
+
+def _distinct_per_class(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
+    """How many different ids each class has."""
+    pairs = np.unique(ids.astype(np.int64) * n_classes + labels)
+    return np.bincount(pairs % n_classes, minlength=n_classes)
+
+
+def _too_small(
+    rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, to_carve: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Classes with too few distinct training texts, or too few groups, to be in every split."""
+    train, n_classes = split == 0, len(rows.class_names)
+    small = _distinct_per_class(text_ids[train], rows.labels[train], n_classes) < _needed(to_carve)
+    if rows.groups is not None:
+        small |= _distinct_per_class(rows.groups[train], rows.labels[train], n_classes) < 1 + len(to_carve)
+    return small
+
+
+def _refuse_small(
+    rows: _Rows,
+    split: NDArray[np.int8],
+    text_ids: NDArray[np.int32],
+    small: NDArray[np.bool_],
+    *,
+    to_carve: Sequence[str],
+) -> NoReturn:
+    train = split == 0
+    counts = _distinct_per_class(text_ids[train], rows.labels[train], len(rows.class_names))
+    worst = sorted(np.flatnonzero(small).tolist(), key=lambda number: counts[number])
+    shown = _listed([f"'{_short(rows.class_names[number])}' has {counts[number]}" for number in worst])
+    n_rows = int(np.isin(rows.labels, worst).sum())
+    n_small = len(worst)
+    grouped = f", in {1 + len(to_carve)} groups" if rows.groups is not None else ""
+    carved = f", 1 for {' and 1 for '.join(to_carve)}" if to_carve else ""
+    raise DataError(
+        f"{rows.place}: {n_small:,} {'class is' if n_small == 1 else 'classes are'} too small to divide: {shown}",
+        why=f"each class needs {_needed(to_carve)} different training texts{grouped}: {FEWEST_TRAINING_ROWS} to learn "
+        f"from{carved}",
+        fix=f"add rows, or pass --drop-rare to leave {'it' if n_small == 1 else 'them'} out ({n_rows:,} rows)",
+    )
+
+
+def _without_classes(
+    rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], small: NDArray[np.bool_]
+) -> tuple[_Rows, NDArray[np.int8], NDArray[np.int32]]:
+    """Leave the classes out in all splits and number the others anew."""
+    kept = np.flatnonzero(~small)
+    if len(kept) < 2:
+        raise DataError(
+            f"{rows.place}: without the classes that are too small, {len(kept)} of {len(rows.class_names)} remain",
+            why="at least two classes are needed, each with enough different texts",
+            fix="add rows, or name another column with --label",
+        )
+    dropped = [name for name, is_small in zip(rows.class_names, small.tolist(), strict=True) if is_small]
+    mask = ~small[rows.labels]
+    rows = rows.keep(mask, reason="rare_class").warn(
+        f"{len(dropped)} rare classes were left out, with {int((~mask).sum()):,} rows: {_listed(dropped)}"
+    )
+    rows = replace(
+        rows,
+        labels=np.searchsorted(kept, rows.labels).astype(np.int32),
+        class_names=tuple(rows.class_names[number] for number in kept),
+    )
+    return rows, split[mask], text_ids[mask]
+
+
+def carve(
+    units: NDArray[np.integer[Any]],
+    labels: NDArray[np.int32],
+    *,
+    share: float,
+    most: int,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Choose `share` of the rows, `most` at most, the same share of every class, whole units only.
+
+    A unit (copies of one text, or the rows of one group) counts for the rarest class it holds, so that rare classes
+    are spread. Every class with two units or more has one chosen and keeps one. `units` and `labels` have shape (n,),
+    as has the mask that is returned.
+
+    >>> chosen = carve(np.arange(10), np.array([0] * 5 + [1] * 5), share=0.4, most=100, rng=np.random.default_rng(0))
+    >>> int(chosen[:5].sum()), int(chosen[5:].sum())
+    (2, 2)
+    """
+    _, unit = np.unique(units, return_inverse=True)
+    n_units, class_sizes = int(unit.max()) + 1, np.bincount(labels)
+    rarity = np.empty(len(class_sizes), np.int64)
+    rarity[np.argsort(class_sizes, kind="stable")] = np.arange(len(class_sizes))
+    stratum = np.full(n_units, len(class_sizes), np.int64)
+    np.minimum.at(stratum, unit, rarity[labels])
+    sizes = np.bincount(unit, minlength=n_units)
+    totals = np.bincount(stratum, weights=sizes, minlength=len(class_sizes))
+    targets = _shares(totals, total=min(round(share * len(labels)), most))
+
+    # Units larger than their class's share come last, smallest first: one huge group must not become the test split.
+    too_large = sizes > targets[stratum]
+    order = np.lexsort((np.where(too_large, sizes, rng.permutation(n_units)), too_large, stratum))
+    ordered_stratum, ordered_sizes = stratum[order], sizes[order]
+    counts = np.bincount(ordered_stratum, minlength=len(class_sizes))
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(n_units) - starts[ordered_stratum]
+    before = np.cumsum(ordered_sizes) - ordered_sizes
+    before -= before[np.minimum(starts, n_units - 1)][ordered_stratum]
+    fits = before + ordered_sizes / 2 <= targets[ordered_stratum]
+    keeps_one = rank < counts[ordered_stratum] - 1
+    chosen = np.zeros(n_units, bool)
+    chosen[order] = (fits | (rank == 0)) & keeps_one
+    return np.asarray(chosen[unit], bool)
+
+
+def _shares(totals: NDArray[Any], *, total: int) -> NDArray[np.int64]:
+    """Divide `total` in proportion to `totals`, in whole numbers, largest remainders first; none of a class gets 0."""
+    exact = total * totals / totals.sum()
+    whole = np.floor(exact).astype(np.int64)
+    largest = np.argsort(whole - exact, kind="stable")[: total - int(whole.sum())]
+    whole[largest] += 1
+    return np.where(totals > 0, np.maximum(whole, 1), 0)
+
+
+def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
+    """Raise where a class is in no training row, which groups that cannot be parted may bring about."""
+    in_train = np.bincount(rows.labels[split == 0], minlength=len(rows.class_names))
+    absent = [name for name, count in zip(rows.class_names, in_train.tolist(), strict=True) if not count]
+    empty = [name for number, name in enumerate(SPLITS) if not (split == number).any()]
+    if absent or empty:
+        raise DataError(
+            f"{rows.place}: the groups in column '{rows.columns.group}' cannot be divided: "
+            + (f"no training rows for {_listed(absent)}" if absent else f"no rows for {_listed(empty)}"),
+            why="rows of one group stay together, so that no group is in two splits",
+            fix="pass --group with a column of more and smaller groups, or another --seed",
+        )
+
+
+def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, n_leaked: int) -> TargetData:
+    import pandas as pd
+
+    n = len(rows.labels)
+    occurrences = np.bincount(text_ids)
+    n_texts = int((occurrences > 0).sum())
+    n_duplicates = n - n_texts
+    conflicting = _distinct_per_class_of_texts(text_ids, rows.labels)
+    n_conflicting = int((conflicting > 1).sum())
+    n_left_out = int((split < 0).sum())
+    warnings = list(rows.warnings)
+    if n_leaked or n_left_out:
+        warnings.append(
+            f"leakage: {n_leaked:,} validation or test rows have a text that also occurs in train; the earlier copies "
+            f"({n_left_out:,} rows) were left out, so that scores are about new texts"
+        )
+    if n_duplicates > 0.05 * n:
+        warnings.append(
+            f"{n_duplicates:,} rows ({_percent(n_duplicates, n)}) repeat a text exactly; no text stands in two splits"
+        )
+    if n_conflicting:
+        warnings.append(f"{n_conflicting:,} texts occur with more than one label; they were kept as they are")
+    warnings.extend(_shared_groups(rows, split))
+    columns = {"text": rows.columns.text, "label": rows.columns.label, "group": rows.columns.group}
+    positions = [np.flatnonzero(split == number) for number in range(3)]
+    return TargetData(
+        name=rows.name,
+        texts=pd.Series(rows.texts.to_pandas(), name="text"),  # the same bytes, as pandas' own text type
+        labels=rows.labels,
+        class_names=rows.class_names,
+        groups=rows.groups,
+        train=positions[0],
+        validation=positions[1],
+        test=positions[2],
+        columns=columns,
+        given_splits=rows.given_splits,
+        n_duplicates=n_duplicates,
+        n_conflicting=n_conflicting,
+        n_leaked=n_leaked,
+        n_dropped={**rows.n_dropped, **({"leaked": n_left_out} if n_left_out else {})},
+        warnings=tuple(warnings),
+        fingerprint=_fingerprint(rows, split),
+    )
+
+
+def _distinct_per_class_of_texts(text_ids: NDArray[np.int32], labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How many different labels each text has."""
+    n_classes = int(labels.max()) + 1
+    pairs = np.unique(text_ids.astype(np.int64) * n_classes + labels)
+    return np.bincount(pairs // n_classes)
+
+
+def _shared_groups(rows: _Rows, split: NDArray[np.int8]) -> list[str]:
+    """A warning where given splits share groups; splits made here never do."""
+    if rows.groups is None:
+        return []
+    train = rows.groups[split == 0]
+    shared = int(np.isin(rows.groups[split > 0], train).sum())
+    if not shared:
+        return []
+    return [f"leakage: {shared:,} validation or test rows are of a group that train has too; given splits were kept"]
+
+
+def _fingerprint(rows: _Rows, split: NDArray[np.int8]) -> str:
+    """SHA-256 over texts, labels, class names and splits, whatever the chunks they lie in."""
+    digest = hashlib.sha256()
+    lengths = hashlib.sha256()
+    for chunk in rows.texts.chunks:
+        if not len(chunk):
+            continue
+        _, offsets_buffer, bytes_buffer = chunk.buffers()
+        offsets = np.frombuffer(offsets_buffer, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        lengths.update(np.diff(offsets).tobytes())
+        digest.update(memoryview(bytes_buffer)[int(offsets[0]) : int(offsets[-1])])
+    digest.update(lengths.digest())
+    digest.update(rows.labels.astype(np.int32).tobytes())
+    digest.update("\0".join(rows.class_names).encode())
+    digest.update(split.astype(np.int8).tobytes())
+    return digest.hexdigest()
