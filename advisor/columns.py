@@ -108,12 +108,15 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def _sample(table: pa.Table) -> pa.Table:
-    """Evenly spaced rows: files are often sorted by label."""
-    import numpy as np
+    """Rows from evenly spaced places, since files are often sorted by label. Slices share memory with the table."""
+    import pyarrow as pa
 
     if table.num_rows <= _SAMPLE_ROWS:
         return table
-    return table.take(np.linspace(0, table.num_rows - 1, _SAMPLE_ROWS).astype(np.int64))
+    n_slices = 200
+    rows_each = _SAMPLE_ROWS // n_slices
+    starts = [round(i * (table.num_rows - rows_each) / (n_slices - 1)) for i in range(n_slices)]
+    return pa.concat_tables([table.slice(start, rows_each) for start in starts])
 
 
 def _guess(

@@ -478,7 +478,6 @@ def _bad_line(
 
 def _read_json(path: Path, encoding: str) -> FileTable:
     import pyarrow as pa
-    from pyarrow import json as arrow_json
 
     with open_table_text(path, encoding) as stream:
         if encoding == "utf-8-sig":
@@ -490,19 +489,10 @@ def _read_json(path: Path, encoding: str) -> FileTable:
         if first == b"[":
             return _read_json_array(path, stream)
         explicit = pa.schema([])
-        block_bytes = _BLOCK_BYTES
         while True:
-            stream.seek(start)
             try:
-                table = arrow_json.read_json(
-                    stream,
-                    read_options=arrow_json.ReadOptions(block_size=block_bytes),
-                    parse_options=arrow_json.ParseOptions(explicit_schema=explicit, newlines_in_values=False),
-                )
-            except pa.ArrowInvalid as error:
-                if "straddling" in str(error) and block_bytes != _LARGE_BLOCK_BYTES:
-                    block_bytes = _LARGE_BLOCK_BYTES
-                    continue
+                table = _arrow_json(stream, start, explicit)
+            except pa.ArrowInvalid:
                 # Broken lines, but also columns whose type changes: Python reads those, and knows line numbers.
                 stream.seek(start)
                 return _read_json_lines(path, stream)
@@ -510,6 +500,23 @@ def _read_json(path: Path, encoding: str) -> FileTable:
             if not dates or explicit.names:
                 return FileTable(table=table)
             explicit = pa.schema([(name, pa.string()) for name in dates])  # "2020-01-01" is text, as written
+
+
+def _arrow_json(stream: BinaryIO, start: int, explicit: pa.Schema) -> pa.Table:
+    """JSON lines read block by block, which needs half the memory; at once where the first block misleads."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    parsing = arrow_json.ParseOptions(explicit_schema=explicit, newlines_in_values=False)
+    try:
+        stream.seek(start)
+        reading = arrow_json.ReadOptions(block_size=_BLOCK_BYTES)
+        reader = arrow_json.open_json(stream, reading, parsing)
+        return pa.Table.from_batches(list(reader), schema=reader.schema)
+    except pa.ArrowInvalid:
+        stream.seek(start)
+        reading = arrow_json.ReadOptions(block_size=_LARGE_BLOCK_BYTES)
+        return arrow_json.read_json(stream, reading, parsing)
 
 
 def _read_json_lines(path: Path, stream: BinaryIO) -> FileTable:
@@ -612,7 +619,8 @@ def _read_parquet(path: Path) -> FileTable:
             schema = file.schema_arrow
             refuse_repeated(schema.names, place=str(path))
             plain = [item.name for item in schema if not is_nested(item.type)]
-            table = file.read(columns=plain)
+            batches = list(file.iter_batches(batch_size=1 << 16, columns=plain))  # less memory than all at once
+            table = pa.Table.from_batches(batches) if batches else file.read(columns=plain)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})",

@@ -491,12 +491,21 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
 
 
 def _numbered(texts: pa.ChunkedArray) -> NDArray[np.int32]:
-    """A number for each distinct text."""
-    import pyarrow.compute as pc
+    """A number for each distinct text, in order of first appearance.
 
-    encoded = pc.dictionary_encode(texts)
-    unified = encoded.unify_dictionaries() if encoded.num_chunks > 1 else encoded
-    return np.concatenate([np.asarray(chunk.indices) for chunk in unified.chunks]).astype(np.int32, copy=False)
+    Texts are told apart by Python's 64-bit string hash, in batches: a dictionary of a million texts would cost as much
+    memory as the texts, and two different ones among them share a hash with a probability of 3 in 100 million.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    hashes = np.empty(len(texts), np.int64)
+    start = 0
+    for batch in pa.table({"text": texts}).to_batches(max_chunksize=1 << 15):
+        values = batch.column(0).to_numpy(zero_copy_only=False)
+        hashes[start : start + len(values)] = np.fromiter(map(hash, values), np.int64, len(values))
+        start += len(values)
+    return pd.factorize(hashes)[0].astype(np.int32)
 
 
 def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> tuple[NDArray[np.int8], int]:
@@ -527,8 +536,14 @@ def _needed(to_carve: Sequence[str]) -> int:
 
 def _distinct_per_class(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
     """How many different ids each class has."""
-    pairs = np.unique(ids.astype(np.int64) * n_classes + labels)
-    return np.bincount(pairs % n_classes, minlength=n_classes)
+    return np.bincount(_pairs(ids, labels, n_classes) % n_classes, minlength=n_classes)
+
+
+def _pairs(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
+    """The distinct (id, label) pairs, each as one number."""
+    import pandas as pd
+
+    return np.asarray(pd.unique(ids.astype(np.int64) * n_classes + labels))
 
 
 def _too_small(
@@ -608,27 +623,32 @@ def carve(
     >>> int(chosen[:5].sum()), int(chosen[5:].sum())
     (2, 2)
     """
-    _, unit = np.unique(units, return_inverse=True)
+    import pandas as pd
+
+    unit = pd.factorize(units)[0].astype(np.int32)
     n_units, class_sizes = int(unit.max()) + 1, np.bincount(labels)
-    rarity = np.empty(len(class_sizes), np.int64)
-    rarity[np.argsort(class_sizes, kind="stable")] = np.arange(len(class_sizes))
-    stratum = np.full(n_units, len(class_sizes), np.int64)
+    n_strata = len(class_sizes)
+    rarity = np.empty(n_strata, np.int32)
+    rarity[np.argsort(class_sizes, kind="stable")] = np.arange(n_strata, dtype=np.int32)
+    stratum = np.full(n_units, n_strata, np.int32)
     np.minimum.at(stratum, unit, rarity[labels])
-    sizes = np.bincount(unit, minlength=n_units)
-    totals = np.bincount(stratum, weights=sizes, minlength=len(class_sizes))
+    sizes = np.bincount(unit, minlength=n_units).astype(np.int32)
+    totals = np.bincount(stratum, weights=sizes, minlength=n_strata)
     targets = _shares(totals, total=min(round(share * len(labels)), most))
 
     # Units larger than their class's share come last, smallest first: one huge group must not become the test split.
     too_large = sizes > targets[stratum]
-    order = np.lexsort((np.where(too_large, sizes, rng.permutation(n_units)), too_large, stratum))
-    ordered_stratum, ordered_sizes = stratum[order], sizes[order]
-    counts = np.bincount(ordered_stratum, minlength=len(class_sizes))
+    shuffled = rng.permutation(np.arange(n_units, dtype=np.int32))
+    order = np.lexsort((np.where(too_large, sizes, shuffled), too_large, stratum))
+    del too_large, shuffled
+    stratum, sizes = stratum[order], sizes[order]
+    counts = np.bincount(stratum, minlength=n_strata)
     starts = np.cumsum(counts) - counts
-    rank = np.arange(n_units) - starts[ordered_stratum]
-    before = np.cumsum(ordered_sizes) - ordered_sizes
-    before -= before[np.minimum(starts, n_units - 1)][ordered_stratum]
-    fits = before + ordered_sizes / 2 <= targets[ordered_stratum]
-    keeps_one = rank < counts[ordered_stratum] - 1
+    rank = np.arange(n_units, dtype=np.int32) - starts.astype(np.int32)[stratum]
+    before = np.cumsum(sizes) - sizes  # rows of the units ahead, first of all units, then of the same class
+    before -= before[np.minimum(starts, n_units - 1)][stratum]
+    fits = before + sizes / 2 <= targets[stratum]
+    keeps_one = rank < counts[stratum] - 1
     chosen = np.zeros(n_units, bool)
     chosen[order] = (fits | (rank == 0)) & keeps_one
     return np.asarray(chosen[unit], bool)
@@ -705,8 +725,7 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
 def _distinct_per_class_of_texts(text_ids: NDArray[np.int32], labels: NDArray[np.int32]) -> NDArray[np.int64]:
     """How many different labels each text has."""
     n_classes = int(labels.max()) + 1
-    pairs = np.unique(text_ids.astype(np.int64) * n_classes + labels)
-    return np.bincount(pairs // n_classes)
+    return np.bincount(_pairs(text_ids, labels, n_classes) // n_classes)
 
 
 def _shared_groups(rows: _Rows, split: NDArray[np.int8]) -> list[str]:
