@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +36,8 @@ LIBRARIES = {
 ROWS_PER_LIBRARY = 500
 
 _RECIPE = 1  # raise it when the rows change for the same library versions
-_SURPLUS = 1.3  # collected beyond what is kept, since libraries share docstrings
-_MOST_PER_MODULE = 20  # no module may make up a library
+_SURPLUS = 1.2  # collected beyond what is kept, since libraries share docstrings
+_MOST_PER_MODULE = 25  # no module may make up a library
 _FEWEST_WORDS = 5
 _NAMES = (
     "numpy", "np", "numpydoc", "ndarray", "scipy", "pandas", "pd", "scikit-learn", "scikit learn", "scikits", "scikit",
@@ -47,7 +48,7 @@ _NAMES = (
 _ANY_NAME = "|".join(re.escape(name) for name in sorted(_NAMES, key=len, reverse=True))
 _MASK = re.compile(rf"(?<![A-Za-z0-9])(?:{_ANY_NAME})(?![A-Za-z0-9])", re.IGNORECASE)
 _PARAMETERS = re.compile(r"^[*`]*\w+[*`]* ?[(:]")  # "n_group (`int`, *optional*): ...": no sentence about the library
-_SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "conftest", "_testing", "vendor", "_vendor", "externals"})
+_SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "_testing", "vendor", "_vendor", "externals"})
 
 
 def load_example(name: str) -> pd.DataFrame:
@@ -134,17 +135,13 @@ def _paragraphs(package: str, *, most: int) -> list[str]:
     if spec is None or not spec.submodule_search_locations:
         return []
     root = Path(next(iter(spec.submodule_search_locations)))
-    paths = [path.relative_to(root) for path in root.rglob("*.py")]
-    public = sorted(
-        (path for path in paths if not _is_private(path)),
-        key=lambda path: hashlib.sha256(path.as_posix().encode()).digest(),
-    )
+    modules = sorted(_modules(root), key=lambda module: hashlib.sha256(module.encode()).digest())
     found: dict[str, str] = {}
-    for path in public:
+    for module in modules:
         if len(found) >= most:
             break
         of_module = 0
-        for docstring in _public_docstrings(root / path):
+        for docstring in _public_docstrings(root / module):
             text = masked_paragraph(docstring)
             if len(text.split()) < _FEWEST_WORDS or _PARAMETERS.match(text):
                 continue
@@ -156,10 +153,16 @@ def _paragraphs(package: str, *, most: int) -> list[str]:
     return list(found.values())[:most]
 
 
-def _is_private(path: Path) -> bool:
-    """Tests and bundled foreign code; an underscored module is where many libraries keep what they export."""
-    folders = {part.lower() for part in path.parts[:-1]}
-    return bool(folders & _SKIPPED_FOLDERS) or path.stem.startswith(("test_", "conftest", "__main__", "_version"))
+def _modules(root: Path) -> Iterator[str]:
+    """Paths below `root` of all modules but tests and bundled foreign code.
+
+    Underscored modules are among them: many libraries keep there what they export.
+    """
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name.lower() not in _SKIPPED_FOLDERS]
+        for name in files:
+            if name.endswith(".py") and not name.startswith(("test_", "conftest", "__main__", "_version")):
+                yield (Path(folder) / name).relative_to(root).as_posix()
 
 
 def _public_docstrings(path: Path) -> Iterator[str]:

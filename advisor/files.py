@@ -423,7 +423,9 @@ def _sniff_quoting(path: Path, sample: str, *, delimiter: str, whole: bool) -> d
                 return options
             failure, line = failure or str(error), line or reader.line_num
             continue
-        # Tab-separated files often hold bare quotation marks; swallowed line ends then show as fewer records.
+        if "escapechar" in dialect and ('\\"' not in sample or max(widths) != min(widths)):
+            break  # without doubling nothing is an error for Python, so the result must look right
+        # Tab-separated files often hold bare quotation marks; swallowed line ends then show as ragged records.
         if delimiter == "\t" and max(widths) != min(widths):
             break
         return options
