@@ -331,7 +331,7 @@ def _ask_hub(name: str) -> str:
             huggingface_hub.HfApi().dataset_info(name, timeout=_HUB_SECONDS - 2)
         except (HFValidationError, HfHubHTTPError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 404)
-            answers.append("unreachable" if status >= 500 or status in (403, 407) else "missing")
+            answers.append("unreachable" if status >= 500 or status in (403, 407, 429) else "missing")
         except Exception:  # noqa: BLE001  # whatever the transport raises, the hub did not answer
             answers.append("unreachable")
         else:

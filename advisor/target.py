@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from advisor.columns import Columns, choose_columns
 from advisor.files import read_file
+from advisor.splits import carve, ids_per_class, labels_per_text, number_texts
 from advisor.tables import SPLITS, Tables, concatenate, missing_file, read_tables
 from tuner.errors import DataError, OptionError, did_you_mean
 
@@ -274,6 +275,10 @@ def _percent(part: int, whole: int) -> str:
     return f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"
 
 
+def _rows_left_out(part: int, whole: int) -> str:
+    return f"{part:,} {'row was' if part == 1 else 'rows were'} left out ({_percent(part, whole)})"
+
+
 def _drop_incomplete(rows: _Rows) -> _Rows:
     """Leave out rows without a label or a text, counted; most labels or all texts missing raises."""
     import pyarrow as pa
@@ -308,9 +313,9 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
         )
     n_empty = int((has_label & ~has_text).sum())
     if n_missing:
-        rows = rows.warn(f"{n_missing:,} rows ({_percent(n_missing, n)}) have no label and were left out")
+        rows = rows.warn(f"{_rows_left_out(n_missing, n)} for want of a label")
     if n_empty:
-        rows = rows.warn(f"{n_empty:,} rows ({_percent(n_empty, n)}) have an empty text and were left out")
+        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of a text")
     rows = rows.keep(has_label, reason="missing_label")
     return rows.keep(has_text[has_label], reason="empty_text")
 
@@ -464,7 +469,7 @@ def _listed(names: Sequence[str], *, most: int = 5) -> str:
 def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
     """Take rows that leak out of training, refuse or drop classes that are too small, and carve what is not given."""
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
-    text_ids = _numbered(rows.texts)
+    text_ids = number_texts(rows.texts)
     rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
     split, n_leaked = _without_leaks(rows, rows.split, text_ids)
     small = _too_small(rows, split, text_ids, to_carve=to_carve)
@@ -488,24 +493,6 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
         n_leaked += leaked_by_text
     _check_divided(rows, split)
     return _finished(rows, split, text_ids, n_leaked=n_leaked)
-
-
-def _numbered(texts: pa.ChunkedArray) -> NDArray[np.int32]:
-    """A number for each distinct text, in order of first appearance.
-
-    Texts are told apart by Python's 64-bit string hash, in batches: a dictionary of a million texts would cost as much
-    memory as the texts, and two different ones among them share a hash with a probability of 3 in 100 million.
-    """
-    import pandas as pd
-    import pyarrow as pa
-
-    hashes = np.empty(len(texts), np.int64)
-    start = 0
-    for batch in pa.table({"text": texts}).to_batches(max_chunksize=1 << 15):
-        values = batch.column(0).to_numpy(zero_copy_only=False)
-        hashes[start : start + len(values)] = np.fromiter(map(hash, values), np.int64, len(values))
-        start += len(values)
-    return pd.factorize(hashes)[0].astype(np.int32)
 
 
 def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> tuple[NDArray[np.int8], int]:
@@ -534,26 +521,14 @@ def _needed(to_carve: Sequence[str]) -> int:
     return FEWEST_TRAINING_ROWS + len(to_carve)
 
 
-def _distinct_per_class(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
-    """How many different ids each class has."""
-    return np.bincount(_pairs(ids, labels, n_classes) % n_classes, minlength=n_classes)
-
-
-def _pairs(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
-    """The distinct (id, label) pairs, each as one number."""
-    import pandas as pd
-
-    return np.asarray(pd.unique(ids.astype(np.int64) * n_classes + labels))
-
-
 def _too_small(
     rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, to_carve: Sequence[str]
 ) -> NDArray[np.bool_]:
     """Classes with too few distinct training texts, or too few groups, to be in every split."""
     train, n_classes = split == 0, len(rows.class_names)
-    small = _distinct_per_class(text_ids[train], rows.labels[train], n_classes) < _needed(to_carve)
+    small = ids_per_class(text_ids[train], rows.labels[train], n_classes) < _needed(to_carve)
     if rows.groups is not None:
-        small |= _distinct_per_class(rows.groups[train], rows.labels[train], n_classes) < 1 + len(to_carve)
+        small |= ids_per_class(rows.groups[train], rows.labels[train], n_classes) < 1 + len(to_carve)
     return small
 
 
@@ -566,7 +541,7 @@ def _refuse_small(
     to_carve: Sequence[str],
 ) -> NoReturn:
     train = split == 0
-    counts = _distinct_per_class(text_ids[train], rows.labels[train], len(rows.class_names))
+    counts = ids_per_class(text_ids[train], rows.labels[train], len(rows.class_names))
     worst = sorted(np.flatnonzero(small).tolist(), key=lambda number: counts[number])
     shown = _listed([f"'{_short(rows.class_names[number])}' has {counts[number]}" for number in worst])
     n_rows = int(np.isin(rows.labels, worst).sum())
@@ -595,7 +570,7 @@ def _without_classes(
     dropped = [name for name, is_small in zip(rows.class_names, small.tolist(), strict=True) if is_small]
     mask = ~small[rows.labels]
     rows = rows.keep(mask, reason="rare_class").warn(
-        f"{len(dropped)} rare classes were left out, with {int((~mask).sum()):,} rows: {_listed(dropped)}"
+        f"{_rows_left_out(int((~mask).sum()), len(mask))} with their rare classes: {_listed(dropped)}"
     )
     rows = replace(
         rows,
@@ -603,64 +578,6 @@ def _without_classes(
         class_names=tuple(rows.class_names[number] for number in kept),
     )
     return rows, split[mask], text_ids[mask]
-
-
-def carve(
-    units: NDArray[np.integer[Any]],
-    labels: NDArray[np.int32],
-    *,
-    share: float,
-    most: int,
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Choose `share` of the rows, `most` at most, the same share of every class, whole units only.
-
-    A unit (copies of one text, or the rows of one group) counts for the rarest class it holds, so that rare classes
-    are spread. Every class with two units or more has one chosen and keeps one. `units` and `labels` have shape (n,),
-    as has the mask that is returned.
-
-    >>> chosen = carve(np.arange(10), np.array([0] * 5 + [1] * 5), share=0.4, most=100, rng=np.random.default_rng(0))
-    >>> int(chosen[:5].sum()), int(chosen[5:].sum())
-    (2, 2)
-    """
-    import pandas as pd
-
-    unit = pd.factorize(units)[0].astype(np.int32)
-    n_units, class_sizes = int(unit.max()) + 1, np.bincount(labels)
-    n_strata = len(class_sizes)
-    rarity = np.empty(n_strata, np.int32)
-    rarity[np.argsort(class_sizes, kind="stable")] = np.arange(n_strata, dtype=np.int32)
-    stratum = np.full(n_units, n_strata, np.int32)
-    np.minimum.at(stratum, unit, rarity[labels])
-    sizes = np.bincount(unit, minlength=n_units).astype(np.int32)
-    totals = np.bincount(stratum, weights=sizes, minlength=n_strata)
-    targets = _shares(totals, total=min(round(share * len(labels)), most))
-
-    # Units larger than their class's share come last, smallest first: one huge group must not become the test split.
-    too_large = sizes > targets[stratum]
-    shuffled = rng.permutation(np.arange(n_units, dtype=np.int32))
-    order = np.lexsort((np.where(too_large, sizes, shuffled), too_large, stratum))
-    del too_large, shuffled
-    stratum, sizes = stratum[order], sizes[order]
-    counts = np.bincount(stratum, minlength=n_strata)
-    starts = np.cumsum(counts) - counts
-    rank = np.arange(n_units, dtype=np.int32) - starts.astype(np.int32)[stratum]
-    before = np.cumsum(sizes) - sizes  # rows of the units ahead, first of all units, then of the same class
-    before -= before[np.minimum(starts, n_units - 1)][stratum]
-    fits = before + sizes / 2 <= targets[stratum]
-    keeps_one = rank < counts[stratum] - 1
-    chosen = np.zeros(n_units, bool)
-    chosen[order] = (fits | (rank == 0)) & keeps_one
-    return np.asarray(chosen[unit], bool)
-
-
-def _shares(totals: NDArray[Any], *, total: int) -> NDArray[np.int64]:
-    """Divide `total` in proportion to `totals`, in whole numbers, largest remainders first; none of a class gets 0."""
-    exact = total * totals / totals.sum()
-    whole = np.floor(exact).astype(np.int64)
-    largest = np.argsort(whole - exact, kind="stable")[: total - int(whole.sum())]
-    whole[largest] += 1
-    return np.where(totals > 0, np.maximum(whole, 1), 0)
 
 
 def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
@@ -684,7 +601,7 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
     occurrences = np.bincount(text_ids)
     n_texts = int((occurrences > 0).sum())
     n_duplicates = n - n_texts
-    conflicting = _distinct_per_class_of_texts(text_ids, rows.labels)
+    conflicting = labels_per_text(text_ids, rows.labels)
     n_conflicting = int((conflicting > 1).sum())
     n_left_out = int((split < 0).sum())
     warnings = list(rows.warnings)
@@ -698,7 +615,10 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
             f"{n_duplicates:,} rows ({_percent(n_duplicates, n)}) repeat a text exactly; no text stands in two splits"
         )
     if n_conflicting:
-        warnings.append(f"{n_conflicting:,} texts occur with more than one label; they were kept as they are")
+        kept = "text occurs with more than one label; it was kept as it is"
+        if n_conflicting > 1:
+            kept = "texts occur with more than one label; they were kept as they are"
+        warnings.append(f"{n_conflicting:,} {kept}")
     warnings.extend(_shared_groups(rows, split))
     columns = {"text": rows.columns.text, "label": rows.columns.label, "group": rows.columns.group}
     positions = [np.flatnonzero(split == number) for number in range(3)]
@@ -720,12 +640,6 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
         warnings=tuple(warnings),
         fingerprint=_fingerprint(rows, split),
     )
-
-
-def _distinct_per_class_of_texts(text_ids: NDArray[np.int32], labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many different labels each text has."""
-    n_classes = int(labels.max()) + 1
-    return np.bincount(_pairs(text_ids, labels, n_classes) // n_classes)
 
 
 def _shared_groups(rows: _Rows, split: NDArray[np.int8]) -> list[str]:

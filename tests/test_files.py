@@ -29,7 +29,8 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "delimiter"), [("a.csv", ","), ("a.csv", ";"), ("a.csv", "|"), ("a.csv", "\t"), ("a.tsv", "\t"), ("a.txt", ";")]
+    ("name", "delimiter"),
+    [("a.csv", ","), ("a.csv", ";"), ("a.csv", "|"), ("a.csv", "\t"), ("a.tsv", "\t"), ("a.txt", ";")],
 )
 def test_delimited_files_of_every_delimiter_give_the_same_cells(tmp_path: Path, name: str, delimiter: str) -> None:
     path = tmp_path / name
@@ -163,7 +164,9 @@ def test_empty_files_are_refused(tmp_path: Path, name: str, content: bytes, why:
 
 
 def test_json_values_of_changing_type_become_text_and_absent_ones_null(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", '{"text": "x", "label": 1}\n\n{"text": "y", "label": "two"}\n{"label": "2", "z": 1}\n')
+    path = write(
+        tmp_path / "a.jsonl", '{"text": "x", "label": 1}\n\n{"text": "y", "label": "two"}\n{"label": "2", "z": 1}\n'
+    )
     assert columns(path) == {"text": ["x", "y", None], "label": ["1", "two", "2"], "z": [None, None, 1]}
 
 
@@ -173,7 +176,9 @@ def test_dates_in_json_stay_as_written(tmp_path: Path) -> None:
 
 
 def test_nested_json_values_are_told_by_their_type(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", '{"text": "x", "label": ["a", "b"], "o": 1}\n{"text": "y", "label": "b", "o": {}}\n')
+    path = write(
+        tmp_path / "a.jsonl", '{"text": "x", "label": ["a", "b"], "o": 1}\n{"text": "y", "label": "b", "o": {}}\n'
+    )
     table = read_file(path).table
     assert is_nested(table.schema.field("label").type)
     assert table.column("text").to_pylist() == ["x", "y"]
@@ -201,7 +206,10 @@ def test_broken_json_is_refused_with_its_line(tmp_path: Path, name: str, content
 
 
 def test_parquet_keeps_types_and_the_names_of_class_labels(tmp_path: Path) -> None:
-    features = {"label": {"_type": "ClassLabel", "names": ["zero", "one"]}, "text": {"_type": "Value", "dtype": "string"}}
+    features = {
+        "label": {"_type": "ClassLabel", "names": ["zero", "one"]},
+        "text": {"_type": "Value", "dtype": "string"},
+    }
     metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
     table = pa.table({"text": ["x", "y"], "label": [0, 1], "tokens": [["x"], ["y"]]}).replace_schema_metadata(metadata)
     pq.write_table(table, tmp_path / "a.parquet")
