@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from advisor.report.page import Page, make_page
-from advisor.report.wording import Markdown, code_block, markdown
+from advisor.report.page import make_page
+from advisor.report.parts import Blocks, Fact, Page, Table
+from advisor.report.wording import Markdown, capital, code_block, markdown
 from tuner.errors import MissingFileError, RunFolderError
 from tuner.records import write_text_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCHEMA = 1
@@ -26,29 +33,76 @@ def render_html(
     data and escaped; missing and null parts are shown as "not measured" or left out. The same input gives the same
     bytes.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawing"] = Markup  # our own SVG, whose texts were escaped when it was written
-    return environment.get_template("report.html.j2").render(page=make_page(advice, tuning=tuning, examples=examples))
+    return _html(make_page(advice, tuning=tuning, examples=examples))
 
 
 def render_markdown(advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None) -> str:
     """The same report as Markdown: the figures' tables in place of the figures. Every string is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    return _markdown(make_page(advice, tuning=tuning, examples=None))
 
-    environment = Environment(  # noqa: S701  Markdown has its own escaping, applied to every expression by `finalize`
-        loader=FileSystemLoader(TEMPLATES), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=markdown,
+
+def _html(page: Page) -> str:
+    return _template("report.html.j2").render(page=page)
+
+
+def _markdown(page: Page) -> str:
+    return re.sub(r"\n{3,}", "\n\n", _template("report.md.j2").render(page=page)).strip() + "\n"
+
+
+@functools.cache
+def _template(name: str) -> Template:
+    """A compiled template. Both formats escape every expression: HTML by autoescape, Markdown by `finalize`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    html = name.endswith(".html.j2")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=html,
+        finalize=None if html else markdown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["code_block"] = code_block
-    environment.filters["as_markdown"] = Markdown
-    page: Page = make_page(advice, tuning=tuning, examples=None)
-    return environment.get_template("report.md.j2").render(page=page)
+    environment.filters.update(
+        drawing=Markup,  # our own SVG, whose texts were escaped when it was written
+        code_block=code_block,
+        strong=_strong,
+        table=_table,
+        fact_list=_fact_list,
+        block_row=_block_row,
+    )
+    return environment.get_template(name)
+
+
+def _strong(value: str) -> Markdown:
+    return Markdown(f"**{markdown(value)}**" if value else "")
+
+
+def _fact_list(facts: tuple[Fact, ...]) -> Markdown:
+    notes = (f" ({markdown(fact.note.rstrip('.'))})" if fact.note else "" for fact in facts)
+    return Markdown(
+        "\n".join(
+            f"- {markdown(capital(fact.label))}: {_strong(fact.value)}{note}"
+            for fact, note in zip(facts, notes, strict=True)
+        )
+    )
+
+
+def _block_row(blocks: Blocks) -> Markdown:
+    """Frozen blocks light, trained blocks dark, then the head: `░░░░███ ▶`."""
+    frozen = 0 if blocks.scratch else blocks.frozen
+    return Markdown("`" + "░" * frozen + "█" * (blocks.total - frozen) + " ▶`")
+
+
+def _table(table: Table) -> Markdown:
+    head = "| " + " | ".join(markdown(capital(column)) for column in table.columns) + " |"
+    rule = "|" + "|".join(" ---: " if numeric else " --- " for numeric in table.numeric) + "|"
+    body = (
+        "| " + " | ".join(_strong(cell) if i == table.mark else markdown(cell) for cell in row) + " |"
+        for i, row in enumerate(table.rows)
+    )
+    return Markdown("\n".join((head, rule, *body)))
 
 
 def write_report(folder: Path) -> Path:
@@ -80,9 +134,11 @@ def write_report(folder: Path) -> Path:
             why="a report that mixes two runs would be wrong without looking wrong",
             fix="run `advisor tune` again with its own --out folder",
         )
-    html, text = render_html(advice, tuning=tuning), render_markdown(advice, tuning=tuning)
-    write_text_atomically(folder / "report.md", text)
-    write_text_atomically(folder / "report.html", html)
+    if tuning is not None:  # only here is it known where the run lies
+        tuning.setdefault("next_command", f"advisor predict {shlex.quote(str(folder))} NEW_DATA.csv")
+    page = make_page(advice, tuning=tuning, examples=None)
+    write_text_atomically(folder / "report.md", _markdown(page))
+    write_text_atomically(folder / "report.html", _html(page))
     return folder / "report.html"
 
 

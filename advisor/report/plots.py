@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, RULE, ACCENT, PAPER = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", PAPER: "--paper"}
+INK, MUTED, RULE, ACCENT, PAPER, PAGE = ("#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112")
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", PAPER: "--paper", PAGE: "--page"}
 
 WIDE, FULL, NARROW = 470, 960, 340
 """Widths in CSS pixels: half the page, the whole page, a phone."""
@@ -197,10 +197,18 @@ def quadrant(
         axes = sketch.axes(26, 4, 4, 26)
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
         axes.spines["bottom"].set_visible(False)
-        axes.add_patch(FancyBboxPatch(
-            (0.004, 0.004), 0.992, 0.992, boxstyle="round,pad=0,rounding_size=0.02", facecolor=PAPER, edgecolor=RULE,
-            linewidth=1, mutation_aspect=width / height,
-        ))
+        axes.add_patch(
+            FancyBboxPatch(
+                (0.004, 0.004),
+                0.992,
+                0.992,
+                boxstyle="round,pad=0,rounding_size=0.02",
+                facecolor=PAPER,
+                edgecolor=RULE,
+                linewidth=1,
+                mutation_aspect=width / height,
+            )
+        )
         axes.plot([0.5, 0.5], [0.004, 0.996], color=RULE, linewidth=1)
         axes.plot([0.004, 0.996], [0.5, 0.5], color=RULE, linewidth=1)
 
@@ -208,61 +216,84 @@ def quadrant(
         x, span_x = (0.5 * (p_similar or 0.0), 0.5) if known_x else (0.0, 1.0)
         y, span_y = (0.5 * (p_large or 0.0), 0.5) if known_y else (0.0, 1.0)
         if known_x or known_y:
-            inset = 0.012
             hatch = None if known_x and known_y else "////"
-            axes.add_patch(Rectangle(
-                (x + inset, y + inset), span_x - 2 * inset, span_y - 2 * inset, facecolor=ACCENT, edgecolor=ACCENT,
-                linewidth=0, alpha=0.16 if hatch is None else 0.10,
-            ))
+            axes.add_patch(
+                Rectangle(
+                    (x, y),
+                    span_x,
+                    span_y,
+                    facecolor=ACCENT,
+                    edgecolor=ACCENT,
+                    linewidth=0,
+                    alpha=0.16 if hatch is None else 0.10,
+                )
+            )
             if hatch:
-                axes.add_patch(Rectangle(
-                    (x + inset, y + inset), span_x - 2 * inset, span_y - 2 * inset, facecolor="none",
-                    edgecolor=ACCENT, linewidth=0, hatch=hatch, alpha=0.25,
-                ))
+                axes.add_patch(
+                    Rectangle(
+                        (x, y),
+                        span_x,
+                        span_y,
+                        facecolor="none",
+                        edgecolor=ACCENT,
+                        linewidth=0,
+                        hatch=hatch,
+                        alpha=0.45,
+                    )
+                )
+        for shade in axes.patches[1:]:
+            shade.set_clip_path(axes.patches[0])  # the box has round corners
         if known_x and known_y:
-            axes.plot([x + span_x / 2], [y + span_y / 2], "o", color=ACCENT, markersize=13, markeredgecolor=PAPER,
-                      markeredgewidth=2)
+            axes.plot(
+                [x + span_x / 2],
+                [y + span_y / 2],
+                "o",
+                color=ACCENT,
+                markersize=13,
+                markeredgecolor=PAPER,
+                markeredgewidth=2,
+            )
 
-        pad = 12 / width
-        line_height = 17 / height
         size = 11 if narrow else 12
+        inner_width, inner_height = width - 30, height - 30
         rules = {
-            1: ("train the whole", "network"), 2: ("any works; freezing", "a part is efficient"),
-            3: ("freeze a part, with", "care for the depth"), 4: ("train only", "the classifier"),
+            1: ("train the whole", "network"),
+            2: ("any works; freezing", "a part is efficient"),
+            3: ("freeze a part, with", "care for the depth"),
+            4: ("train only", "the classifier"),
         }
-        for n, (right, upper) in {1: (0, 1), 2: (1, 1), 3: (0, 0), 4: (1, 0)}.items():
-            align = "right" if right else "left"
-            at = 1 - pad - 0.01 if right else pad + 0.01
+        for n, (right, upper) in {1: (False, True), 2: (True, True), 3: (False, False), 4: (True, False)}.items():
             strong = n == most_likely
-            texts: list[tuple[str, dict[str, Any]]] = [
-                (f"{n}  {SITUATIONS[n]}", {"fontsize": size, "color": INK, "fontweight": "bold" if strong else 500}),
-                (rules[n][0], {"fontsize": size - 1, "color": MUTED}),
-                (rules[n][1], {"fontsize": size - 1, "color": MUTED}),
+            chance = share(probabilities.get(n, 0.0)) if probabilities is not None else ""
+            weight = "bold" if strong else "normal"
+            # the chance stands in the cell's outer corner, so that the shade between the cells stays free of text
+            texts: list[tuple[float, str, dict[str, Any]]] = [
+                (
+                    34 if upper else 17,
+                    chance,
+                    {"fontsize": 19 if narrow else 22, "color": ACCENT if strong else MUTED, "fontweight": "bold"},
+                ),
+                (56 if upper else 80, f"{n} · {SITUATIONS[n]}", {"fontsize": size, "color": INK, "fontweight": weight}),
+                (73 if upper else 63, rules[n][0], {"fontsize": size - 1, "color": MUTED}),
+                (88 if upper else 48, rules[n][1], {"fontsize": size - 1, "color": MUTED}),
             ]
-            if probabilities is not None:
-                big = {"fontsize": 22 if not narrow else 19, "color": ACCENT if strong else MUTED, "fontweight": 600}
-                texts.insert(0 if upper else 3, (share(probabilities.get(n, 0.0)), big))
-            if not upper:
-                texts = texts[::-1]
-            down = -1 if upper else 1
-            level = 1 - 26 / height if upper else 14 / height
-            for i, (text, style) in enumerate(texts):
-                is_big = style["fontsize"] > 15
-                axes.text(at, level + down * (4 / height if is_big and not upper else 0), text, ha=align,
-                          va="baseline", **style)
-                step = 1.28 if is_big and upper else 1.0
-                following_big = not upper and i + 1 < len(texts) and texts[i + 1][1]["fontsize"] > 15
-                level += down * line_height * (1.12 if following_big else step)
+            for offset, text, style in texts:
+                offset -= 0 if chance else (32 if upper else 31)  # nothing to leave room for
+                at = (
+                    1 - 14 / inner_width if right else 14 / inner_width,
+                    1 - offset / inner_height if upper else offset / inner_height,
+                )
+                axes.text(*at, text, ha="right" if right else "left", va="baseline", **style)
 
-        tick = {"fontsize": 12, "color": MUTED}
-        axes.text(0.25, -10 / height, "dissimilar", ha="center", va="top", **tick)
-        axes.text(0.75, -10 / height, "similar", ha="center", va="top", **tick)
-        axes.text(-12 / width, 0.75, "large", ha="center", va="center", rotation=90, **tick)
-        axes.text(-12 / width, 0.25, "small", ha="center", va="center", rotation=90, **tick)
+        tick: dict[str, Any] = {"fontsize": 12, "color": MUTED}
+        axes.text(0.25, -10 / inner_height, "dissimilar", ha="center", va="top", **tick)
+        axes.text(0.75, -10 / inner_height, "similar", ha="center", va="top", **tick)
+        axes.text(-12 / inner_width, 0.75, "large", ha="center", va="center", rotation=90, **tick)
+        axes.text(-12 / inner_width, 0.25, "small", ha="center", va="center", rotation=90, **tick)
         if not known_x:
-            axes.text(0.5, -10 / height, "?", ha="center", va="top", **tick)
+            axes.text(0.5, -10 / inner_height, "?", ha="center", va="top", **tick)
         if not known_y:
-            axes.text(-12 / width, 0.5, "?", ha="center", va="center", **tick)
+            axes.text(-12 / inner_width, 0.5, "?", ha="center", va="center", **tick)
         return sketch
 
     return _both(draw, name="quadrant", title=title, description=description)
@@ -282,32 +313,38 @@ def similarity_scale(
         from matplotlib.patches import Rectangle
 
         width = NARROW if narrow else WIDE
-        sketch = _Sketch(width, 96)
-        axes = sketch.axes(12, 30, 12, 40)
+        sketch = _Sketch(width, 84)
+        axes = sketch.axes(2, 28, 2, 26)
         low = min(0.0, score, *(interval or ()))
         high = max(1.0, score, *(interval or ()))
         margin = 0.02 * (high - low)
         axes.set(xlim=(low - margin, high + margin), ylim=(0, 1), yticks=[])
         axes.spines["bottom"].set_visible(False)
-        axes.add_patch(Rectangle((low - margin, 0.3), high - low + 2 * margin, 0.4, facecolor=RULE, linewidth=0,
-                                 alpha=0.55))
+        axes.add_patch(
+            Rectangle((low - margin, 0.28), high - low + 2 * margin, 0.44, facecolor=RULE, linewidth=0, alpha=0.55)
+        )
         if cuts is not None:
-            axes.add_patch(Rectangle((cuts[0], 0.3), cuts[1] - cuts[0], 0.4, facecolor=MUTED, linewidth=0, alpha=0.28))
-            zones = ((low + cuts[0]) / 2, "dissimilar"), ((cuts[0] + cuts[1]) / 2, "uncertain"), (
-                (cuts[1] + high) / 2, "similar")
+            axes.add_patch(
+                Rectangle((cuts[0], 0.28), cuts[1] - cuts[0], 0.44, facecolor=MUTED, linewidth=0, alpha=0.28)
+            )
+            zones = (
+                ((low + cuts[0]) / 2, "dissimilar"),
+                ((cuts[0] + cuts[1]) / 2, "uncertain"),
+                ((cuts[1] + high) / 2, "similar"),
+            )
             wide_enough = (cuts[1] - cuts[0]) / (high - low) * width > 62
             for x, name in zones:
                 if name != "uncertain" or wide_enough:
-                    axes.text(x, -0.55, name, ha="center", va="center", fontsize=11, color=MUTED)
+                    axes.text(x, -0.3, name, ha="center", va="center", fontsize=11, color=MUTED)
             axes.set_xticks([])
         else:
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         if interval is not None:
             axes.plot(interval, [0.5, 0.5], color=ACCENT, linewidth=4, solid_capstyle="round")
-        axes.plot([score], [0.5], "o", color=ACCENT, markersize=12, markeredgecolor=PAPER, markeredgewidth=2)
+        axes.plot([score], [0.5], "o", color=ACCENT, markersize=13, markeredgecolor=PAGE, markeredgewidth=2)
         inside = (score - low) / (high - low)
         align = "left" if inside < 0.1 else "right" if inside > 0.9 else "center"
-        axes.text(score, 1.2, f"{score:.2f}", ha=align, va="bottom", fontsize=14, color=INK, fontweight=600)
+        axes.text(score, 1.1, f"{score:.2f}", ha=align, va="bottom", fontsize=14, color=INK, fontweight="bold")
         return sketch
 
     return _both(draw, name="similarity", title=title, description=description)
@@ -348,19 +385,62 @@ def _score_axis(axes: Axes, low: float, high: float, *, most: int = 6) -> None:
 def _draw_marks(axes: Axes, marks: Sequence[Mark], *, joined: bool, vertical: bool = True) -> None:
     if joined and len(marks) > 1:
         axes.plot([m.x for m in marks], [m.score for m in marks], color=ACCENT, linewidth=1.6, alpha=0.45, zorder=2)
+    few = len(marks) <= 16
     for mark in marks:
         if mark.low is not None and mark.high is not None:
             bar = ([mark.x, mark.x], [mark.low, mark.high])
-            axes.plot(*(bar if vertical else bar[::-1]), color=ACCENT, linewidth=2, alpha=0.55,
-                      solid_capstyle="round", zorder=3)
+            axes.plot(
+                *(bar if vertical else bar[::-1]),
+                color=ACCENT,
+                linewidth=2,
+                alpha=0.55,
+                zorder=3,
+                marker="_" if vertical else "|",
+                markersize=(11 if few else 4) + 8 * mark.strong,
+                markeredgewidth=1.6,
+            )
         at = ([mark.x], [mark.score]) if vertical else ([mark.score], [mark.x])
-        axes.plot(*at, "o", markersize=11 if mark.strong else 7.5, color=PAPER if mark.hollow else ACCENT,
-                  markeredgecolor=ACCENT if mark.hollow else PAPER, markeredgewidth=1.8, zorder=5 if mark.strong else 4)
+        # the rim of a full dot takes some of it
+        size = (8 if mark.hollow else 10) + (2 if mark.strong else 0) - (0 if few else 1.5)
+        axes.plot(
+            *at,
+            "o",
+            markersize=size,
+            color=PAGE if mark.hollow else ACCENT,
+            markeredgecolor=ACCENT if mark.hollow else PAGE,
+            markeredgewidth=1.8,
+            zorder=5 if mark.strong else 4,
+        )
+        if mark.strong:  # a ring sets the one that matters apart, also in grey print
+            axes.plot(
+                *at, "o", markersize=size + 6, color="none", markeredgecolor=ACCENT, markeredgewidth=1.4, zorder=4
+            )
+
+
+def _near(references: Sequence[Mark], low: float, high: float) -> list[float]:
+    """The baselines worth widening the axis for; those farther away would flatten the curve and are named instead."""
+    reach = 0.35 * (high - low)
+    return [ref.score for ref in references if low - reach <= ref.score <= high + reach]
 
 
 def _reference_lines(axes: Axes, references: Sequence[Mark], *, height: float) -> None:
     """Dashed baselines, each named at the right edge; names that would touch are moved apart."""
     low, high = axes.get_ylim()
+    below = ", ".join(f"{_short(r.label, 24)} {percent(r.score)}" for r in references if r.score < low)
+    if below:
+        axes.set_ylim(low - 24 / height * (high - low), high)  # a strip of its own, clear of the marks
+        axes.annotate(
+            f"↓ {below}",
+            (1, 0),
+            xycoords="axes fraction",
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=11,
+            color=MUTED,
+            zorder=6,
+        )
     above_axis = [ref for ref in references if low <= ref.score <= high]
     gap = 15 / height * (high - low)
     level = float("inf")
@@ -369,8 +449,16 @@ def _reference_lines(axes: Axes, references: Sequence[Mark], *, height: float) -
         level = min(level - gap, ref.score + 0.25 * gap)
         if level < ref.score - 0.1 * gap:  # no room above the line: the name goes below it
             level = min(level, ref.score - 0.95 * gap)
-        axes.annotate(f"{_short(ref.label, 24)} {percent(ref.score)}", (1, level), xycoords=("axes fraction", "data"),
-                      ha="right", va="bottom", fontsize=11, color=MUTED, zorder=6)
+        axes.annotate(
+            f"{_short(ref.label, 24)} {percent(ref.score)}",
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=11,
+            color=MUTED,
+            zorder=6,
+        )
 
 
 def depth_curve(
@@ -387,7 +475,7 @@ def depth_curve(
     title: str,
     description: str,
 ) -> Drawing:
-    """Score by freeze depth with error bars above, seconds per candidate below; unmeasured depths are question marks."""
+    """Score by freeze depth with error bars above, seconds below; depths not measured are question marks."""
     every = [*measured, *predicted]
 
     def draw(*, narrow: bool) -> _Sketch:
@@ -403,29 +491,50 @@ def depth_curve(
         values = [value for m in every for value in (m.score, m.low, m.high) if value is not None]
         if values:
             low, high = _range(values)
-            reach = 0.9 * (high - low)  # a baseline far below would flatten the curve; the table still has it
-            near = [ref.score for ref in references if low - reach <= ref.score <= high + reach]
-            _score_axis(axes, *_range([*values, *near]))
+            _score_axis(axes, *_range([*values, *_near(references, low, high)]))
             _reference_lines(axes, references, height=score_height)
         else:
             axes.set(ylim=(0, 1), yticks=[])
         if searched is not None and searched != (0, n_blocks):
             axes.axvspan(searched[0] - 0.45, searched[1] + 0.45, color=ACCENT, alpha=0.07, linewidth=0, zorder=0)
         floor = axes.get_ylim()
+        far = bool(values) and any(ref.score < floor[0] for ref in references)
         for depth in unmeasured:
-            axes.text(depth, floor[0] + 0.035 * (floor[1] - floor[0]), "?", ha="center", va="bottom", fontsize=13,
-                      color=MUTED)
+            axes.text(
+                depth,
+                floor[0] + (28 if far else 8) / score_height * (floor[1] - floor[0]),
+                "?",
+                ha="center",
+                va="bottom",
+                fontsize=13,
+                color=MUTED,
+            )
         if advised is not None:
             axes.axvline(advised, color=ACCENT, linewidth=1.2, linestyle=(0, (1, 3)), zorder=1)
             side = "right" if advised > 0.8 * n_blocks else "left" if advised < 0.2 * n_blocks else "center"
-            axes.annotate("advised", (advised, 1), xycoords=("data", "axes fraction"), xytext=(0, 5),
-                          textcoords="offset points", ha=side, va="bottom", fontsize=11, color=ACCENT)
+            axes.annotate(
+                "advised",
+                (advised, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 5),
+                textcoords="offset points",
+                ha=side,
+                va="bottom",
+                fontsize=11,
+                color=ACCENT,
+            )
         _draw_marks(axes, predicted, joined=False)
         _draw_marks(axes, measured, joined=True)
         at_left = advised is None or advised > (0.45 if narrow else 0.2) * n_blocks
         if every:
-            sketch.figure.text(4 / width if at_left else 1 - right / width, 1 - 14 / sketch.height,
-                               _short(score_name, 34), fontsize=11, color=MUTED, ha="left" if at_left else "right")
+            sketch.figure.text(
+                4 / width if at_left else 1 - right / width,
+                1 - 14 / sketch.height,
+                _short(score_name, 34),
+                fontsize=11,
+                color=MUTED,
+                ha="left" if at_left else "right",
+            )
 
         step = max(1, -(-(n_blocks + 1) // (12 if narrow else 28)))
         ticks = sorted({*range(0, n_blocks + 1, step), n_blocks})
@@ -441,14 +550,28 @@ def depth_curve(
             if n_blocks < (9 if narrow else 16):
                 for depth, value in seconds.items():
                     text = f"{value:.0f}" if narrow or value >= 9.95 else f"{value:.1f}"
-                    below.text(depth, value + 0.05 * peak, text if narrow else f"{text} s", ha="center",
-                               va="bottom", fontsize=11, color=MUTED)
+                    below.text(
+                        depth,
+                        value + 0.05 * peak,
+                        text if narrow else f"{text} s",
+                        ha="center",
+                        va="bottom",
+                        fontsize=11,
+                        color=MUTED,
+                    )
                 below.set_yticks([])
             else:
                 below.set_yticks([peak], [duration(peak)])
                 below.grid(axis="y", color=RULE, linewidth=1)
-            below.annotate("seconds to train", (0, 1), xycoords="axes fraction", xytext=(4 - left, 8),
-                           textcoords="offset points", fontsize=11, color=MUTED)
+            below.annotate(
+                "seconds to train",
+                (0, 1),
+                xycoords="axes fraction",
+                xytext=(4 - left, 8),
+                textcoords="offset points",
+                fontsize=11,
+                color=MUTED,
+            )
         else:
             below = axes
         below.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -471,8 +594,7 @@ def probe_curve(*, marks: Sequence[Mark], references: Sequence[Mark], title: str
         axes.set_xlim(first - 0.4, last + 0.4)
         values = [value for m in marks for value in (m.score, m.low, m.high) if value is not None]
         low, high = _range(values)
-        near = [ref.score for ref in references if low - 0.9 * (high - low) <= ref.score <= high + 0.9 * (high - low)]
-        _score_axis(axes, *_range([*values, *near]))
+        _score_axis(axes, *_range([*values, *_near(references, low, high)]))
         _reference_lines(axes, references, height=height - 60)
         _draw_marks(axes, marks, joined=True)
         step = max(1, -(-int(last - first + 1) // (10 if narrow else 14)))
@@ -489,14 +611,14 @@ def score_rows(*, name: str, marks: Sequence[Mark], title: str, description: str
 
     def draw(*, narrow: bool) -> _Sketch:
         width = NARROW if narrow else WIDE
-        row = 42 if narrow else 32
+        row = 46 if narrow else 32
         height = row * len(marks) + 42
         sketch = _Sketch(width, height)
-        axes = sketch.axes(8 if narrow else 196, 8, 58, 34)
+        axes = sketch.axes(8 if narrow else 208, 8, 56, 34)
         values = [value for m in marks for value in (m.score, m.low, m.high) if value is not None]
         low, high = _range(values)
         axes.set_xlim(low, high)
-        axes.set_ylim(len(marks) - 0.35, -0.65 if narrow else -0.5)
+        axes.set_ylim(len(marks) - 0.35, -0.75 if narrow else -0.5)
         ticks = _percent_ticks(low, high, most=4 if not narrow else 5)
         axes.set_xticks(ticks, [_tick_label(tick, ticks) for tick in ticks])
         axes.set_yticks([])
@@ -507,15 +629,37 @@ def score_rows(*, name: str, marks: Sequence[Mark], title: str, description: str
         ]
         _draw_marks(axes, placed, joined=False, vertical=False)
         for i, mark in enumerate(marks):
-            style: dict[str, Any] = {"fontsize": 12, "color": INK, "fontweight": 600 if mark.strong else 400}
+            style: dict[str, Any] = {"fontsize": 12, "color": INK, "fontweight": "bold" if mark.strong else "normal"}
             if narrow:
-                axes.annotate(_short(mark.label, 40), (0, i - 0.33), xycoords=("axes fraction", "data"), ha="left",
-                              va="center", **style)
+                axes.annotate(
+                    _short(mark.label, 40),
+                    (0, i - 0.4),
+                    xycoords=("axes fraction", "data"),
+                    ha="left",
+                    va="center",
+                    **style,
+                )
             else:
-                axes.annotate(_short(mark.label), (0, i), xycoords=("axes fraction", "data"), xytext=(-12, 0),
-                              textcoords="offset points", ha="right", va="center", **style)
-            axes.annotate(percent(mark.score), (1, i), xycoords=("axes fraction", "data"), xytext=(8, 0),
-                          textcoords="offset points", ha="left", va="center", **style)
+                axes.annotate(
+                    _short(mark.label),
+                    (0, i),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(-12, 0),
+                    textcoords="offset points",
+                    ha="right",
+                    va="center",
+                    **style,
+                )
+            axes.annotate(
+                percent(mark.score),
+                (1, i),
+                xycoords=("axes fraction", "data"),
+                xytext=(8, 0),
+                textcoords="offset points",
+                ha="left",
+                va="center",
+                **style,
+            )
         return sketch
 
     return _both(draw, name=name, title=title, description=description)
@@ -537,8 +681,15 @@ def learning_curve(*, marks: Sequence[Mark], title: str, description: str) -> Dr
         _score_axis(axes, *_range([v for m in marks for v in (m.score, m.low, m.high) if v is not None]))
         banded = [mark for mark in marks if mark.low is not None and mark.high is not None]
         if len(banded) > 1:
-            axes.fill_between([m.x for m in banded], [m.low or 0.0 for m in banded], [m.high or 0.0 for m in banded],
-                              color=ACCENT, alpha=0.13, linewidth=0, zorder=1)
+            axes.fill_between(
+                [m.x for m in banded],
+                [m.low or 0.0 for m in banded],
+                [m.high or 0.0 for m in banded],
+                color=ACCENT,
+                alpha=0.13,
+                linewidth=0,
+                zorder=1,
+            )
         _draw_marks(axes, marks, joined=True)
         shown = xs if len(xs) <= 6 else xs[:: -(-len(xs) // 6)]
         axes.set_xticks(shown, [f"{int(x):,}" for x in shown])
@@ -546,4 +697,3 @@ def learning_curve(*, marks: Sequence[Mark], title: str, description: str) -> Dr
         return sketch
 
     return _both(draw, name="learning", title=title, description=description)
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +44,8 @@ _KEYS = {  # words of the JSON that read badly when only their underscores are r
     "n_blocks": "blocks",
     "n_per_class_min": "smallest class",
     "n_duplicates": "duplicates",
+    "n_effective": "examples without duplicates",
+    "p_large": "probability of large",
     "sd": "s.d.",
     "n": "runs",
     "jsd": "Jensen-Shannon distance",
@@ -234,6 +235,11 @@ def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
     return line(strategy, limit=80).replace("_", " ") or "No strategy was recorded"
 
 
+def capital(text: str) -> str:
+    """The first letter as a capital; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 class Markdown(str):
     """Text that already is Markdown, and is not escaped again."""
 
@@ -258,8 +264,3 @@ def code_block(command: str) -> Markdown:
     longest = max((len(run) for run in re.findall(r"`+", command)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markdown(f"{fence}sh\n{command}\n{fence}")
-
-
-def finite(values: list[float | None]) -> list[float]:
-    """The values that are there."""
-    return [value for value in values if value is not None and math.isfinite(value)]

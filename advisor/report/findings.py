@@ -1,0 +1,599 @@
+"""The sections that answer: where the data stands, why this strategy, which depth, against what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from advisor.report import plots
+from advisor.report.fields import interval, line, lines, number, part, rows, score, score_interval, whole
+from advisor.report.parts import (
+    Fact,
+    FigureOnPage,
+    Run,
+    Section,
+    Table,
+    flat,
+    make_table,
+    measured_mark,
+    same_candidate,
+    sentence,
+)
+from advisor.report.plots import Mark
+from advisor.report.wording import (
+    BASELINES,
+    CLASSIC_RULES,
+    NOT_MEASURED,
+    SITUATIONS,
+    any_value,
+    capital,
+    duration,
+    feature_words,
+    key_words,
+    percent,
+    plural,
+    points,
+    share,
+    span,
+    strategy_sentence,
+)
+
+MOST_ROWS_DRAWN = 12
+"""Rows in a figure; the table behind it has all of them."""
+
+
+def situation_section(run: Run) -> Section:
+    size, similarity = part(run.advice, "size"), part(run.advice, "similarity")
+    situation = part(run.advice, "situation")
+    probabilities, axes = run.probabilities, part(situation, "axes")
+    p_large = _first(
+        axes.get("p_large"), size.get("p_large"), None if probabilities is None else probabilities[1] + probabilities[2]
+    )
+    p_similar = _first(
+        axes.get("p_similar"),
+        similarity.get("p_similar"),
+        None if probabilities is None else probabilities[2] + probabilities[4],
+    )
+    if run.similarity_unmeasured and probabilities is None:
+        p_similar = None
+    number_ = whole(situation.get("number"))
+    given = situation.get("candidates")
+    possible = [n for value in (given if isinstance(given, (list, tuple)) else ()) if (n := whole(value)) in SITUATIONS]
+    named = " or ".join(f"{n} ({SITUATIONS[n]})" for n in possible)
+    if number_ in SITUATIONS:
+        where = f"Most likely situation {number_}: {SITUATIONS[number_]}."
+    elif probabilities is None:
+        where = "No situation: one of the two axes was not measured." + (f" Still possible: {named}." if named else "")
+    else:
+        where = f"Between situations: {named}." if named else "No single situation is likely enough to name."
+    description = (
+        where
+        + " "
+        + (
+            "; ".join(f"situation {n}, {SITUATIONS[n]}: {share(p)}" for n, p in probabilities.items()) + "."
+            if probabilities
+            else "No probabilities."
+        )
+    )
+    figures = [
+        FigureOnPage(
+            title="The four situations",
+            caption="The shaded square is as large as one cell; its part in a cell is that situation's probability."
+            if p_similar is not None and p_large is not None
+            else "The hatched band covers everything that is still possible: one axis was not measured.",
+            drawing=plots.quadrant(
+                p_large=_unit(p_large),
+                p_similar=_unit(p_similar),
+                probabilities=probabilities,
+                title=f"Where {run.name} stands among the four situations",
+                description=description,
+            ),
+            table=make_table(
+                "The four situations",
+                (("Situation", False), ("Classic rule", False), ("Probability", True)),
+                (
+                    (
+                        f"{n} · {SITUATIONS[n]}",
+                        CLASSIC_RULES[n],
+                        share(probabilities[n]) if probabilities else NOT_MEASURED,
+                    )
+                    for n in SITUATIONS
+                ),
+                mark=number_ - 1 if number_ in SITUATIONS else None,
+            ),
+        )
+    ]
+    value, bounds, cuts = (
+        number(similarity.get("score")),
+        interval(similarity.get("interval")),
+        interval(similarity.get("cuts")),
+    )
+    if value is not None:
+        said = f"{value:.2f}" + (f", 95% interval {bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else "")
+        figures.append(
+            FigureOnPage(
+                title="Similarity to the pretraining data",
+                caption="0 is the far end of the profile's ladder, 1 is the pretraining sample itself.",
+                drawing=plots.similarity_scale(
+                    score=value,
+                    interval=bounds,
+                    cuts=cuts,
+                    title="Similarity score on its scale",
+                    description=f"Score {said}."
+                    + (f" Dissimilar below {cuts[0]:.2f}, similar above {cuts[1]:.2f}." if cuts else ""),
+                ),
+                table=make_table(
+                    "Similarity",
+                    (("Quantity", False), ("Value", True)),
+                    [
+                        ("Score", f"{value:.3f}"),
+                        ("95% interval", f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else NOT_MEASURED),
+                        ("Dissimilar below", f"{cuts[0]:.3f}" if cuts else NOT_MEASURED),
+                        ("Similar above", f"{cuts[1]:.3f}" if cuts else NOT_MEASURED),
+                    ],
+                ),
+            )
+        )
+    source = line(similarity.get("source"), limit=200)
+    facts = (
+        Fact(
+            label="Size",
+            value=line(size.get("verdict"), limit=30) or NOT_MEASURED,
+            note=sentence(line(size.get("why"))),
+        ),
+        Fact(
+            label="Similarity",
+            value=line(similarity.get("verdict"), limit=30) or NOT_MEASURED,
+            note=sentence(line(similarity.get("why"))),
+        ),
+        Fact(
+            label="Situation",
+            value=f"{number_} · {SITUATIONS[number_]}"
+            if number_ in SITUATIONS
+            else "uncertain"
+            if probabilities
+            else NOT_MEASURED,
+            note=f"{where} The quadrant is a rule of thumb: the starting point, overruled by what is measured.",
+        ),
+    )
+    measures = [(name, any_value(item)) for name, item in flat(part(similarity, "measures"))]
+    folded = []
+    counted = [
+        (key_words(key), any_value(size[key]))
+        for key in ("n_examples", "n_effective", "n_per_class_min", "n_duplicates", "p_large", "interval")
+        if size.get(key) is not None
+    ]
+    counted += [(f"threshold: {name}", any_value(item)) for name, item in flat(part(size, "thresholds"))]
+    if counted:
+        folded.append(make_table("What the size rests on", (("Quantity", False), ("Value", True)), counted))
+    if measures or source:
+        folded.append(
+            make_table(
+                "All similarity measures",
+                (("Measure", False), ("Value", True)),
+                [*([("source profile", source)] if source else []), *measures],
+            )
+        )
+    return Section(
+        anchor="situation",
+        heading="Where this dataset stands",
+        facts=facts,
+        figures=tuple(figures),
+        folded=tuple(folded),
+    )
+
+
+def _first(*values: Any) -> float | None:
+    return next((found for value in values if (found := number(value)) is not None), None)
+
+
+def _unit(value: float | None) -> float | None:
+    return None if value is None else min(1.0, max(0.0, value))
+
+
+def reasons_section(run: Run) -> Section:
+    strategy = part(run.advice, "strategy")
+    decided = {
+        "rule": "Decided by rule: nothing measured on this data or on earlier tasks settled it, so the documented "
+        "default holds until the tuner has measured.",
+        "probe": "Decided by the probes: linear classifiers on the model's frozen features, cross-validated on this "
+        "data.",
+        "evidence": "Decided by evidence: the measured results of earlier tasks.",
+    }.get(str(strategy.get("decided_by")), "")
+    heading = "Why this strategy"
+    if run.winner is not None:
+        heading = "Why this was advised, and what was measured"
+        decided = decided.replace("Decided by", "The advice was decided by", 1)
+    classic = line(strategy.get("classic_rule"))
+    paragraphs = [decided] if decided else []
+    if classic:
+        paragraphs.append(f"The classic rule for {sentence(classic)[:1].lower()}{sentence(classic)[1:]}")
+    paragraphs += _against_the_rule(run)
+    return Section(
+        anchor="reasons",
+        heading=heading,
+        points=tuple(map(capital, lines(strategy, "reasons"))),
+        paragraphs=tuple(paragraphs),
+        tables=_rule_table(run),
+    )
+
+
+def _classic_scores(run: Run) -> dict[int, tuple[float, str]]:
+    """What each situation's classic strategy scored here, with how it was measured."""
+    found: dict[int, tuple[float, str]] = {}
+    measured = run.measured_depths()
+    total = run.n_blocks
+    if measured and total:
+        by_depth = {int(mark.x): mark for mark in measured}
+        inner = [mark for mark in measured if 0 < mark.x < total]
+        best = max(inner, key=lambda mark: mark.score) if inner else None
+        if 0 in by_depth:
+            found[1] = (by_depth[0].score, "all trained, validation")
+        if best:
+            found[2] = found[3] = (best.score, f"{best.label}, validation")
+        if total in by_depth:
+            found[4] = (by_depth[total].score, "head only, validation")
+    if 4 not in found and total:
+        for row in run.predicted_depths():
+            value = number(row.get("score"))
+            if whole(row.get("frozen_blocks")) == total and value is not None:
+                found[4] = (value, "head-only probe, cross-validated")
+    return found
+
+
+def _against_the_rule(run: Run) -> list[str]:
+    probabilities = run.probabilities
+    situation = whole(part(run.advice, "situation").get("number"))
+    if situation not in SITUATIONS and probabilities:
+        situation = max(probabilities, key=lambda n: probabilities[n])
+    measured = _classic_scores(run)
+    validation = score(part(run.winner, "validation")) if run.winner else None
+    if situation not in measured or validation is None:
+        return []
+    value, how = measured[situation]
+    verdict = f"{CLASSIC_RULES[situation].lower()}"
+    difference = validation - value
+    if abs(difference) < 0.0005:
+        said = "the same as the winner"
+    else:
+        said = (
+            f"the winner has {points(difference)} on it"
+            if difference > 0
+            else (f"{points(-difference)} against the winner, which freezes more at a score within one standard error")
+        )
+    return [f"Measured here, the rule of situation {situation} ({verdict}) reached {percent(value)} ({how}); {said}."]
+
+
+def _rule_table(run: Run) -> tuple[Table, ...]:
+    measured, probabilities = _classic_scores(run), run.probabilities
+    if not measured and probabilities is None:
+        return ()
+    winner = score(part(run.winner, "validation")) if run.winner else None
+    body = []
+    for n in SITUATIONS:
+        cells = [f"{n} · {SITUATIONS[n]}", share(probabilities[n]) if probabilities else NOT_MEASURED, CLASSIC_RULES[n]]
+        if n in measured:
+            value, how = measured[n]
+            cells.append(f"{percent(value)} ({how})")
+        else:
+            cells.append(NOT_MEASURED)
+        body.append(cells)
+    columns = [("Situation", False), ("Probability", True), ("Classic rule", False), (f"{run.metric} here", False)]
+    caption = "What the classic rules say, and what was measured"
+    if winner is not None:
+        body.append(
+            [
+                "This run's choice",
+                "",
+                strategy_sentence(run.chosen, n_blocks=run.n_blocks),
+                f"{percent(winner)} (validation)",
+            ]
+        )
+    return (make_table(caption, columns, body, mark=len(body) - 1 if winner is not None else None),)
+
+
+def depth_section(run: Run) -> Section:
+    total = run.n_blocks
+    measured, entries = run.measured_depths(), run.predicted_depths()
+    if not total or not (measured or entries):
+        return Section(anchor="depth", heading="How many blocks to freeze")
+    depths_measured = {int(mark.x) for mark in measured}
+    predicted = []
+    for row in entries:
+        depth, value, bounds = whole(row.get("frozen_blocks")) or 0, number(row.get("score")), score_interval(row)
+        if value is not None and not measured:  # other splits than the tuner's: the two are not drawn together
+            predicted.append(
+                Mark(
+                    label=f"{depth}",
+                    score=value,
+                    x=depth,
+                    low=bounds[0] if bounds else None,
+                    high=bounds[1] if bounds else None,
+                    hollow=bounds is None,
+                )
+            )
+    known = depths_measured | {int(mark.x) for mark in predicted}
+    unmeasured = [depth for depth in range(total + 1) if depth not in known]
+    searched = run.searched()
+    advised = run.depth_of(run.recommended)
+    seconds = run.seconds_by_depth()
+    if measured:
+        best = max(measured, key=lambda mark: mark.score)
+        title = f"Validation {run.metric} by freeze depth"
+        said = f"{plural(len(measured), 'depth')} measured; the highest mean is {percent(best.score)} at {best.label}"
+        if run.winner is not None and run.depth is not None and not any(mark.strong for mark in measured):
+            said += f"; the winner is {run.words(run.chosen)}"
+        caption = "Dots are means over seeds, hollow ones a single run; bars are "
+        caption += (
+            "95% intervals over the validation rows."
+            if any(score_interval(row) for row in run.best_by_depth().values())
+            else "one standard deviation."
+        )
+        if unmeasured:
+            caption += " A question mark: not tried."
+    elif predicted:
+        title = f"Predicted {run.metric} by freeze depth"
+        said = f"{plural(len(predicted), 'depth')} with a score, {len(unmeasured)} not measured"
+        caption = (
+            "Dots are cross-validated probes with their 95% interval; a question mark is a depth not measured yet."
+        )
+    else:
+        title, said = "Freeze depths", "no depth measured yet"
+        caption = "A question mark is a depth not measured yet."
+    if searched and searched != (0, total):
+        caption += f" Tinted: the range to search, {searched[0]} to {searched[1]}."
+    references = _baseline_marks(run)
+    drawing = plots.depth_curve(
+        measured=measured,
+        predicted=predicted,
+        unmeasured=unmeasured,
+        references=references,
+        seconds=seconds,
+        n_blocks=total,
+        searched=searched,
+        advised=advised,
+        score_name=f"{'validation' if measured else 'cross-validated'} {run.metric}",
+        title=title,
+        description=f"{said}. Advised: {advised if advised is not None else 'none'} of {total}.",
+    )
+    table = _depth_table(run, title=title, total=total)
+    paragraph = "Frozen blocks keep their pretrained weights; the blocks after them and the head are trained."
+    if measured:
+        paragraph += " Of the depths within one standard error of the best, the most frozen one wins: it costs least."
+        advised_range = interval(part(run.advice, "freeze").get("search"))
+        if searched and advised_range and searched != advised_range:
+            paragraph += (
+                f" A control outside the advised range led, so the range was widened from "
+                f"{advised_range[0]:.0f}–{advised_range[1]:.0f} to {searched[0]}–{searched[1]}."
+            )
+    else:
+        paragraph += " Only what was measured has a score."
+    return Section(
+        anchor="depth",
+        heading="How many blocks to freeze",
+        paragraphs=(paragraph,),
+        figures=(FigureOnPage(title=title, caption=caption, drawing=drawing, table=table, full=True),),
+    )
+
+
+def _depth_table(run: Run, *, title: str, total: int) -> Table:
+    """Every depth, measured or not."""
+    seconds = run.seconds_by_depth()
+    why = {whole(row.get("frozen_blocks")): line(row.get("why"), limit=200) for row in run.predicted_depths()}
+    by_depth = run.best_by_depth()
+    predictions = {whole(row.get("frozen_blocks")): row for row in run.predicted_depths()}
+    body = []
+    for depth in range(total + 1):
+        measured = by_depth.get(depth)
+        name = run.words({"strategy": "freeze_part", "frozen_blocks": depth})
+        prediction = predictions.get(depth, {})
+        expected = percent(number(prediction.get("score")))
+        if score_interval(prediction):
+            expected += f" ({span(score_interval(prediction))})"
+        if run.tuning is not None:
+            sd = number(measured.get("sd")) if measured else None
+            runs = whole(measured.get("n")) if measured else None
+            body.append(
+                [
+                    name,
+                    percent(number(measured.get("mean")) if measured else None),
+                    f"{100 * sd:.1f}" if sd is not None and (runs or 1) > 1 else "–",
+                    f"{runs:,}" if runs is not None else "–",
+                    duration(seconds[depth]) if depth in seconds else "–",
+                    expected,
+                ]
+            )
+        else:
+            body.append([name, expected, why.get(depth, "") or "–"])
+    columns: tuple[tuple[str, bool], ...] = (("Depth", False), ("Before tuning", True), ("Why", False))
+    if run.tuning is not None:
+        columns = (
+            ("Depth", False),
+            ("Validation", True),
+            ("s.d., points", True),
+            ("Runs", True),
+            ("Time", True),
+            ("Before tuning", True),
+        )
+    return make_table(title, columns, body, mark=run.depth if run.depth is not None and run.depth <= total else None)
+
+
+def _baseline_marks(run: Run) -> tuple[Mark, ...]:
+    """Majority class and bag-of-words or pixels, as one score each; the tuner's own baselines first."""
+    found = []
+    for key in ("majority", "tfidf_linear", "pixel_linear"):
+        for record in (part(run.tuning, "baselines"), part(run.advice, "baselines")):
+            value, bounds = score(record.get(key)), score_interval(record.get(key))
+            if value is not None:
+                found.append(
+                    Mark(
+                        label=BASELINES[key],
+                        score=value,
+                        low=bounds[0] if bounds else None,
+                        high=bounds[1] if bounds else None,
+                        hollow=True,
+                    )
+                )
+                break
+    return tuple(found)
+
+
+def features_section(run: Run) -> Section:
+    by_block, variants = [], []
+    for row in rows(run.advice, "probes"):
+        value, bounds = score(row), score_interval(row)
+        if value is None:
+            continue
+        block, name = whole(row.get("block")), line(row.get("features"), limit=60)
+        low, high = bounds or (None, None)
+        is_block = name.startswith("block_") or (block is not None and not name)
+        if is_block and block is None:
+            block = int(name[6:]) if name[6:].isdigit() else None
+        if is_block and block is not None:
+            by_block.append(Mark(label=f"block {block}", score=value, low=low, high=high, x=block))
+        elif name:
+            variants.append(Mark(label=feature_words(name), score=value, low=low, high=high))
+    by_block.sort(key=lambda mark: mark.x)
+    variants.sort(key=lambda mark: -mark.score)
+    figures = []
+    if by_block:
+        best = max(by_block, key=lambda mark: mark.score)
+        by_block = [_emphasise(mark, mark is best) for mark in by_block]
+        title = "Probe by block"
+        figures.append(
+            FigureOnPage(
+                title=title,
+                caption="A linear classifier on each block's frozen features, cross-validated; bars are 95% intervals.",
+                drawing=plots.probe_curve(
+                    marks=by_block,
+                    references=[m for m in _baseline_marks(run) if m.label != BASELINES["majority"]],
+                    title=title,
+                    description=f"Best: {best.label} with {percent(best.score)}; last: "
+                    f"{by_block[-1].label} with {percent(by_block[-1].score)}.",
+                ),
+                table=_score_table(title, by_block, "Block"),
+            )
+        )
+    if variants:
+        variants = [_emphasise(mark, i == 0) for i, mark in enumerate(variants)]
+        title = "Ways to read the frozen model"
+        figures.append(
+            FigureOnPage(
+                title=title,
+                caption="The same probe on the feature-based variants, best first.",
+                drawing=plots.score_rows(
+                    name="variants",
+                    marks=variants[:MOST_ROWS_DRAWN],
+                    title=title,
+                    description=f"Best: {variants[0].label} with {percent(variants[0].score)}.",
+                ),
+                table=_score_table(title, variants, "Features"),
+            )
+        )
+    return Section(anchor="features", heading="What the frozen model already knows", figures=tuple(figures))
+
+
+def _emphasise(mark: Mark, strong: bool) -> Mark:
+    return Mark(
+        label=mark.label, score=mark.score, low=mark.low, high=mark.high, x=mark.x, strong=strong, hollow=mark.hollow
+    )
+
+
+def _score_table(caption: str, marks: Sequence[Mark], first: str) -> Table:
+    body = [
+        (
+            mark.label,
+            percent(mark.score),
+            f"{100 * mark.low:.1f}–{100 * mark.high:.1f}%" if mark.low is not None and mark.high is not None else "–",
+        )
+        for mark in marks
+    ]
+    strong = next((i for i, mark in enumerate(marks) if mark.strong), None)
+    return make_table(caption, ((first, False), ("Score", True), ("Interval", True)), body, mark=strong)
+
+
+def comparison_section(run: Run) -> Section:
+    figures = []
+    compared = list(_baseline_marks(run))
+    best = part(part(run.advice, "baselines"), "best_probe")
+    value, bounds = score(best), score_interval(best)
+    if value is not None:
+        block = whole(best.get("block"))
+        where = f"block {block}" if block is not None else feature_words(best.get("features") or best.get("block"))
+        compared.append(
+            Mark(
+                label=f"best probe ({where})" if where else "best probe",
+                score=value,
+                low=bounds[0] if bounds else None,
+                high=bounds[1] if bounds else None,
+            )
+        )
+    for candidate in _ranked_candidates(run):
+        compared.append(candidate)
+    compared.sort(key=lambda mark: -mark.score)
+    if compared:
+        shown = compared
+        if len(shown) > MOST_ROWS_DRAWN:
+            must = {id(mark) for mark in compared if mark.strong or mark.label in BASELINES.values()}
+            others = [id(mark) for mark in compared if id(mark) not in must][: MOST_ROWS_DRAWN - len(must)]
+            shown = [mark for mark in compared if id(mark) in must.union(others)]
+        title = "Against the baselines"
+        caption = (
+            "Probes and baselines are cross-validated on the training rows, tuned candidates are scored on "
+            "validation: small differences between the two kinds mean little."
+            if run.tuning is not None
+            else "Cross-validated on the training rows."
+        )
+        figures.append(
+            FigureOnPage(
+                title=title,
+                caption=caption,
+                drawing=plots.score_rows(
+                    name="compare",
+                    marks=shown,
+                    title=title,
+                    description=f"Highest: {compared[0].label} with {percent(compared[0].score)}.",
+                ),
+                table=_score_table(title, compared, "What"),
+            )
+        )
+    curve = []
+    for row in rows(part(run.advice, "size"), "learning_curve"):
+        n, value, bounds = number(row.get("n")), score(row), score_interval(row)
+        if n is not None and n > 0 and value is not None:
+            curve.append(
+                Mark(
+                    label=f"{n:,.0f} rows",
+                    score=value,
+                    x=n,
+                    low=bounds[0] if bounds else None,
+                    high=bounds[1] if bounds else None,
+                )
+            )
+    curve.sort(key=lambda mark: mark.x)
+    if curve:
+        title = "Would more data help?"
+        gain = points(curve[-1].score - curve[-2].score) if len(curve) > 1 else ""
+        figures.append(
+            FigureOnPage(
+                title=title,
+                caption="The probe's score with fewer training rows."
+                + (f" From {curve[-2].label} to {curve[-1].label}: {gain}." if gain else ""),
+                drawing=plots.learning_curve(
+                    marks=curve,
+                    title=title,
+                    description="; ".join(f"{m.label}: {percent(m.score)}" for m in curve) + ".",
+                ),
+                table=_score_table(title, curve, "Training rows"),
+            )
+        )
+    return Section(anchor="comparison", heading="How it compares", figures=tuple(figures))
+
+
+def _ranked_candidates(run: Run) -> list[Mark]:
+    found = []
+    for row in rows(run.tuning, "candidates"):
+        if number(row.get("mean")) is not None:
+            won = run.winner is not None and same_candidate(row, part(run.winner, "candidate"))
+            found.append(measured_mark(row, label=run.words(row), strong=won))
+    return sorted(found, key=lambda mark: -mark.score)
