@@ -135,7 +135,7 @@ def make_advice(*, n_blocks: int = 7, n_classes: int = 6, name: str = "trec6") -
             "3 exact duplicates were counted once.",
         ],
         "next_steps": [
-            "Tune the depth: it costs about 5 minutes here.",
+            "tune the freeze depth: advisor tune trec6/train.csv",
             "Label more rows of the two smallest classes.",
         ],
         "next_command": "advisor tune trec6/train.csv --text text --label label --budget 5m",
@@ -465,6 +465,12 @@ def test_strings_are_data_in_html() -> None:
     html.encode()
     drawn = [text for svg in re.findall(r"<svg.*?</svg>", html, re.S) for text in re.findall(r">([^<>]+)</text>", svg)]
     assert any("&lt;script&gt;" in text for text in drawn)
+
+
+def test_dollars_are_no_mathematics() -> None:
+    advice = make_advice()
+    advice["probes"] = [{"features": "cost $5 and $6", "block": None, "score": 0.5, "interval": [0.4, 0.6]}]
+    assert "cost $5 and $6</text>" in render_html(advice)
 
 
 def test_strings_are_data_in_markdown() -> None:
