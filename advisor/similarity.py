@@ -1,0 +1,383 @@
+"""Distances become one calibrated similarity, 1 at the source and 0 at the far end, with interval and verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advisor.distance import frechet_infinity, surprisal, trigram_counts, trigram_distance
+from tuner.records import Record
+
+if TYPE_CHECKING:
+    from advisor.source import Band, SourceProfile
+
+DRAWS = 400
+LEVEL = 0.95
+SUPPORT_COVERAGE = 0.95
+# Far in support: more than half of the rows lie outside the radius that holds 95 % of the source.
+FAR_SUPPORT = 0.5
+# Far in trigrams: more than half of the way to random letters.
+FAR_TRIGRAMS = 0.5
+FRECHET_WIDTH = 64
+MANY_OUTSIDE = 0.2
+FEW_ROWS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityProfile(Record):
+    """How near the target data lies to what the model was pretrained on.
+
+    ``score`` is 1 at the source and 0 at the far end; ``cuts`` are the scores below which data is dissimilar and above
+    which it is similar, where the interval agrees. ``p_similar`` is what the situation is computed from; None where
+    nothing was measured.
+    """
+
+    verdict: str
+    score: float | None
+    interval: tuple[float, float] | None
+    p_similar: float | None
+    cuts: tuple[float, float] | None
+    source: str | None
+    measures: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Target rows against the bands they fall in: all arrays (B, n), but ``band`` (n,)."""
+
+    band: np.ndarray
+    surprisals: np.ndarray
+    inside: np.ndarray
+
+
+def measure_similarity(
+    features: np.ndarray,
+    *,
+    lengths: np.ndarray,
+    texts: Sequence[str],
+    profile: SourceProfile | None,
+    how_to_measure: str,
+    seed: int = 0,
+) -> SimilarityProfile:
+    """Compare target rows with a source profile; `how_to_measure` is the command to print where there is none.
+
+    `features` is (n_blocks, n, width), `lengths` (n,) in tokens, special ones included. The measure is the excess k-NN
+    surprisal (`advisor.distance.excess_knn_surprisal`) within length bands at the middle blocks, divided by that of
+    random letters (mean over the bands). Both cuts come from the ladder at the target's own lengths: source text with
+    its words shuffled (above it: similar) and half of the way to random letters (below it: dissimilar).
+    """
+    if profile is None:
+        return SimilarityProfile(
+            verdict="unmeasured",
+            score=None,
+            interval=None,
+            p_similar=None,
+            cuts=None,
+            source=None,
+            measures={},
+            warnings=(),
+            why="there is no source profile for this model; to measure similarity, pass text that it was trained on: "
+            f"{how_to_measure}",
+        )
+    rng = np.random.default_rng(seed)
+    rows = _compare(features, lengths, profile)
+    far = np.mean([_excess(band.letters, band) for band in profile.bands], axis=0)
+    measures, why_far = _measures(features, rows, texts, profile, far, seed=seed)
+    warnings = _warnings(lengths, profile)
+    if far.min() <= 0.05:
+        return SimilarityProfile(
+            verdict="unmeasured",
+            score=None,
+            interval=None,
+            p_similar=None,
+            cuts=None,
+            source=profile.name,
+            measures=measures,
+            warnings=warnings,
+            why="this model's middle blocks do not tell random letters from its source, so there is no scale to place "
+            "the data on",
+        )
+    shares = np.bincount(rows.band, minlength=len(profile.bands)) / len(rows.band)
+    held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
+    score = float(1 - ((rows.surprisals.mean(1) - held_out @ shares) / far).mean())
+    draws = _draws(rows, profile, rng)
+    low, high = (float(v) for v in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    low, high = min(low, score), max(high, score)
+    cuts = _cuts(profile, shares, far)
+    verdict = "similar" if low >= cuts[1] else "dissimilar" if high <= cuts[0] else "uncertain"
+    p_similar = float(np.clip((draws - cuts[0]) / (cuts[1] - cuts[0]), 0, 1).mean())
+    capped = bool(profile.stage_two) and why_far is not None
+    if capped:
+        # Stage 2 may have held such text: the distance to stage 1 alone must not make "dissimilar" the likelier answer.
+        verdict = "uncertain" if verdict == "dissimilar" else verdict
+        p_similar = max(p_similar, 0.5)
+    return SimilarityProfile(
+        verdict=verdict,
+        score=_clip(score),
+        interval=(_clip(low), _clip(high)),
+        p_similar=p_similar,
+        cuts=(_clip(cuts[0]), _clip(cuts[1])),
+        source=profile.name,
+        measures=measures,
+        warnings=warnings,
+        why=_why(profile, score, (low, high), cuts, held_back=why_far if capped and score < cuts[1] else None),
+    )
+
+
+def ladder_positions(profile: SourceProfile, band: Band) -> dict[str, float]:
+    """Excess surprisal of a band's anchors, mean over blocks, in nats: halves of the source, shuffled words, letters.
+
+    ``halves`` is the standard deviation of the difference between random halves of the held-out stretches.
+    """
+    rng = np.random.default_rng(profile.seed)
+    stretches = np.unique(band.segments)
+    values = surprisal(band.held_out).mean(0)
+    differences = []
+    for _ in range(50):
+        first = np.isin(band.segments, rng.permutation(stretches)[: max(len(stretches) // 2, 1)])
+        if first.any() and not first.all():
+            differences.append(values[first].mean() - values[~first].mean())
+    return {
+        "halves": round(float(np.std(differences)), 4) if differences else 0.0,
+        "shuffled": round(float(_excess(band.shuffled, band).mean()), 4),
+        "letters": round(float(_excess(band.letters, band).mean()), 4),
+    }
+
+
+def _excess(distances: np.ndarray, band: Band) -> np.ndarray:
+    """Excess surprisal over the band's held-out rows, by block (B,)."""
+    excess: np.ndarray = surprisal(distances).mean(1) - surprisal(band.held_out).mean(1)
+    return excess
+
+
+def band_of(lengths: np.ndarray, profile: SourceProfile) -> np.ndarray:
+    """The band of every row: the one it falls in, else the nearest."""
+    highest = np.array([band.highest for band in profile.bands])
+    lowest = np.array([band.lowest for band in profile.bands])
+    lengths = np.asarray(lengths)[:, None]
+    outside = np.maximum(np.maximum(lowest - lengths, lengths - highest), 0)
+    nearest: np.ndarray = outside.argmin(1)
+    return nearest
+
+
+def _compare(features: np.ndarray, lengths: np.ndarray, profile: SourceProfile) -> _Rows:
+    if features.shape[1] == 0:
+        raise ValueError("no target rows to compare")
+    band_index = band_of(lengths, profile)
+    surprisals = np.empty((len(profile.blocks), features.shape[1]))
+    inside = np.empty(surprisals.shape, dtype=bool)
+    for number, band in enumerate(profile.bands):
+        chosen = np.flatnonzero(band_index == number)
+        if not len(chosen):
+            continue
+        distances = profile.distances(features[:, chosen], band)
+        surprisals[:, chosen] = surprisal(distances)
+        inside[:, chosen] = distances <= np.quantile(band.held_out, SUPPORT_COVERAGE, axis=1)[:, None]
+    return _Rows(band=band_index, surprisals=surprisals, inside=inside)
+
+
+def _draws(rows: _Rows, profile: SourceProfile, rng: np.random.Generator) -> np.ndarray:
+    """Bootstrap scores: target rows, stretches of the held-out source and random-letter rows are drawn anew each."""
+    n = rows.surprisals.shape[1]
+    columns = np.concatenate([rows.surprisals.T, np.eye(len(profile.bands))[rows.band]], axis=1)
+    n_blocks = len(profile.blocks)
+    scores = np.empty(DRAWS)
+    letters = [surprisal(band.letters) for band in profile.bands]
+    stretches = [_stretches(band) for band in profile.bands]
+    for draw in range(DRAWS):
+        means = np.bincount(rng.integers(n, size=n), minlength=n) @ columns / n
+        held_out = np.stack([_resampled_mean(parts, rng) for parts in stretches], axis=1)
+        ends = [values[:, rng.integers(values.shape[1], size=values.shape[1])].mean(1) for values in letters]
+        far = np.maximum(np.mean(np.stack(ends, axis=1) - held_out, axis=1), 1e-3)
+        scores[draw] = 1 - ((means[:n_blocks] - held_out @ means[n_blocks:]) / far).mean()
+    return scores
+
+
+def _stretches(band: Band) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For every file: sums (stretches, B) and row counts of its held-out stretches."""
+    from advisor.passages import SEGMENTS
+
+    values = surprisal(band.held_out)
+    found = []
+    for part in np.unique(band.segments // SEGMENTS):
+        names = [name for name in np.unique(band.segments) if name // SEGMENTS == part]
+        sums = np.stack([values[:, band.segments == name].sum(1) for name in names])
+        found.append((sums, np.array([(band.segments == name).sum() for name in names])))
+    return found
+
+
+def _resampled_mean(parts: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> np.ndarray:
+    total, count = np.zeros(parts[0][0].shape[1]), 0.0
+    for sums, counts in parts:
+        chosen = rng.integers(len(counts), size=len(counts))
+        # Stretches differ in size: the drawn mean stands for as many rows as the file has.
+        total += sums[chosen].sum(0) / counts[chosen].sum() * counts.sum()
+        count += counts.sum()
+    return total / count
+
+
+def _cuts(profile: SourceProfile, shares: np.ndarray, far: np.ndarray) -> tuple[float, float]:
+    """Scores of the ladder at the target's own lengths: half of the way to random letters, and shuffled words.
+
+    Long texts make every difference plainer, so the same distance means less there: the anchors move along.
+    """
+    letters = np.stack([_excess(band.letters, band) for band in profile.bands], axis=1) @ shares
+    shuffled = np.stack([_excess(band.shuffled, band) for band in profile.bands], axis=1) @ shares
+    lower = float(1 - 0.5 * (letters / far).mean())
+    upper = float(1 - (shuffled / far).mean())
+    return lower, max(upper, lower + 1e-3)
+
+
+def _measures(
+    features: np.ndarray,
+    rows: _Rows,
+    texts: Sequence[str],
+    profile: SourceProfile,
+    far: np.ndarray,
+    *,
+    seed: int,
+) -> tuple[dict[str, Any], str | None]:
+    """All measures, and why they do not agree that the data is far (None where they do)."""
+    held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
+    excess = rows.surprisals - held_out[:, rows.band]
+    by_band = {}
+    for number, band in enumerate(profile.bands):
+        chosen = rows.band == number
+        if chosen.any():
+            by_band[f"{band.lowest}-{band.highest} tokens"] = {
+                "rows": int(chosen.sum()),
+                "value": round(float(excess[:, chosen].mean()), 4),
+                **ladder_positions(profile, band),
+            }
+    trigrams = _trigrams(texts, profile, seed=seed)
+    support = float(rows.inside.mean())
+    measures = {
+        "excess_knn_surprisal": {
+            "value": round(float(excess.mean()), 4),
+            "unit": "nats",
+            "far_end": round(float(far.mean()), 4),
+            "by_block": {
+                str(block): round(float(value), 4) for block, value in zip(profile.blocks, excess.mean(1), strict=True)
+            },
+            "by_band": by_band,
+        },
+        "support_share": {"value": round(support, 4), "far_below": FAR_SUPPORT},
+        "trigram_distance": trigrams,
+        "frechet_infinity": _frechet(features, rows, profile, seed=seed),
+    }
+    if trigrams["value"] is None or trigrams["beyond_sampling"] < trigrams["far_above"]:
+        return measures, "its character trigrams are those of the source's language"
+    if support > FAR_SUPPORT:
+        return measures, f"{support:.0%} of the rows lie inside the source's support"
+    return measures, None
+
+
+def _trigrams(texts: Sequence[str], profile: SourceProfile, *, seed: int) -> dict[str, Any]:
+    """Trigram distance, what as many trigrams of the source itself would have, and the cut derived from letters."""
+    counts = trigram_counts(texts)
+    total = sum(counts.values())
+    if total == 0:
+        return {"value": None, "why": "the texts are too short to have trigrams"}
+    names = list(profile.trigrams)
+    source = np.array([profile.trigrams[name] for name in names], dtype=np.float64)
+    drawn = np.random.default_rng(seed).multinomial(min(total, 10_000_000), source / source.sum())
+    own = trigram_distance({name: int(n) for name, n in zip(names, drawn, strict=True) if n}, profile.trigrams)
+    value = trigram_distance(counts, profile.trigrams)
+    return {
+        "value": round(value, 4),
+        "source_itself": round(own, 4),
+        "beyond_sampling": round(max(value - own, 0.0), 4),
+        "random_letters": round(profile.trigram_letters, 4),
+        "far_above": round(FAR_TRIGRAMS * profile.trigram_letters, 4),
+    }
+
+
+def _frechet(features: np.ndarray, rows: _Rows, profile: SourceProfile, *, seed: int) -> dict[str, Any]:
+    """Fréchet distance per whitened dimension at the middle block, within bands, weighted by their rows."""
+    middle = len(profile.blocks) // 2
+    block = profile.blocks[middle]
+    values, weights = [], []
+    for number, band in enumerate(profile.bands):
+        chosen = np.flatnonzero(rows.band == number)
+        reference = profile.references(band)[middle]
+        width = min(FRECHET_WIDTH, reference.shape[1])
+        if min(len(chosen), len(reference)) < 2 * width:
+            continue
+        target = profile.project(features[:, chosen])[middle]
+        mean = reference.mean(0)
+        variances, directions = np.linalg.eigh(np.cov(reference - mean, rowvar=False))
+        main = directions[:, ::-1][:, :width] / np.sqrt(np.maximum(variances[::-1][:width], 1e-12))
+        values.append(frechet_infinity((target - mean) @ main, (reference - mean) @ main, seed=seed) / width)
+        weights.append(len(chosen))
+    if not values:
+        return {
+            "value": None,
+            "block": block,
+            "why": f"no length band holds {2 * FRECHET_WIDTH} rows, which {FRECHET_WIDTH} dimensions need",
+        }
+    return {
+        "value": round(float(np.average(values, weights=weights)), 4),
+        "block": block,
+        "rows": int(sum(weights)),
+        "why": "per whitened dimension; 0 = the same mean and covariance; a narrow target counts as far",
+    }
+
+
+def _warnings(lengths: np.ndarray, profile: SourceProfile) -> tuple[str, ...]:
+    warnings = []
+    lowest, highest = profile.bands[0].lowest, profile.bands[-1].highest
+    short, long = float((lengths < lowest).mean()), float((lengths > highest).mean())
+    if short > MANY_OUTSIDE:
+        warnings.append(
+            f"{short:.0%} of the texts have fewer than {lowest} tokens; they are compared with the source's shortest "
+            "passages, which makes them look farther than they are"
+        )
+    if long > MANY_OUTSIDE:
+        warnings.append(
+            f"{long:.0%} of the texts have more than {highest} tokens; they are compared with the source's longest "
+            "passages, which makes them look farther than they are"
+        )
+    inside = (lengths >= lowest) & (lengths <= highest)
+    between = inside & ~np.any([(lengths >= b.lowest) & (lengths <= b.highest) for b in profile.bands], axis=0)
+    if between.mean() > MANY_OUTSIDE:
+        warnings.append(
+            f"{between.mean():.0%} of the texts have a length that the source profile holds too few passages of; they "
+            "are compared with the nearest length"
+        )
+    if len(lengths) < FEW_ROWS:
+        warnings.append(f"similarity rests on {len(lengths)} texts only")
+    return tuple(warnings)
+
+
+def _why(
+    profile: SourceProfile,
+    score: float,
+    interval: tuple[float, float],
+    cuts: tuple[float, float],
+    *,
+    held_back: str | None,
+) -> str:
+    shown = f"{_clip(score):.2f} [{_clip(interval[0]):.2f}, {_clip(interval[1]):.2f}]"
+    place = (
+        f"score {shown} on a scale from 1 (the source itself) to 0 (random letters); at these text lengths, similar is "
+        f"above {_clip(cuts[1]):.2f} (source text with its words shuffled) and dissimilar below {_clip(cuts[0]):.2f} "
+        "(half of the way to random letters)"
+    )
+    covers = f"the profile {profile.name!r} covers: {profile.description}"
+    parts = [place, covers]
+    if profile.stage_two:
+        total = sum(pairs for _, pairs in profile.stage_two)
+        largest = ", ".join(f"{name} {pairs / 1e6:.0f} M" for name, pairs in profile.stage_two[:4])
+        parts.append(f"it does not cover stage 2 of the model's training ({total / 1e6:,.0f} M pairs: {largest}, ...)")
+    if held_back is not None:
+        parts.append(f"so data like this is at most uncertain, never dissimilar, because {held_back}")
+    return "; ".join(parts)
+
+
+def _clip(value: float) -> float:
+    return round(float(min(max(value, 0.0), 1.0)), 4)
