@@ -35,7 +35,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 _SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
 _BLOCK_BYTES = 1 << 21
-_LARGE_BLOCK_BYTES = 1 << 28  # for rows longer than a block
+_LARGE_BLOCK_BYTES = 1 << 26  # for rows longer than a block
 _BOMS = (  # longest first: the UTF-32 mark begins with the UTF-16 one
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -317,24 +317,22 @@ def _read_delimited(path: Path, encoding: str) -> FileTable:
         quoting = _sniff_quoting(path, sample, delimiter=delimiter, whole=whole)
     refuse_repeated([name.strip() for name in header if name.strip()], place=str(path))
     names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(header)]
-    with open_table_text(path, encoding) as stream:
-        for block_bytes in (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
-            stream.seek(0)
-            try:
-                table = arrow_csv.read_csv(
-                    stream,
-                    read_options=arrow_csv.ReadOptions(block_size=block_bytes),
-                    parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, **quoting),
-                    # Every cell stays text: "007" is no number, and a late "n/a" must not end the reading.
-                    convert_options=arrow_csv.ConvertOptions(
-                        column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
-                    ),
-                )
-            except pa.ArrowInvalid as error:
-                if "straddling" in str(error) and block_bytes != _LARGE_BLOCK_BYTES:
-                    continue
-                raise _bad_line(path, encoding, delimiter, quoting, n_columns=len(header), error=error) from error
-            break
+    for block_bytes in (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
+        try:
+            table = arrow_csv.read_csv(
+                _arrow_stream(path, encoding),
+                read_options=arrow_csv.ReadOptions(block_size=block_bytes),
+                parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, **quoting),
+                # Every cell stays text: "007" is no number, and a late "n/a" must not end the reading.
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "straddling" in str(error) and block_bytes != _LARGE_BLOCK_BYTES:
+                continue
+            raise _bad_line(path, encoding, delimiter, quoting, n_columns=len(header), error=error) from error
+        break
     if table.num_columns == len(names):  # a header line alone gives no columns in some versions
         table = table.rename_columns(names)
     return FileTable(table=table)
@@ -358,14 +356,19 @@ def _long_fields_allowed() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-@contextmanager
-def open_table_text(path: Path, encoding: str) -> Iterator[BinaryIO]:
-    """The file as UTF-8 bytes; decoded in memory only where it is something else."""
-    if encoding in ("utf-8", "utf-8-sig"):
-        with path.open("rb") as file:
-            yield file
-    else:
-        yield io.BytesIO(path.read_bytes().decode(encoding, errors="replace").encode())
+def _arrow_stream(path: Path, encoding: str) -> pa.NativeFile:
+    """The file as UTF-8 bytes behind the mark, decoded in memory only where it is something else.
+
+    Arrow's own streams, not Python's: its threads read ahead, and those still at it after an error bring the
+    interpreter down at its exit when they need Python for it.
+    """
+    import pyarrow as pa
+
+    if encoding not in ("utf-8", "utf-8-sig"):
+        return pa.BufferReader(path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff").encode())
+    stream = pa.OSFile(str(path))
+    stream.seek(3 if encoding == "utf-8-sig" else 0)
+    return stream
 
 
 def _text_sample(path: Path, encoding: str) -> tuple[str, bool]:
@@ -481,44 +484,49 @@ def _bad_line(
 def _read_json(path: Path, encoding: str) -> FileTable:
     import pyarrow as pa
 
-    with open_table_text(path, encoding) as stream:
-        if encoding == "utf-8-sig":
-            stream.read(3)
-        start = stream.tell()
+    with _python_stream(path, encoding) as stream:
         while (first := stream.read(1)).isspace():
             continue
-        stream.seek(start)
         if first == b"[":
+            stream.seek(0)
             return _read_json_array(path, stream)
-        explicit = pa.schema([])
-        while True:
-            try:
-                table = _arrow_json(stream, start, explicit)
-            except pa.ArrowInvalid:
-                # Broken lines, but also columns whose type changes: Python reads those, and knows line numbers.
-                stream.seek(start)
+    explicit = pa.schema([])
+    while True:
+        table = _arrow_json(path, encoding, explicit)
+        if table is None:
+            # Broken lines, but also columns whose type changes: Python reads those, and knows line numbers.
+            with _python_stream(path, encoding) as stream:
                 return _read_json_lines(path, stream)
-            dates = [item.name for item in table.schema if pa.types.is_temporal(item.type)]
-            if not dates or explicit.names:
-                return FileTable(table=table)
-            explicit = pa.schema([(name, pa.string()) for name in dates])  # "2020-01-01" is text, as written
+        dates = [item.name for item in table.schema if pa.types.is_temporal(item.type)]
+        if not dates or explicit.names:
+            return FileTable(table=table)
+        explicit = pa.schema([(name, pa.string()) for name in dates])  # "2020-01-01" is text, as written
 
 
-def _arrow_json(stream: BinaryIO, start: int, explicit: pa.Schema) -> pa.Table:
-    """JSON lines read block by block, which needs half the memory; at once where the first block misleads."""
+def _python_stream(path: Path, encoding: str) -> BinaryIO:
+    """The file as UTF-8 bytes, for Python to read; a mark at its beginning is left out."""
+    if encoding == "utf-8":
+        return path.open("rb")
+    return io.BytesIO(path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff").encode())
+
+
+def _arrow_json(path: Path, encoding: str, explicit: pa.Schema) -> pa.Table | None:
+    """JSON lines read block by block, which needs half the memory; None where columns or types change on the way.
+
+    The first block decides the columns, so a second attempt looks at a larger one.
+    """
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
     parsing = arrow_json.ParseOptions(explicit_schema=explicit, newlines_in_values=False)
-    try:
-        stream.seek(start)
-        reading = arrow_json.ReadOptions(block_size=_BLOCK_BYTES)
-        reader = arrow_json.open_json(stream, reading, parsing)
-        return pa.Table.from_batches(list(reader), schema=reader.schema)
-    except pa.ArrowInvalid:
-        stream.seek(start)
-        reading = arrow_json.ReadOptions(block_size=_LARGE_BLOCK_BYTES)
-        return arrow_json.read_json(stream, reading, parsing)
+    for block_bytes in (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
+        reading = arrow_json.ReadOptions(block_size=block_bytes)
+        try:
+            with arrow_json.open_json(_arrow_stream(path, encoding), reading, parsing) as reader:
+                return pa.Table.from_batches(list(reader), schema=reader.schema)
+        except pa.ArrowInvalid:
+            continue
+    return None
 
 
 def _read_json_lines(path: Path, stream: BinaryIO) -> FileTable:

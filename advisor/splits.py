@@ -81,7 +81,7 @@ def carve(
     # Units larger than their class's share come last, smallest first: one huge group must not become the test split.
     too_large = sizes > targets[stratum]
     shuffled = rng.permutation(np.arange(n_units, dtype=np.int32))
-    order = np.lexsort((np.where(too_large, sizes, shuffled), too_large, stratum))
+    order = np.lexsort((shuffled, np.where(too_large, sizes, 0), too_large, stratum))
     del too_large, shuffled
     stratum, sizes = stratum[order], sizes[order]
     counts = np.bincount(stratum, minlength=n_strata)

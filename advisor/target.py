@@ -26,6 +26,8 @@ VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
 FEWEST_TRAINING_ROWS = 3
 """Distinct training texts a class needs, so that cross-validated probes see each class in every fold they fit."""
 
+_SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them without training rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class TargetData:
@@ -477,17 +479,11 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
         if not drop_rare:
             _refuse_small(rows, split, text_ids, small, to_carve=to_carve)
         rows, split, text_ids = _without_classes(rows, split, text_ids, small)
-    for name, share, most in (
-        ("test", TEST_SHARE, MOST_TEST_ROWS),
-        ("validation", VALIDATION_SHARE, MOST_VALIDATION_ROWS),
-    ):
-        if name in to_carve:
-            rng = np.random.default_rng([seed, SPLITS.index(name)])
-            pool = np.flatnonzero(split == 0)
-            units = text_ids if rows.groups is None else rows.groups
-            chosen = carve(units[pool], rows.labels[pool], share=share, most=most, rng=rng)
-            split = split.copy()
-            split[pool[chosen]] = SPLITS.index(name)
+    for attempt in range(_SPLIT_ATTEMPTS):
+        carved = _carve_missing(rows, split, text_ids, to_carve=to_carve, seed=(seed, attempt))
+        if rows.groups is None or not _untrained(rows, carved).any():
+            break
+    split = carved
     if rows.groups is not None:
         split, leaked_by_text = _without_leaks(rows, split, text_ids)
         n_leaked += leaked_by_text
@@ -515,6 +511,34 @@ def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.in
                 fix="divide the rows anew: pass them as one file, and the splits are made without overlap",
             )
     return np.where(leaves, -1, split).astype(np.int8), n_leaked
+
+
+def _carve_missing(
+    rows: _Rows,
+    split: NDArray[np.int8],
+    text_ids: NDArray[np.int32],
+    *,
+    to_carve: Sequence[str],
+    seed: tuple[int, int],
+) -> NDArray[np.int8]:
+    """The splits that were not given, test before validation, out of the training rows."""
+    split = split.copy()
+    for name, share, most in (
+        ("test", TEST_SHARE, MOST_TEST_ROWS),
+        ("validation", VALIDATION_SHARE, MOST_VALIDATION_ROWS),
+    ):
+        if name in to_carve:
+            rng = np.random.default_rng([*seed, SPLITS.index(name)])
+            pool = np.flatnonzero(split == 0)
+            units = text_ids if rows.groups is None else rows.groups
+            chosen = carve(units[pool], rows.labels[pool], share=share, most=most, rng=rng)
+            split[pool[chosen]] = SPLITS.index(name)
+    return split
+
+
+def _untrained(rows: _Rows, split: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Which classes have no training row."""
+    return np.equal(np.bincount(rows.labels[split == 0], minlength=len(rows.class_names)), 0)
 
 
 def _needed(to_carve: Sequence[str]) -> int:
@@ -582,15 +606,14 @@ def _without_classes(
 
 def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
     """Raise where a class is in no training row, which groups that cannot be parted may bring about."""
-    in_train = np.bincount(rows.labels[split == 0], minlength=len(rows.class_names))
-    absent = [name for name, count in zip(rows.class_names, in_train.tolist(), strict=True) if not count]
+    absent = [rows.class_names[number] for number in np.flatnonzero(_untrained(rows, split))]
     empty = [name for number, name in enumerate(SPLITS) if not (split == number).any()]
     if absent or empty:
         raise DataError(
             f"{rows.place}: the groups in column '{rows.columns.group}' cannot be divided: "
             + (f"no training rows for {_listed(absent)}" if absent else f"no rows for {_listed(empty)}"),
             why="rows of one group stay together, so that no group is in two splits",
-            fix="pass --group with a column of more and smaller groups, or another --seed",
+            fix="pass --group with a column of more and smaller groups",
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -71,7 +73,7 @@ def test_cyrillic_windows_text_is_recognised_by_its_letters(tmp_path: Path) -> N
     "content",
     [
         "text,label\n" + '"Příliš žluťoučký kůň úpěl ďábelské ódy. Děkuji vám",a\n' * 9,  # Czech fits cp1252's letters
-        "text,label\n" + '"Bugün hava çok güzel, dışarıda yürüyüş yapmak istiyorum, şğı",a\n' * 9,
+        "text,label\n" + '"Bugün hava çok güzel, dışarıda yürüyüş. Teşekkür ederim, görüşmek üzere",a\n' * 9,
     ],
 )
 def test_encodings_that_cannot_be_told_are_refused(tmp_path: Path, content: str) -> None:
@@ -82,7 +84,7 @@ def test_encodings_that_cannot_be_told_are_refused(tmp_path: Path, content: str)
 
 
 def test_one_damaged_byte_in_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
-    lines = ["text,label", *["naïve café über señor,a"] * 5]
+    lines = ["text,label", *["le café a été fermé,a"] * 5]
     content = "\n".join(lines).encode().replace(b"caf\xc3\xa9", b"caf\xe9", 3).replace(b"caf\xe9", b"caf\xc3\xa9", 2)
     with pytest.raises(DataError, match=r"a\.csv, line 4: the text is not UTF-8"):
         read_file(write(tmp_path / "a.csv", content))
@@ -109,11 +111,36 @@ def test_backslash_escapes_are_understood(tmp_path: Path) -> None:
 
 
 def test_cells_longer_than_a_block_are_read(tmp_path: Path) -> None:
-    long_text = "word " * 600_000
+    long_text = "word " * 2_000_000
     path = write(tmp_path / "a.csv", f'text,label\n"{long_text}",a\nshort,b\n')
     assert columns(path) == {"text": [long_text, "short"], "label": ["a", "b"]}
     path = write(tmp_path / "a.jsonl", json.dumps({"text": long_text}) + '\n{"text": "short"}\n')
     assert columns(path) == {"text": [long_text, "short"]}
+
+
+def test_columns_that_appear_late_or_change_late_are_read_whole(tmp_path: Path) -> None:
+    first = '{"text": "some words of a row", "label": 1}\n' * 100_000  # more than a block of them
+    path = write(tmp_path / "a.jsonl", first + '{"text": "late", "label": 2.5, "more": "x"}\n')
+    table = read_file(path).table
+    assert table.num_rows == 100_001
+    assert table.slice(100_000).to_pylist() == [{"text": "late", "label": 2.5, "more": "x"}]
+
+
+def test_an_error_in_a_large_file_lets_the_process_end(tmp_path: Path) -> None:
+    """Readers that an error leaves behind must not hang or crash the interpreter when it exits."""
+    line = '{"text": "some words of a row", "label": 1}\n'
+    write(tmp_path / "a.jsonl", line * 200_000 + '{"text": \n' + line * 200_000)
+    write(tmp_path / "a.csv", "text,label\n" + "a,b\n" * 1_000_000 + "a,b,c\n" + "a,b\n" * 1_000_000)
+    code = (
+        "import sys, pathlib; from advisor.files import read_file\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: read_file(pathlib.Path(name))\n"
+        "    except ValueError as error: print(error.what)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.jsonl"), str(tmp_path / "a.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "a.jsonl, line 200,001: broken JSON" in done.stdout
+    assert "a.csv, line 1,000,002: 3 fields where the header has 2" in done.stdout
 
 
 def test_a_ragged_csv_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_the_seed_decides_the_splits_and_the_fingerprint_tells_data_apart() -> N
     changed = frame()
     changed.loc[7, "text"] += "."
     assert load_target(changed).fingerprint != first.fingerprint
+    moved, kept = frame(), frame()  # the same letters, divided elsewhere
+    moved.loc[7:8, "text"] = ["one two", "three"]
+    kept.loc[7:8, "text"] = ["one ", "twothree"]
+    assert load_target(moved).fingerprint != load_target(kept).fingerprint
     relabelled = frame().replace({"label": {"class 1": "class 2"}})
     assert load_target(relabelled).fingerprint != first.fingerprint
 
@@ -364,21 +368,34 @@ def test_groups_that_cannot_be_divided_are_refused() -> None:
     assert len(target.train) == len(target.validation) == len(target.test) == 20
 
 
-def test_groups_that_leave_a_class_without_training_rows_are_refused() -> None:
-    # b stands beside the rarer a in two groups and beside the rarer c in one: both may end outside training
-    sizes = {"g0": "aaabbbbbbb", "g1": "aaabbbbbbb", "g2": "aaa", "g3": "cccbbbbbbb", "g4": "ccc", "g5": "ccc"}
+def grouped(sizes: dict[str, str]) -> pd.DataFrame:
     rows = [(f"words {i} of {name}", label, name) for name, labels in sizes.items() for i, label in enumerate(labels)]
-    data = pd.DataFrame(rows, columns=["text", "label", "author"])
-    messages = []
-    for seed in range(20):
-        try:
-            target = load_target(data, group="author", seed=seed)
-        except DataError as error:
-            messages.append(error.what)
-        else:
-            assert set(target.labels[target.train].tolist()) == {0, 1, 2}
-    assert 0 < len(messages) < 20
-    assert set(messages) == {"the data frame: the groups in column 'author' cannot be divided: no training rows for b"}
+    return pd.DataFrame(rows, columns=["text", "label", "author"])
+
+
+def test_groups_are_shuffled_until_every_class_has_training_rows() -> None:
+    # b stands beside the rarer a in two groups and beside the rarer c in one: all may end outside training
+    data = grouped(
+        {"g0": "aaabbbbbbb", "g1": "aaabbbbbbb", "g2": "aaaddddddd"}
+        | {"g3": "cccbbbbbbb", "g4": "cccddddddd", "g5": "cccddddddd"}
+    )
+    tests = set()
+    for seed in range(10):
+        target = load_target(data, group="author", seed=seed)
+        assert set(target.labels[target.train].tolist()) == {0, 1, 2, 3}
+        tests.add(tuple(target.test))
+    assert len(tests) > 1
+
+
+def test_groups_that_leave_a_class_without_training_rows_are_refused() -> None:
+    # the groups with d are too large to be tested on, so that those with b always are
+    sizes = {"g0": "aaabbbbb", "g1": "aaabbbbb", "g2": "aaa" + "d" * 20}
+    sizes |= {"g3": "cccbbbbb", "g4": "ccc" + "d" * 20, "g5": "ccc" + "d" * 20}
+    with pytest.raises(DataError) as caught:
+        load_target(grouped(sizes), group="author")
+    assert caught.value.what == (
+        "the data frame: the groups in column 'author' cannot be divided: no training rows for b"
+    )
 
 
 def test_carving_takes_its_share_of_every_class_and_a_cap() -> None:
