@@ -84,7 +84,7 @@ def test_encodings_that_cannot_be_told_are_refused(tmp_path: Path, content: str)
 
 
 def test_one_damaged_byte_in_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
-    lines = ["text,label", *["le café a été fermé,a"] * 5]
+    lines = ["text,label", *["un bon café,a"] * 5]
     content = "\n".join(lines).encode().replace(b"caf\xc3\xa9", b"caf\xe9", 3).replace(b"caf\xe9", b"caf\xc3\xa9", 2)
     with pytest.raises(DataError, match=r"a\.csv, line 4: the text is not UTF-8"):
         read_file(write(tmp_path / "a.csv", content))

@@ -389,12 +389,12 @@ def test_groups_are_shuffled_until_every_class_has_training_rows() -> None:
 
 def test_groups_that_leave_a_class_without_training_rows_are_refused() -> None:
     # the groups with d are too large to be tested on, so that those with b always are
-    sizes = {"g0": "aaabbbbb", "g1": "aaabbbbb", "g2": "aaa" + "d" * 20}
-    sizes |= {"g3": "cccbbbbb", "g4": "ccc" + "d" * 20, "g5": "ccc" + "d" * 20}
+    train = grouped({"g0": "aaabbbbb", "g1": "aaa" + "d" * 20, "g2": "cccbbbbb", "g3": "ccc" + "d" * 20})
+    validation = grouped({"g4": "abcd"})
     with pytest.raises(DataError) as caught:
-        load_target(grouped(sizes), group="author")
+        load_target({"train": train, "validation": validation}, group="author")
     assert caught.value.what == (
-        "the data frame: the groups in column 'author' cannot be divided: no training rows for b"
+        "the data frames: the groups in column 'author' cannot be divided: no training rows for b"
     )
 
 
@@ -406,6 +406,8 @@ def test_carving_takes_its_share_of_every_class_and_a_cap() -> None:
     chosen = carve(np.arange(1000), labels, share=0.2, most=50, rng=rng)
     assert chosen.sum() == 50
     assert np.bincount(labels[chosen]).min() >= 1
+    chosen = carve(np.array([0, 1, 1, 2, 3]), np.array([0, 1, 1, 0, 0], np.int32), share=0.9, most=9, rng=rng)
+    assert (chosen[[0, 3, 4]].sum(), chosen[1]) == (2, False)  # a class keeps its last unit, and its only one
 
 
 def test_carving_leaves_a_huge_group_where_it_is() -> None:
