@@ -43,8 +43,8 @@ def tfidf_baseline(
             x = vectorizer.fit_transform([texts[int(row)] for row in train])
         except ValueError:  # scikit-learn's "empty vocabulary": strings without words
             return None
-        # The loss is flat long before it has converged to the default tolerance; scores no longer change.
-        classifier = LogisticRegression(C=10.0, max_iter=30, tol=1e-2)
+        # The default tolerance takes up to twice as long for the same scores; 1e-2 stops before anything is learned.
+        classifier = LogisticRegression(C=10.0, max_iter=60, tol=1e-3)
         classifier.fit(x, labels[train])
         predictions[held_out] = classifier.predict(vectorizer.transform([texts[int(row)] for row in held_out]))
     return Baseline(

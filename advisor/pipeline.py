@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-    Data = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
-    Model = str | Path | tuple[Any, Any] | None
+    Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
+    Model: TypeAlias = str | Path | tuple[Any, Any] | None
 
 TRUNCATION_WARNING = 0.10
 TRAIN_ROWS, VALIDATION_ROWS = 20_000, 2_000

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from advisor.source import Band, SourceProfile
 
 DRAWS = 400
+# Shares of the way from the source to random letters. The source's own words in random order, which keep its topics,
+# lie at a tenth to a sixth; half of the way is nearer to noise than to the source.
+SIMILAR_WITHIN = 0.25
+DISSIMILAR_BEYOND = 0.5
 LEVEL = 0.95
 SUPPORT_COVERAGE = 0.95
 # Far in support: more than half of the rows lie outside the radius that holds 95 % of the source.
@@ -68,8 +72,8 @@ def measure_similarity(
 
     `features` is (n_blocks, n, width), `lengths` (n,) in tokens, special ones included. The measure is the excess k-NN
     surprisal (`advisor.distance.excess_knn_surprisal`) within length bands at the middle blocks, divided by that of
-    random letters (mean over the bands). Both cuts come from the ladder at the target's own lengths: source text with
-    its words shuffled (above it: similar) and half of the way to random letters (below it: dissimilar).
+    random letters (mean over the bands). Both cuts come from the ladder at the target's own lengths: a quarter of the
+    way to random letters (nearer: similar) and half of it (farther: dissimilar).
     """
     if profile is None:
         return SimilarityProfile(
@@ -222,15 +226,13 @@ def _resampled_mean(parts: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.rand
 
 
 def _cuts(profile: SourceProfile, shares: np.ndarray, far: np.ndarray) -> tuple[float, float]:
-    """Scores of the ladder at the target's own lengths: half of the way to random letters, and shuffled words.
+    """Scores at the two shares of the way to random letters, at the target's own lengths.
 
     Long texts make every difference plainer, so the same distance means less there: the anchors move along.
     """
     letters = np.stack([_excess(band.letters, band) for band in profile.bands], axis=1) @ shares
-    shuffled = np.stack([_excess(band.shuffled, band) for band in profile.bands], axis=1) @ shares
-    lower = float(1 - 0.5 * (letters / far).mean())
-    upper = float(1 - (shuffled / far).mean())
-    return lower, max(upper, lower + 1e-3)
+    way = max(float((letters / far).mean()), 1e-3)
+    return 1 - DISSIMILAR_BEYOND * way, 1 - SIMILAR_WITHIN * way
 
 
 def _measures(
@@ -291,7 +293,8 @@ def _trigrams(texts: Sequence[str], profile: SourceProfile, *, seed: int) -> dic
     return {
         "value": round(value, 4),
         "source_itself": round(own, 4),
-        "beyond_sampling": round(max(value - own, 0.0), 4),
+        # Little text differs from anything: what is left of the range up to 1 is what the target could show.
+        "beyond_sampling": round(max(value - own, 0.0) / max(1 - own, 1e-6), 4),
         "random_letters": round(profile.trigram_letters, 4),
         "far_above": round(FAR_TRIGRAMS * profile.trigram_letters, 4),
     }
@@ -365,8 +368,8 @@ def _why(
     shown = f"{_clip(score):.2f} [{_clip(interval[0]):.2f}, {_clip(interval[1]):.2f}]"
     place = (
         f"score {shown} on a scale from 1 (the source itself) to 0 (random letters); at these text lengths, similar is "
-        f"above {_clip(cuts[1]):.2f} (source text with its words shuffled) and dissimilar below {_clip(cuts[0]):.2f} "
-        "(half of the way to random letters)"
+        f"above {_clip(cuts[1]):.2f} (a quarter of the way to random letters), dissimilar below {_clip(cuts[0]):.2f} "
+        "(half of the way)"
     )
     covers = f"the profile {profile.name!r} covers: {profile.description}"
     parts = [place, covers]

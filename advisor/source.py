@@ -202,7 +202,8 @@ def build_profile(
     return SourceProfile(
         name=name,
         description=description,
-        model_id=backbone.id,
+        # A folder is named, not located: profiles are passed on.
+        model_id=Path(backbone.id).name if Path(backbone.id).is_dir() else backbone.id,
         model_sha256=backbone.fingerprint,
         pooling=backbone.pooling,
         n_blocks=backbone.n_blocks,

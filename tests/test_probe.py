@@ -1,5 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
 
 from advisor.baselines import majority_baseline, tfidf_baseline
 from advisor.features import BlockFeatures, sample_rows
@@ -97,6 +101,21 @@ def test_words_that_tell_the_class_are_found():
     labels = np.arange(60) % 2
     baseline = tfidf_baseline(texts, labels, folds=np.arange(60) // 2 % 5)
     assert baseline.score == 1.0
+
+
+def test_the_bag_of_words_is_fitted_to_the_end():
+    """Weak evidence spread over many words: stopping early would fall back on the commonest class."""
+    generator = np.random.default_rng(0)
+    labels = (generator.random(400) < 0.35).astype(int)
+    words = [[f"w{generator.integers(0, 40) + 20 * label}" for _ in range(6)] for label in labels]
+    texts = [" ".join(row) for row in words]
+    folds = np.arange(400) % 5
+    ours = tfidf_baseline(texts, labels, folds=folds).score
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    pipeline = make_pipeline(vectorizer, LogisticRegression(C=10.0, tol=1e-6, max_iter=1000))
+    theirs = cross_val_predict(pipeline, texts, labels, cv=PredefinedSplit(folds))
+    assert ours == pytest.approx((theirs == labels).mean(), abs=0.005)
+    assert ours > majority_baseline(labels).score + 0.1
 
 
 def test_strings_without_words_have_no_bag_of_words():

@@ -1,0 +1,74 @@
+"""The Python interface on every kind of input."""
+
+import datasets
+import pandas as pd
+import pytest
+import test_cli
+import tiny
+
+from advisor import recommend, tune
+from advisor.pipeline import parse_budget
+from tuner.errors import OptionError
+
+ROWS = test_cli.reviews()
+FRAME = pd.DataFrame(ROWS)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.bert(), tiny.tokenizer()
+
+
+INPUTS = {
+    "frame": FRAME,
+    "dataset": datasets.Dataset.from_pandas(FRAME),
+    "dataset dict": datasets.DatasetDict(
+        train=datasets.Dataset.from_list(ROWS[:120]), test=datasets.Dataset.from_list(ROWS[120:])
+    ),
+    "lists": (FRAME.text.tolist(), FRAME.label.tolist()),
+}
+
+
+@pytest.mark.parametrize("data", INPUTS.values(), ids=INPUTS.keys())
+def test_recommend_takes_every_kind(data, model):
+    advice = recommend(data, model=model)
+    assert advice.data["n_examples"] == 160
+    assert advice.data["n_classes"] == 2
+    assert advice.strategy.name == "freeze_part"
+
+
+def test_advice_is_handed_to_tune_and_the_model_predicts(tmp_path, model):
+    advice = recommend(FRAME, model=model)
+    result = tune(FRAME, model=model, advice=advice, budget=None, trials=3, out=tmp_path / "run")
+    assert result.n_blocks == 4
+    predicted = result.model.predict(["good lovely film", "awful sad film"])
+    assert set(predicted) <= {"neg", "pos"}
+
+
+def test_trials_without_a_budget_repeat_exactly(tmp_path, model):
+    def tuned(name):
+        result = tune(FRAME, model=model, budget=None, trials=5, out=tmp_path / name, seed=3).to_json()
+        timed = ("seconds", "model_dir")
+        rows = [{k: v for k, v in row.items() if k not in timed} for row in result["candidates"]]
+        return rows, result["winner"], result["trials"]
+
+    assert tuned("a") == tuned("b")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h", 3600), ("1h30m", 5400), ("1.5h", 5400), (45, 45), ("45", 45), (None, None)],
+)
+def test_budgets_are_read(text, seconds):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "10x", "m10", "", "-5m", "1h30"])
+def test_unreadable_budgets_are_said(text):
+    with pytest.raises(OptionError, match="cannot be read"):
+        parse_budget(text)
+
+
+def test_a_search_needs_an_end(model):
+    with pytest.raises(OptionError, match="neither a budget nor a number of trials"):
+        tune(FRAME, model=model, budget=None)

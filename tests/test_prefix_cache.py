@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import tuner.training
+from tuner.backbone import load_backbone, padded_length
+from tuner.classifier import build_classifier
+from tuner.freezing import freeze
+from tuner.prefix import PrefixCache
+from tuner.training import Rows, check_replay, forward
+
+TEXTS = ["good film", "the very very bad plot was sad and dark", "a cat sleeps", "red dog", "not happy", "fine"]
+
+
+@pytest.fixture
+def backbone(monkeypatch):
+    monkeypatch.setenv("TRANSFER_ADVISOR_FP32", "1")
+    return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+
+
+@pytest.fixture
+def cache(backbone, tmp_path):
+    return PrefixCache(tmp_path / "cache", backbone=backbone, encoded=backbone.encode(TEXTS))
+
+
+def classifier(backbone, depth):
+    model = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=depth
+    )
+    return model, freeze(model, backbone.blocks, frozen_blocks=depth)
+
+
+def test_one_pass_serves_all_depths_and_gives_the_features(backbone, cache):
+    features = cache.compute([1, 2, 3])
+    np.testing.assert_allclose(features, backbone.block_features(cache.encoded), atol=1e-5)
+    assert [cache.has(depth) for depth in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_stored_states_are_the_hidden_states(backbone, cache, depth):
+    cache.compute([depth])
+    input_ids, mask = backbone.collate(cache.encoded, [1, 0])
+    with torch.no_grad():
+        states = backbone.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    width = padded_length(int(cache.encoded.lengths[1]), 64)
+    stored = cache.get(depth).batch([1, 0], padded=width, device=torch.device("cpu"))
+    expected = states[depth - 1] * mask.unsqueeze(-1)
+    torch.testing.assert_close(stored, expected, rtol=1 / 128, atol=1e-3)  # bf16 keeps 8 bits
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_replay_equals_the_full_model_in_logits_and_gradients(backbone, cache, depth):
+    cache.compute([depth])
+    model, prefix = classifier(backbone, depth)
+    rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=cache.get(depth))
+    assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None
+
+
+def test_replay_leaves_the_model_as_it_was(backbone, cache):
+    cache.compute([2])
+    model, prefix = classifier(backbone, 2)
+    model.eval()
+    rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int))
+    plain = forward(model, backbone=backbone, rows=rows, positions=np.arange(6), prefix=prefix)
+    cached = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2))
+    forward(model, backbone=backbone, rows=cached, positions=np.arange(6), prefix=prefix)
+    again = forward(model, backbone=backbone, rows=rows, positions=np.arange(6), prefix=prefix)
+    assert torch.equal(plain, again)
+
+
+def test_wrong_states_are_noticed(backbone, cache):
+    cache.compute([2])
+    path = cache.get(2).path
+    path.write_bytes(np.roll(np.fromfile(path, dtype=np.uint16), 999).tobytes())
+    model, prefix = classifier(backbone, 2)
+    rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=cache.get(2))
+    assert "differ by" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
+
+
+def test_a_model_that_cannot_replay_is_noticed(backbone, cache, monkeypatch):
+    cache.compute([2])
+    model, prefix = classifier(backbone, 2)
+
+    def broken(*_args, **_kwargs):
+        raise TypeError("unexpected argument")
+
+    monkeypatch.setattr(tuner.training, "replay", broken)
+    rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2))
+    assert "does not run from the cache" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
+
+
+def test_half_a_file_is_computed_again(backbone, cache):
+    cache.compute([1])
+    good = cache.get(1).path.read_bytes()
+    cache.get(1).path.write_bytes(good[: len(good) // 2])
+    assert not cache.has(1)
+    cache.compute([1])
+    assert cache.get(1).path.read_bytes() == good
+
+
+def test_an_unmarked_file_is_computed_again(cache):
+    cache.compute([1])
+    cache.get(1).path.with_suffix(".json").unlink()
+    assert not cache.has(1)
+
+
+def test_other_texts_and_other_weights_have_other_files(backbone, cache, tmp_path):
+    other_texts = PrefixCache(tmp_path / "cache", backbone=backbone, encoded=backbone.encode(TEXTS[:-1]))
+    other_model = load_backbone((tiny.bert(seed=1), tiny.tokenizer()), device="cpu")
+    other_weights = PrefixCache(tmp_path / "cache", backbone=other_model, encoded=cache.encoded)
+    assert len({cache.key, other_texts.key, other_weights.key}) == 3
+
+
+def test_a_complete_cache_is_not_computed_again(cache, monkeypatch):
+    first = cache.compute([1, 2])
+    monkeypatch.setattr(type(cache.backbone), "batches", lambda *_a, **_k: pytest.fail("a forward pass was made"))
+    np.testing.assert_array_equal(cache.compute([2]), first)

@@ -1,0 +1,373 @@
+import json
+
+import numpy as np
+import optuna
+import pytest
+import test_cli
+import tiny
+import torch
+
+import tuner.search
+import tuner.trials
+from tuner.backbone import load_backbone
+from tuner.classifier import build_classifier
+from tuner.errors import OptionError
+from tuner.freezing import freeze
+from tuner.search import LabelledTexts, TuningData, choose_winner, compare, confirm, search
+from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
+from tuner.training import Recipe, Rows, Stopped, optimizer_for, train, training_batches
+from tuner.trials import Bench
+
+NAMES = ("neg", "pos")
+
+
+def labelled(n, seed):
+    rows = test_cli.reviews(n, seed=seed)
+    return LabelledTexts(
+        texts=[row["text"] for row in rows], labels=np.array([NAMES.index(row["label"]) for row in rows])
+    )
+
+
+DATA = TuningData(
+    name="reviews",
+    train=labelled(96, 0),
+    validation=labelled(60, 1),
+    test=labelled(40, 2),
+    class_names=NAMES,
+    fingerprint="x",
+)
+
+
+@pytest.fixture
+def backbone():
+    return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+
+
+@pytest.fixture
+def bench(backbone, tmp_path):
+    made = Bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
+    made.prepare()
+    return made
+
+
+def run_search(backbone, folder, *, n_trials=4, space=None, **options):
+    return search(
+        backbone,
+        data=DATA,
+        space=space or default_space(4),
+        recommended=candidate_at(3, 4),
+        folder=folder,
+        budget_s=options.pop("budget_s", None),
+        n_trials=n_trials,
+        **options,
+    )
+
+
+# -- what a trial asks for reaches training --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [0, 2, 3])
+def test_tuned_values_reach_training(backbone, depth, monkeypatch):
+    """Seen from inside the optimizer and the model while they run, not read back from the request."""
+    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=depth)
+    prefix = freeze(model, backbone.blocks, frozen_blocks=depth)
+    seen = []
+    original = torch.optim.AdamW.step
+
+    def step(self, *args, **kwargs):
+        in_head = {id(p) for p in model.head.parameters()}
+        groups = [(id(g["params"][0]) in in_head, g["lr"], g["weight_decay"]) for g in self.param_groups]
+        seen.append((groups, sum(p.numel() for g in self.param_groups for p in g["params"])))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    recipe = Recipe(learning_rate=3e-4, head_ratio=7.0, steps=20, batch_size=8, seed=0)
+    rows = Rows(encoded=backbone.encode(DATA.train.texts), labels=DATA.train.labels)
+    outcome = train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows)
+    assert outcome.steps == len(seen) == 20
+    peak_base = max(lr for groups, _ in seen for is_head, lr, _ in groups if not is_head)
+    peak_head = max(lr for groups, _ in seen for is_head, lr, _ in groups if is_head)
+    assert peak_base == pytest.approx(3e-4)
+    assert peak_head == pytest.approx(7 * 3e-4)
+    expected = sum(p.numel() for block in backbone.blocks[depth:] for p in block.parameters())
+    assert {held for _, held in seen} == {expected + sum(p.numel() for p in model.head.parameters())}
+
+
+def test_biases_and_norms_do_not_decay(backbone):
+    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
+    freeze(model, backbone.blocks, frozen_blocks=1)
+    optimizer = optimizer_for(model, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0))
+    for group in optimizer.param_groups:
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_batches_cover_every_row_once_an_epoch():
+    rows = Rows(
+        encoded=load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu").encode(DATA.train.texts),
+        labels=DATA.train.labels,
+    )
+    recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=24, batch_size=8, seed=0)
+    batches = list(training_batches(rows, recipe))
+    assert len(batches) == 24
+    first, second = np.concatenate(batches[:12]), np.concatenate(batches[12:])
+    assert sorted(first) == sorted(second) == list(range(96))
+    assert list(first) != list(second)
+
+
+def test_a_run_can_be_stopped_on_the_way(backbone):
+    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=3)
+    prefix = freeze(model, backbone.blocks, frozen_blocks=3)
+    rows = Rows(encoded=backbone.encode(DATA.train.texts), labels=DATA.train.labels)
+
+    def check(index, predictions):
+        assert len(predictions) == 96
+        if index == 1:
+            raise Stopped
+
+    recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=20, batch_size=8, seed=0)
+    outcome = train(
+        model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows, on_check=check
+    )
+    assert (outcome.stopped, outcome.steps) == (True, 10)
+
+
+def test_cached_and_plain_training_agree(backbone, bench):
+    """Without dropout the two ways see the same numbers up to 16-bit storage."""
+    for module in backbone.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0}
+    cached = bench.run_trained("a", candidate_at(2, 4), recipe=recipe, seed=0)
+    assert bench.prefix_notes[2].startswith("cached")
+    bench.cached_depths.remove(2)
+    plain = bench.run_trained("b", candidate_at(2, 4), recipe=recipe, seed=0)
+    assert (cached.predictions == plain.predictions).mean() > 0.9
+
+
+# -- the study ---------------------------------------------------------------------------------------------------------
+
+
+def test_first_and_controls_are_tried_in_order(backbone, tmp_path):
+    first = (candidate_at(3, 4), Candidate(strategy="feature_based", frozen_blocks=None, features="weighted_all"))
+    space = SearchSpace(
+        n_blocks=4, first=first, controls=(candidate_at(0, 4), first[0], candidate_at(4, 4)), depths=(2, 4)
+    )
+    run_search(backbone, tmp_path, space=space, n_trials=6)
+    trials = read_study(tmp_path).trials
+    tried = [Candidate(**trial.user_attrs["candidate"]) for trial in trials]
+    assert tried[:4] == [first[0], first[1], candidate_at(0, 4), candidate_at(4, 4)]
+    assert all(c.frozen_blocks in (0, 2, 3) for c in tried[4:])  # 0 only where the control leads and widens the range
+
+
+def read_study(folder):
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    return optuna.load_study(study_name="freeze-depth", storage=storage)
+
+
+def test_training_from_scratch_is_a_control(backbone, tmp_path):
+    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+    space = SearchSpace(n_blocks=4, first=(scratch, candidate_at(3, 4)), controls=(), depths=(0, 2))
+    result = run_search(backbone, tmp_path, space=space, n_trials=2)
+    assert {row["start"] for row in result.candidates} == {"scratch", "pretrained"}
+    assert all(row["frozen_blocks"] != 0 for row in result.by_depth)
+
+
+def test_a_resumed_search_repeats_nothing(backbone, tmp_path, monkeypatch):
+    calls = []
+    original = Bench.run_trained
+
+    def counted(self, name, candidate, **options):
+        if len(calls) == 2:
+            raise RuntimeError("the machine dies here")
+        calls.append(name)
+        return original(self, name, candidate, **options)
+
+    monkeypatch.setattr(Bench, "run_trained", counted)
+    with pytest.raises(RuntimeError, match="dies here"):
+        run_search(backbone, tmp_path, n_trials=6)
+    monkeypatch.setattr(Bench, "run_trained", original)
+    before = {t.number: t.value for t in read_study(tmp_path).trials if t.state == optuna.trial.TrialState.COMPLETE}
+    names = set()
+
+    def recorded(self, name, candidate, **options):
+        names.add(name)
+        return original(self, name, candidate, **options)
+
+    monkeypatch.setattr(Bench, "run_trained", recorded)
+    result = run_search(backbone, tmp_path, n_trials=6, resume=True)
+    after = {t.number: t.value for t in read_study(tmp_path).trials}
+    assert before.items() <= after.items()
+    assert not names & set(calls)
+    assert result.trials["complete"] + result.trials["pruned"] == 6
+    assert result.trials["failed"] == 1
+    again = run_search(backbone, tmp_path, n_trials=50, resume=True)
+    assert again.to_json() == result.to_json()
+
+
+def test_trials_of_a_dead_process_are_marked_failed(backbone, tmp_path):
+    tuner.search.open_study(tmp_path, seed=0, storage=None, name=None).ask()
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None)
+    assert [trial.state.name for trial in study.trials] == ["FAIL"]
+
+
+def test_ctrl_c_keeps_the_best_so_far(backbone, tmp_path, monkeypatch):
+    original = Bench.run_trained
+    calls = []
+
+    def interrupted(self, name, candidate, **options):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, name, candidate, **options)
+
+    monkeypatch.setattr(Bench, "run_trained", interrupted)
+    result = run_search(backbone, tmp_path, n_trials=20)
+    assert result.stopped_because == "interrupted"
+    assert result.trials == {"complete": 1, "pruned": 0, "failed": 1}
+    assert result.model.predict(["good film"])[0] in NAMES
+    assert result.confirmations == ()
+
+
+def test_ctrl_c_before_anything_finished_is_passed_on(backbone, tmp_path, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bench, "run_trained", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(backbone, tmp_path, n_trials=2)
+
+
+def test_the_budget_holds(backbone, tmp_path):
+    result = run_search(backbone, tmp_path, n_trials=None, budget_s=8.0)
+    assert result.stopped_because == "budget"
+    assert result.budget["asked_s"] == 8.0
+    assert result.budget["used_s"] < 12.0
+    assert result.trials["complete"] >= 2
+
+
+def test_a_budget_too_short_for_one_trial_is_said(backbone, tmp_path):
+    with pytest.raises(OptionError, match="is too short for one trial"):
+        run_search(backbone, tmp_path, n_trials=None, budget_s=0.01)
+
+
+def test_the_backbone_is_left_as_it_was(backbone, tmp_path):
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    run_search(backbone, tmp_path, n_trials=2)
+    assert all(torch.equal(before[name], tensor) for name, tensor in backbone.model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+def test_the_work_folder_is_gone_and_the_result_stays(backbone, tmp_path):
+    result = run_search(backbone, tmp_path, n_trials=3)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "study.journal", "tuning.json"}
+    assert json.loads((tmp_path / "tuning.json").read_text()) == result.to_json()
+
+
+def test_the_test_split_is_scored_once(backbone, tmp_path, monkeypatch):
+    scored = []
+    original = tuner.search.run_classifier
+
+    def counted(model, *, backbone, texts, progress=None):
+        scored.append(list(texts) == list(DATA.test.texts))
+        return original(model, backbone=backbone, texts=texts, progress=progress)
+
+    monkeypatch.setattr(tuner.search, "run_classifier", counted)
+    run_search(backbone, tmp_path, n_trials=3)
+    assert scored.count(True) == 1
+
+
+# -- the choice of the winner ------------------------------------------------------------------------------------------
+
+
+def kept(bench, name, depth, right, seed=0, also=()):
+    """A finished run at a depth whose first `right` validation predictions are right, and those of rows `also`."""
+    predictions = DATA.validation.labels.copy()
+    predictions[right:] = 1 - predictions[right:]
+    predictions[list(also)] = DATA.validation.labels[list(also)]
+    return bench.keep(
+        name, candidate=candidate_at(depth, 4), recipe={}, seed=seed, predictions=predictions, seconds=0.0
+    )
+
+
+def test_the_most_frozen_within_one_standard_error_wins(bench):
+    kept(bench, "0", 0, 55)
+    kept(bench, "1", 3, 52, also=(57, 58))  # one row fewer of sixty, but five rows differ
+    kept(bench, "2", 4, 40)
+    compared = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench)}
+    assert compared[3].below_best == pytest.approx(1 / 60)
+    assert compared[3].standard_error == pytest.approx(np.sqrt((5 / 60 - 1 / 60**2) / 60), rel=0.1)
+    assert compared[4].below_best > compared[4].standard_error
+    assert choose_winner(bench)[0].candidate.frozen_blocks == 3
+
+
+def test_seeds_enter_the_standard_error(bench):
+    kept(bench, "0", 0, 55)
+    kept(bench, "0@1", 0, 45, seed=1)
+    kept(bench, "1", 3, 42)
+    entry = next(e for e in compare(bench) if e.run.candidate.frozen_blocks == 3)
+    assert entry.below_best == pytest.approx((50 - 42) / 60)
+    scores = np.array([55, 45]) / 60
+    assert entry.standard_error >= np.sqrt(np.var(scores, ddof=1) / 2)
+
+
+def test_leaders_are_confirmed_on_two_more_seeds(backbone, tmp_path):
+    result = run_search(backbone, tmp_path, n_trials=5)
+    seeds = {}
+    for row in result.confirmations:
+        seeds.setdefault(json.dumps(row["candidate"]), set()).add(row["seed"])
+    assert seeds
+    assert all(found == {1, 2} for found in seeds.values())
+    confirmed = [row for row in result.candidates if row["n"] == 3]
+    assert all(row["sd"] is not None for row in confirmed)
+
+
+def test_confirmation_stops_with_the_budget(bench):
+    kept(bench, "0", 0, 55)
+    deadline = tuner.search.Deadline(1e-9)
+    confirm(bench, deadline=deadline, skip=False)
+    assert not [run for run in bench.runs.values() if run.is_confirmation]
+
+
+def test_a_leading_control_outside_widens_the_range(backbone, tmp_path, monkeypatch):
+    def fixed(self, name, candidate, **_options):
+        right = 60 if candidate.frozen_blocks == 0 else 30
+        return kept(self, name, candidate.frozen_blocks, right)
+
+    monkeypatch.setattr(Bench, "run_trained", fixed)
+    monkeypatch.setattr(Bench, "run_linear", lambda self, name, _c: kept(self, name, 4, 20))
+    monkeypatch.setattr(tuner.search, "confirm", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(Bench, "load", lambda self, run: self.build(candidate_at(0, 4), seed=0)[0].eval())
+    space = SearchSpace(n_blocks=4, first=(), controls=(candidate_at(0, 4), candidate_at(4, 4)), depths=(2, 4))
+    result = run_search(backbone, tmp_path, space=space, n_trials=5)
+    assert result.range == {"advised": (2, 4), "searched": (0, 4)}
+
+
+# -- the space ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("strategy", "depths", "first"),
+    [("train_all", (0, 0), 0), ("head_only", (4, 4), 4), ("freeze_part", (1, 3), 3)],
+)
+def test_a_space_can_be_restricted_to_a_strategy(strategy, depths, first):
+    space = restrict(default_space(4), strategy=strategy)
+    assert space.depths == depths
+    assert [c.frozen_blocks for c in space.first] == [first]
+    assert space.controls == ()
+
+
+def test_feature_based_tries_the_named_variants():
+    space = restrict(default_space(7), strategy="feature_based")
+    assert [c.features for c in space.first] == ["concat_last_four", "weighted_all", "second_to_last"]
+
+
+def test_unknown_strategies_are_said():
+    with pytest.raises(OptionError, match="Did you mean 'head_only'"):
+        restrict(default_space(4), strategy="head_onyl")
+
+
+def test_impossible_depths_are_said():
+    with pytest.raises(OptionError, match="9 frozen blocks of 4"):
+        candidate_at(9, 4)

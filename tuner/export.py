@@ -1,0 +1,254 @@
+"""Save and load the winner: weights, tokenizer, label names, model card, and the support of its training data.
+
+Importing this module registers the model class with transformers' Auto classes; nothing else does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from tuner.backbone import Backbone, load_backbone, resolve_device
+from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig
+from tuner.errors import MissingFileError, ModelError
+from tuner.records import Progress, write_text_atomically
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+AutoConfig.register(MODEL_TYPE, TransferConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
+
+SUPPORT_ROWS = 2_000
+SUPPORT_NEIGHBOURS = 5
+SUPPORT_LEVEL = 0.95
+SUPPORT_FILE = "support.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """Where the training data lies: normalised features (n, d) of some training rows, and the radius around them.
+
+    A row is unlike the training data when its fifth nearest training row is farther (cosine distance) than 95 % of
+    the training rows are from theirs (Sun et al. 2022, out-of-distribution detection with deep nearest neighbours).
+    """
+
+    features: np.ndarray
+    radius: float
+
+    def unlike(self, features: np.ndarray) -> np.ndarray:
+        """(n, d) features to (n,) booleans."""
+        if len(self.features) < SUPPORT_NEIGHBOURS:
+            return np.zeros(len(features), dtype=bool)
+        distances = 1 - normalised(features) @ self.features.T
+        kth: np.ndarray = np.partition(distances, SUPPORT_NEIGHBOURS - 1, axis=1)[:, SUPPORT_NEIGHBOURS - 1]
+        return kth > self.radius
+
+
+def normalised(features: np.ndarray) -> np.ndarray:
+    """Rows at unit length."""
+    rows: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return rows.astype(np.float32)
+
+
+def measure_support(features: np.ndarray) -> Support:
+    """The support of (n, d) training features; the radius is measured with each row left out of its own neighbours.
+
+    >>> support = measure_support(np.random.default_rng(0).normal(1, 0.1, size=(50, 3)))
+    >>> support.unlike(np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, 0.0]])).tolist()
+    [False, True]
+    """
+    rows = normalised(features)
+    if len(rows) <= SUPPORT_NEIGHBOURS:
+        return Support(features=rows, radius=2.0)
+    distances = 1 - rows @ rows.T
+    np.fill_diagonal(distances, np.inf)
+    kth = np.partition(distances, SUPPORT_NEIGHBOURS - 1, axis=1)[:, SUPPORT_NEIGHBOURS - 1]
+    return Support(features=rows, radius=float(np.quantile(kth, SUPPORT_LEVEL)))
+
+
+class TransferModel:
+    """A saved winner with its tokenizer: texts in, labels out."""
+
+    def __init__(
+        self, *, classifier: TransferClassifier, tokenizer: PreTrainedTokenizerBase, support: Support, card: str
+    ) -> None:
+        self.classifier = classifier.eval()
+        self.tokenizer = tokenizer
+        self.support = support
+        self.card = card
+        self._backbone: Backbone | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Labels in the order of the probabilities."""
+        names = self.classifier.config.id2label
+        return tuple(names[index] for index in range(len(names)))
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The most probable label of every text."""
+        return [self.class_names[index] for index in self.predict_proba(texts).argmax(1)]
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, C) probabilities in the order of `class_names`."""
+        return self.predict_with_support(texts)[0]
+
+    def unlike_training(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) booleans: the rows that lie outside the training data's support."""
+        return self.predict_with_support(texts)[1]
+
+    def predict_with_support(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (n, C) and, from the same forward pass, which rows are unlike the training data (n,)."""
+        logits, features = self.run(texts, progress=progress)
+        probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
+        return probabilities, self.support.unlike(features)
+
+    def run(self, texts: Sequence[str], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (n, C) and the pooled features (n, d) that the head read."""
+        if self._backbone is None:
+            pair = (self.classifier.base, self.tokenizer)
+            loaded = load_backbone(
+                pair, device=str(self.classifier.device), max_length=self.classifier.config.max_text_length
+            )
+            self._backbone = replace(loaded, pooling=self.classifier.config.pooling)
+        return run_classifier(self.classifier, backbone=self._backbone, texts=texts, progress=progress)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config, weights, tokenizer, card and support into a folder."""
+        from safetensors.numpy import save_file
+
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.classifier.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+        save_file(
+            {
+                "features": self.support.features.astype(np.float16),
+                "radius": np.asarray([self.support.radius], dtype=np.float32),
+            },
+            path / SUPPORT_FILE,
+        )
+        write_text_atomically(path / "README.md", self.card)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "auto") -> TransferModel:
+        """Load what `save_pretrained` wrote. Raises `MissingFileError` or `ModelError` for anything else."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+        from transformers import AutoTokenizer
+
+        path = Path(folder)
+        if not (path / "config.json").is_file():
+            raise MissingFileError(
+                f"{path} holds no saved model",
+                why="predictions come from the model that a run saved",
+                fix="pass a run folder that advisor tune finished, or its model folder",
+            )
+        try:
+            model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+            if model_type != MODEL_TYPE:
+                raise ModelError(
+                    f"{path} holds a model of type {model_type!r}, not one saved by advisor tune",
+                    why="its head and its labels are not ours",
+                    fix="pass a run folder, or use transformers.pipeline with this model",
+                )
+            classifier = TransferClassifier.from_pretrained(path, use_safetensors=True, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+            stored = load_file(path / SUPPORT_FILE)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, ModelError):
+                raise
+            first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ModelError(
+                f"the model in {path} cannot be loaded", why=first_line[:300], fix="run advisor tune again"
+            ) from error
+        card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").exists() else ""
+        support = Support(features=stored["features"].astype(np.float32), radius=float(stored["radius"][0]))
+        return cls(classifier=classifier.to(resolve_device(device)), tokenizer=tokenizer, support=support, card=card)
+
+
+def run_classifier(
+    classifier: TransferClassifier, *, backbone: Backbone, texts: Sequence[str], progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, C) and the pooled features (n, d) that the head reads, without the cache."""
+    encoded = backbone.encode(texts)
+    width = backbone.width * len(classifier.read_blocks)
+    logits = np.empty((len(texts), classifier.config.num_labels), dtype=np.float32)
+    features = np.empty((len(texts), width), dtype=np.float32)
+    classifier.eval()
+    done = 0
+    with torch.inference_mode(), backbone.autocast():
+        for rows in backbone.batches(encoded):
+            input_ids, mask = backbone.collate(encoded, rows)
+            pooled = classifier.pooled(input_ids, mask)
+            logits[rows] = classifier.head(pooled).float().cpu().numpy()
+            features[rows] = torch.cat(pooled, dim=-1).float().cpu().numpy()
+            done += len(rows)
+            if progress is not None:
+                progress(f"predicting: {done:,} of {len(texts):,} rows", done / len(texts))
+    return logits, features
+
+
+def model_card(
+    *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
+    recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int,
+) -> str:  # fmt: skip
+    """The README of the model folder, with the metadata that hubs and pipelines read."""
+    import yaml
+
+    named = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "balanced_accuracy"}[metric]
+    metadata: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["transfer-advisor", "text-classification"],
+        "metrics": [named],
+        "model-index": [
+            {
+                "name": "transfer-advisor winner",
+                "results": [
+                    {
+                        "task": {"type": "text-classification"},
+                        "dataset": {"name": data, "type": "local"},
+                        "metrics": [{"type": named, "value": round(score, 4)}],
+                    }
+                ],
+            }
+        ],
+    }
+    if "/" in base and not base.startswith(("/", ".")):
+        metadata["base_model"] = base
+    rows = "\n".join(f"| {key} | {value:.3g} |" for key, value in recipe.items() if isinstance(value, (int, float)))
+    return f"""---
+{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {base}, {candidate}
+
+A text classifier with {len(class_names)} labels, tuned from `{base}` on {n_train:,} rows.
+
+Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
+that were scored once.
+
+```python
+import tuner.export  # registers the architecture; no remote code
+from transformers import pipeline
+
+classify = pipeline("text-classification", "path/to/this/folder")
+```
+
+`advisor predict` also says which rows are unlike the training data: `{SUPPORT_FILE}` holds features of training rows
+(numbers, no text) for that.
+
+| setting | value |
+|---|---|
+{rows}
+"""

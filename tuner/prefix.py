@@ -1,0 +1,151 @@
+"""The frozen prefix's outputs, computed once per depth, kept on disk in 16 bit, and replayed into the model."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuner.backbone import Backbone, Encoded, HiddenStates, pool
+from tuner.blocks import layer_list
+from tuner.records import Progress, write_bytes_atomically, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedDepth:
+    """Hidden states after block ``depth - 1`` of every token of every row, one after the other, (tokens, width)."""
+
+    depth: int
+    path: Path
+    starts: np.ndarray
+    lengths: np.ndarray
+    width: int
+
+    def batch(self, rows: Sequence[int] | np.ndarray, *, padded: int, device: torch.device) -> torch.Tensor:
+        """(b, padded, width) float32 hidden states; padding is zero and masked anyway."""
+        stored = np.memmap(self.path, dtype=np.uint16, mode="r", shape=(int(self.lengths.sum()), self.width))
+        hidden = np.zeros((len(rows), padded, self.width), dtype=np.uint16)
+        for position, row in enumerate(rows):
+            start, length = int(self.starts[row]), int(self.lengths[row])
+            hidden[position, :length] = stored[start : start + length]
+        return torch.from_numpy(hidden).view(torch.bfloat16).to(device).float()
+
+
+class PrefixCache:
+    """Cached prefixes of some rows in one folder; depths are added as they are needed, several in one pass.
+
+    Files are keyed by weights, token ids and depth, so a cache can only be read back by the same model and data;
+    a file of the wrong size or an unfinished one is computed again.
+    """
+
+    def __init__(self, folder: Path, *, backbone: Backbone, encoded: Encoded) -> None:
+        self.folder = folder
+        self.backbone = backbone
+        self.encoded = encoded
+        self.starts = np.concatenate([[0], np.cumsum(encoded.lengths)[:-1]])
+        digest = hashlib.sha256(f"{backbone.fingerprint} {backbone.compute_dtype} {backbone.max_length}".encode())
+        for ids in encoded.input_ids:
+            digest.update(ids.tobytes())
+        self.key = digest.hexdigest()[:24]
+
+    @property
+    def bytes_per_depth(self) -> int:
+        """Size of one depth's file."""
+        return int(self.encoded.lengths.sum()) * self.backbone.width * 2
+
+    def _path(self, depth: int) -> Path:
+        return self.folder / f"{self.key}-{depth}.bf16"
+
+    def has(self, depth: int) -> bool:
+        """Whether a depth is there, whole."""
+        path = self._path(depth)
+        done = path.with_suffix(".json")
+        return path.exists() and done.exists() and path.stat().st_size == self.bytes_per_depth
+
+    def get(self, depth: int) -> CachedDepth:
+        """A depth that was computed before."""
+        return CachedDepth(
+            depth=depth,
+            path=self._path(depth),
+            starts=self.starts,
+            lengths=self.encoded.lengths,
+            width=self.backbone.width,
+        )
+
+    def compute(self, depths: Sequence[int], *, progress: Progress | None = None) -> np.ndarray:
+        """One forward pass: stores the missing depths, returns the pooled features of every block.
+
+        Shape (n_blocks, n, width) float32, as `Backbone.block_features`, which this saves.
+        """
+        backbone, encoded = self.backbone, self.encoded
+        features_path = self.folder / f"{self.key}-features.npy"
+        missing = sorted({depth for depth in depths if 0 < depth < backbone.n_blocks and not self.has(depth)})
+        if not missing and features_path.exists():
+            stored: np.ndarray = np.load(features_path)
+            return stored
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shape = (int(encoded.lengths.sum()), backbone.width)
+        files = {d: np.memmap(self._path(d), dtype=np.uint16, mode="w+", shape=shape) for d in missing}
+        features = np.empty((backbone.n_blocks, len(encoded), backbone.width), dtype=np.float32)
+        done = 0
+        for rows in backbone.batches(encoded):
+            input_ids, mask = backbone.collate(encoded, rows)
+            with torch.inference_mode(), backbone.autocast(), HiddenStates(backbone.model) as hidden:
+                output = backbone.model(input_ids=input_ids, attention_mask=mask)
+            states = [*hidden.states[:-1], output.last_hidden_state]
+            pooled = [pool(state.float(), mask, pooling=backbone.pooling) for state in states]
+            features[:, rows] = torch.stack(pooled).cpu().numpy()
+            for depth, file in files.items():
+                bits = states[depth - 1].to(torch.bfloat16).view(torch.uint16).cpu().numpy()
+                for position, row in enumerate(rows):
+                    start, length = int(self.starts[row]), int(encoded.lengths[row])
+                    file[start : start + length] = bits[position, :length]
+            done += len(rows)
+            if progress is not None:
+                progress(f"computing the frozen blocks once: {done:,} of {len(encoded):,} rows", done / len(encoded))
+        for depth, file in files.items():
+            file.flush()
+            # Only a finished file gets its mark; one that an interruption left half-written is computed again.
+            write_json(self._path(depth).with_suffix(".json"), {"depth": depth, "shape": shape})
+        buffer = io.BytesIO()
+        np.save(buffer, features)
+        write_bytes_atomically(features_path, buffer.getvalue())
+        return features
+
+
+@contextmanager
+def replay(model: torch.nn.Module, *, depth: int, hidden: torch.Tensor) -> Iterator[None]:
+    """While entered, a call of `model` starts at block `depth` from the cached `hidden` states.
+
+    The layers before it hand their input on, and what enters the first trained layer is replaced; the model itself
+    is called as usual, so that masks, position biases and rotary embeddings are its own.
+    """
+    layers = layer_list(model)[1]
+    skipped = list(layers)[: depth - 1]
+
+    def swap(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if args:
+            return (hidden.to(args[0].dtype), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": hidden.to(kwargs["hidden_states"].dtype)}
+
+    handle = layers[depth - 1].register_forward_pre_hook(swap, with_kwargs=True)
+    for layer in skipped:
+        layer.forward = _hand_on
+    try:
+        yield
+    finally:
+        handle.remove()
+        for layer in skipped:
+            del layer.forward
+
+
+def _hand_on(*args: Any, **kwargs: Any) -> Any:
+    """A skipped layer: what comes in goes out. Its value is never read, since the swap replaces it."""
+    return args[0] if args else kwargs["hidden_states"]

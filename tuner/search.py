@@ -1,0 +1,565 @@
+"""The Optuna study over freeze depths: budget, pruning, resume, confirmation, and the choice of the winner."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tuner.errors import OptionError
+from tuner.export import SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
+from tuner.metrics import bootstrap_scores, check_metric, interval, score
+from tuner.records import Progress, Record, write_json
+from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.training import CHECKS, Stopped
+from tuner.trials import Bench, LabelledTexts, Run, TuningData
+
+if TYPE_CHECKING:
+    import optuna
+
+    from tuner.backbone import Backbone
+
+__all__ = ["LabelledTexts", "TuningData", "TuningResult", "search"]
+
+SEARCH_SHARE = 0.65
+"""Share of the budget for trials; the rest confirms the leaders on further seeds and saves the winner."""
+TRIAL_SHARE = 0.15
+"""Share of the budget that one trial may take; longer ones get fewer steps."""
+FINALISTS = 3
+CONFIRMATION_SEEDS = 2
+CONFIRM_UNTIL = 0.92
+"""Share of the budget after which no confirmation starts; the rest saves and tests the winner."""
+LEAST_STEPS = 50
+DEFAULT_HEAD_RATIO, DEFAULT_EPOCHS = 5.0, 6
+SCRATCH_RATE = 3e-4
+WORK = ".search"
+STUDY = "study.journal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningResult(Record):
+    """What ``tuning.json`` holds; ``model`` loads the winner."""
+
+    candidates: tuple[dict[str, Any], ...]
+    by_depth: tuple[dict[str, Any], ...]
+    winner: dict[str, Any]
+    changed_from_advice: dict[str, str] | None
+    baselines: Mapping[str, Any]
+    trials: dict[str, int]
+    confirmations: tuple[dict[str, Any], ...]
+    budget: dict[str, float] | None
+    stopped_because: str
+    model_dir: str
+    metric: str
+    n_blocks: int
+    seed: int
+    seconds: float
+    split_sizes: dict[str, int]
+    range: dict[str, Any]
+    prefix: dict[str, Any]
+    warnings: tuple[str, ...]
+    schema: int = field(default=1)
+
+    @property
+    def model(self) -> TransferModel:
+        """The winner, loaded from its folder."""
+        return TransferModel.from_pretrained(self.model_dir)
+
+
+class Deadline:
+    """The seconds that are left of a budget, or endless ones without."""
+
+    def __init__(self, budget_s: float | None) -> None:
+        self.budget_s = budget_s
+        self._start = time.monotonic()
+
+    @property
+    def used(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    def left(self, share: float = 1.0) -> float:
+        """Seconds left of a share of the budget."""
+        return math.inf if self.budget_s is None else share * self.budget_s - self.used
+
+
+def search(
+    backbone: Backbone,
+    *,
+    data: TuningData,
+    space: SearchSpace,
+    recommended: Candidate,
+    folder: Path,
+    budget_s: float | None,
+    n_trials: int | None,
+    metric: str = "accuracy",
+    seed: int = 0,
+    resume: bool = False,
+    storage: str | None = None,
+    study_name: str | None = None,
+    progress: Progress | None = None,
+    baselines: Mapping[str, Any] | None = None,
+) -> TuningResult:
+    """Search the space, confirm the leaders on further seeds, save the winner and score it on the test split once.
+
+    Stops at the budget or the number of trials, whichever comes first, or at Ctrl-C with the best so far. Everything
+    that was computed stays in `folder` until the end, so a search that is resumed repeats nothing; a finished one is
+    returned as it is, since its test split has been used. With a number of trials and no budget, equal seeds give
+    equal results. Raises `OptionError` where the budget is too short for one trial.
+    """
+    check_metric(metric)
+    finished = folder / "tuning.json"
+    if resume and finished.exists():
+        return read_result(finished)
+    deadline = Deadline(budget_s)
+    bench = Bench(backbone, data=data, space=space, work=folder / WORK, metric=metric, seed=seed, progress=progress)
+    try:
+        bench.prepare()
+        check_budget(bench, recommended=recommended, deadline=deadline)
+        study = open_study(folder, seed=seed, storage=storage, name=study_name)
+        trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
+        stopped_because = trials.run()
+        confirm(bench, deadline=deadline, skip=stopped_because == "interrupted")
+        result = _finish(
+            bench,
+            trials=trials,
+            folder=folder,
+            deadline=deadline,
+            stopped_because=stopped_because,
+            baselines=baselines or {},
+        )
+    finally:
+        bench.restore_base()
+    write_json(finished, result)
+    shutil.rmtree(folder / WORK)  # caches and the others' weights; the study, the winner and the result stay
+    return result
+
+
+def read_result(path: Path) -> TuningResult:
+    """A stored ``tuning.json``."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
+    return TuningResult(**values)
+
+
+def check_budget(bench: Bench, *, recommended: Candidate, deadline: Deadline) -> None:
+    """Raise `OptionError` where not even the recommended candidate's shortest run fits into what is left."""
+    if deadline.budget_s is None or bench.runs:
+        return
+    prepared = deadline.used
+    needed = 1.0
+    if not recommended.is_linear:
+        steps = min(bench.steps_for(bench.space.epochs[0]), LEAST_STEPS)
+        needed = steps * bench.seconds_per_step(int(recommended.frozen_blocks or 0))
+    if deadline.left() < needed:
+        enough = math.ceil(4 * (prepared + needed) / 30) * 30
+        raise OptionError(
+            f"--budget of {deadline.budget_s:.0f} s is too short for one trial",
+            why=f"preparing took {prepared:.0f} s, and the shortest run of what is recommended takes {needed:.0f} s",
+            fix=f"pass --budget {enough}s or more",
+        )
+
+
+def open_study(folder: Path, *, seed: int, storage: str | None, name: str | None) -> optuna.Study:
+    """The study in the run folder's journal, or in another storage; trials of a dead process are marked failed."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=name or "freeze-depth",
+        storage=storage or optuna.storages.JournalStorage(JournalFileBackend(str(folder / STUDY))),
+        sampler=_sampler(seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        # One process works on a run folder, so a trial that still runs there belongs to one that died.
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    if study.trials:  # a resumed sampler must not draw the first session's numbers again
+        study.sampler = _sampler(seed + len(study.trials))
+    return study
+
+
+def _sampler(seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    with warnings.catch_warnings():
+        # group is marked experimental; without it, one trial without parameters (a linear candidate) would make the
+        # sampler forget how the parameters of all others hang together.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6, multivariate=True, group=True)
+
+
+class _Trials:
+    """The trials of a study: what is tried first, what is sampled, and when to stop."""
+
+    def __init__(
+        self, bench: Bench, *, study: optuna.Study, deadline: Deadline, recommended: Candidate, n_trials: int | None
+    ) -> None:
+        self.bench, self.study, self.deadline = bench, study, deadline
+        self.recommended, self.n_trials = recommended, n_trials
+        self.depths = bench.space.depths
+        self.queue = list(dict.fromkeys((*bench.space.first, *bench.space.controls)))
+
+    def run(self) -> str:
+        """Run trials until a bound is met; says which: budget, trials, exhausted or interrupted."""
+        done = {run.candidate for run in self.bench.runs.values()} | self._pruned_candidates()
+        self.queue = [candidate for candidate in self.queue if candidate not in done]
+        try:
+            while True:
+                if self.n_trials is not None and self._finished() >= self.n_trials:
+                    return "trials"
+                if self.bench.runs and self.deadline.left(SEARCH_SHARE) <= 0:
+                    return "budget"
+                if not self.queue and self._nothing_to_sample():
+                    return "exhausted"
+                self._widen()
+                self._trial(self.queue.pop(0) if self.queue else None)
+        except KeyboardInterrupt:
+            if not self.bench.runs:
+                raise
+            return "interrupted"
+
+    def counts(self) -> dict[str, int]:
+        """Trials by how they ended."""
+        from optuna.trial import TrialState
+
+        names = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        trials = self.study.get_trials(deepcopy=False)
+        return {name: sum(trial.state == state for trial in trials) for name, state in names.items()}
+
+    def _finished(self) -> int:
+        counts = self.counts()
+        return counts["complete"] + counts["pruned"]
+
+    def _pruned_candidates(self) -> set[Candidate]:
+        """Queued candidates whose trial was pruned before an interruption; they had their turn."""
+        from optuna.trial import TrialState
+
+        pruned = self.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+        return {Candidate(**trial.user_attrs["candidate"]) for trial in pruned}
+
+    def _nothing_to_sample(self) -> bool:
+        low, high = self.depths
+        return low > min(high, self.bench.backbone.n_blocks - 1)
+
+    def _widen(self) -> None:
+        """Where a control outside the sampled range leads, the range grows to it."""
+        leaders = [run for run in self.bench.leaders() if run.candidate.start == "pretrained"]
+        if leaders and leaders[0].candidate.strategy != "feature_based":
+            depth = leaders[0].candidate.frozenness(self.bench.backbone.n_blocks)
+            self.depths = (min(self.depths[0], depth), max(self.depths[1], depth))
+
+    def _trial(self, queued: Candidate | None) -> None:
+        from optuna.trial import TrialState
+
+        if queued is not None and not queued.is_linear and queued.start == "pretrained":
+            self.study.enqueue_trial(self._middle(queued))
+        trial = self.study.ask()
+        candidate, recipe = self._suggest(trial, queued)
+        trial.set_user_attr("candidate", candidate.to_json())
+        trial.set_user_attr("recipe", recipe)
+        name = f"{trial.number:04d}"
+        label = candidate.label(self.bench.backbone.n_blocks)
+        labels, metric = self.bench.data.validation.labels, self.bench.metric
+        steps = int(recipe.get("steps", 0))
+        self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
+
+        def check(index: int, predictions: np.ndarray) -> None:
+            if index < CHECKS - 1:
+                trial.report(score(labels, predictions, metric=metric), index)
+                if trial.should_prune():
+                    raise Stopped
+
+        def step(done: int) -> None:
+            if done % 10 == 0:
+                self._report(f"trial {trial.number + 1}: {label}", steps_done=done, steps=steps)
+
+        try:
+            if candidate.is_linear:
+                run: Run | None = self.bench.run_linear(name, candidate)
+            else:
+                run = self.bench.run_trained(
+                    name, candidate, recipe=recipe, seed=self.bench.seed, on_check=check, on_step=step
+                )
+        except BaseException:
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        if run is None:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            trial.set_user_attr("seconds", run.seconds)
+            self.study.tell(trial, run.score)
+
+    def _middle(self, candidate: Candidate) -> dict[str, float]:
+        """The parameters that a queued depth is tried with: the middle of the learning rates, usual ones else."""
+        space = self.bench.space
+        return {
+            "frozen_blocks": candidate.frozen_blocks or 0,
+            "learning_rate": math.sqrt(space.learning_rate[0] * space.learning_rate[1]),
+            "head_ratio": DEFAULT_HEAD_RATIO,
+            "epochs": min(max(DEFAULT_EPOCHS, space.epochs[0]), space.epochs[1]),
+        }
+
+    def _suggest(self, trial: optuna.Trial, queued: Candidate | None) -> tuple[Candidate, dict[str, float]]:
+        """What the trial trains: the queued candidate, or a sampled one; steps are cut to fit the budget."""
+        space, n_blocks = self.bench.space, self.bench.backbone.n_blocks
+        if queued is not None and queued.is_linear:
+            return queued, {}
+        if queued is not None and queued.start == "scratch":
+            values = {"learning_rate": SCRATCH_RATE, "head_ratio": 1.0, "epochs": float(space.epochs[1])}
+            return queued, self._with_steps(values, depth=0)
+        low, high = self.depths
+        if queued is not None:
+            low, high = min(low, queued.frozen_blocks or 0), max(high, queued.frozen_blocks or 0)
+        depth = trial.suggest_int("frozen_blocks", low, min(high, n_blocks - 1))
+        values = {
+            "learning_rate": trial.suggest_float("learning_rate", *space.learning_rate, log=True),
+            "head_ratio": trial.suggest_float("head_ratio", *space.head_ratio, log=True),
+            "epochs": float(trial.suggest_int("epochs", *space.epochs)),
+        }
+        return candidate_at(depth, n_blocks), self._with_steps(values, depth=depth)
+
+    def _with_steps(self, values: dict[str, float], *, depth: int) -> dict[str, float]:
+        """Epochs as steps, cut to a share of the budget: fewer steps with a full schedule beat half a schedule."""
+        steps = self.bench.steps_for(int(values["epochs"]))
+        if self.deadline.budget_s is not None:
+            seconds = min(TRIAL_SHARE * self.deadline.budget_s, max(self.deadline.left(SEARCH_SHARE), 0.0))
+            affordable = int(seconds / self.bench.seconds_per_step(depth))
+            steps = max(min(steps, affordable), min(steps, LEAST_STEPS))
+        return values | {"steps": float(steps)}
+
+    def _report(self, message: str, *, steps_done: int, steps: int) -> None:
+        if self.bench.progress is None:
+            return
+        best = self.bench.leaders()[0].score if self.bench.runs else None
+        parts = [f"step {steps_done} of {steps}"] if steps else []
+        if best is not None:
+            parts.append(f"best {self.bench.metric} {best:.3f}")
+        left, fraction = self.deadline.left(), 0.0
+        if self.deadline.budget_s is not None:
+            parts.append(f"{max(left, 0):.0f} s left")
+            fraction = min(self.deadline.used / self.deadline.budget_s, 1.0)
+        elif self.n_trials is not None:
+            within = steps_done / steps if steps else 0.0
+            fraction = min((self._finished() + within) / self.n_trials, 1.0)
+        self.bench.progress(f"{message}: {', '.join(parts)}", fraction)
+
+
+def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> None:
+    """Repeat the leading candidates, and the one that would win, with further seeds, as far as the budget reaches."""
+    if skip:
+        return
+    leaders = [run for run in bench.leaders() if not run.candidate.is_linear][:FINALISTS]
+    wanted = [(run, offset) for offset in range(1, CONFIRMATION_SEEDS + 1) for run in leaders]
+    confirmed = set()
+    while wanted:
+        run, offset = wanted.pop(0)
+        name = f"{run.name}@{bench.seed + offset}"
+        confirmed.add(run.name)
+        if name not in bench.runs and deadline.left(CONFIRM_UNTIL) > run.seconds:
+            if bench.progress is not None:
+                label = run.candidate.label(bench.backbone.n_blocks)
+                fraction = 1.0 if deadline.budget_s is None else min(deadline.used / deadline.budget_s, 1.0)
+                bench.progress(f"confirming {label}: seed {bench.seed + offset}", fraction)
+            try:
+                bench.run_trained(name, run.candidate, recipe=run.recipe, seed=bench.seed + offset)
+            except KeyboardInterrupt:
+                return
+        winner, _ = choose_winner(bench)
+        if not wanted and winner.name not in confirmed and not winner.candidate.is_linear:
+            wanted = [(winner, extra) for extra in range(1, CONFIRMATION_SEEDS + 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A candidate's validation score over its seeds, and how far it lies below the best."""
+
+    run: Run
+    mean: float
+    sd: float | None
+    n: int
+    interval: tuple[float, float]
+    below_best: float
+    standard_error: float
+
+
+def compare(bench: Bench) -> list[Comparison]:
+    """Every candidate against the best one by mean validation score, best first.
+
+    The standard error of a difference has two parts: rows (a paired bootstrap of the seeds' mean scores) and seeds
+    (their variance over their number, where there are several).
+    """
+    labels = bench.data.validation.labels
+    measured = []
+    for run in bench.leaders():
+        repeats = bench.repeats(run)
+        scores = np.array([repeat.score for repeat in repeats])
+        draws = np.mean(
+            [bootstrap_scores(labels, r.predictions, metric=bench.metric, seed=bench.seed) for r in repeats], axis=0
+        )
+        measured.append((run, scores, draws))
+    measured.sort(key=lambda entry: -entry[1].mean())  # stable: of equals the one that was ahead
+    _, best_scores, best_draws = measured[0]
+    compared = []
+    for run, scores, draws in measured:
+        rows = float(np.std(best_draws - draws))
+        seeds = sum(float(np.var(s, ddof=1)) / len(s) for s in (best_scores, scores) if len(s) > 1)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        if bench.metric == "accuracy" and len(scores) == 1:
+            low, high = interval(labels, run.predictions, metric=bench.metric)
+        compared.append(
+            Comparison(
+                run=run,
+                mean=float(scores.mean()),
+                sd=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+                n=len(scores),
+                interval=(float(low), float(high)),
+                below_best=float(best_scores.mean() - scores.mean()),
+                standard_error=math.sqrt(rows**2 + seeds),
+            )
+        )
+    return compared
+
+
+def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
+    """The most frozen candidate within one standard error of the best (Breiman et al. 1984, the 1-SE rule)."""
+    compared = compare(bench)
+    within = [c for c in compared if c.below_best <= c.standard_error]
+    n_blocks = bench.backbone.n_blocks
+    best = max(within, key=lambda c: (c.run.candidate.frozenness(n_blocks), c.mean))
+    return best.run, compared
+
+
+def _finish(
+    bench: Bench,
+    *,
+    trials: _Trials,
+    folder: Path,
+    deadline: Deadline,
+    stopped_because: str,
+    baselines: Mapping[str, Any],
+) -> TuningResult:
+    """Save the winner, score it on the test split, and put everything measured into one record."""
+    winner, compared = choose_winner(bench)
+    chosen = next(entry for entry in compared if entry.run is winner)
+    if bench.progress is not None:
+        bench.progress("saving the winner: scoring it on the test split", 1.0)
+    shipped = max(bench.repeats(winner), key=lambda run: run.score)
+    model = bench.load(shipped)
+    data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
+    test_logits, _ = run_classifier(model, backbone=bench.backbone, texts=data.test.texts)
+    predicted = test_logits.argmax(1)
+    test_score = score(data.test.labels, predicted, metric=metric)
+    test_interval = interval(data.test.labels, predicted, metric=metric, seed=bench.seed)
+    label = winner.candidate.label(n_blocks)
+    rows = np.random.default_rng(bench.seed).permutation(len(data.train.texts))[:SUPPORT_ROWS]
+    _, features = run_classifier(model, backbone=bench.backbone, texts=[data.train.texts[int(row)] for row in rows])
+    card = model_card(
+        base=bench.backbone.id,
+        data=data.name,
+        metric=metric,
+        score=test_score,
+        interval=test_interval,
+        candidate=label,
+        recipe=winner.recipe,
+        class_names=data.class_names,
+        n_train=len(data.train.texts),
+        n_test=len(data.test.texts),
+    )
+    # Saved beside its place and moved there, so that an interruption leaves no half a model.
+    saving = folder / WORK / "model"
+    TransferModel(
+        classifier=model, tokenizer=bench.backbone.tokenizer, support=measure_support(features), card=card
+    ).save_pretrained(saving)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    saving.rename(folder / "model")
+    rank = [
+        entry.run.candidate.to_json()
+        | {
+            "mean": entry.mean,
+            "sd": entry.sd,
+            "n": entry.n,
+            "interval": entry.interval,
+            "below_best": entry.below_best,
+            "standard_error": entry.standard_error,
+            "seconds": entry.run.seconds,
+            "recipe": entry.run.recipe,
+        }
+        for entry in compared
+    ]
+    by_depth = [
+        {key: entry[key] for key in ("frozen_blocks", "mean", "sd", "n", "interval", "seconds")}
+        for entry in rank
+        if entry["frozen_blocks"] is not None and entry["start"] == "pretrained"
+    ]
+    return TuningResult(
+        candidates=tuple(rank),
+        by_depth=tuple(sorted(by_depth, key=lambda entry: int(entry["frozen_blocks"]))),
+        winner={
+            "candidate": winner.candidate.to_json(),
+            "params": winner.recipe,
+            "validation": {
+                "mean": chosen.mean,
+                "sd": chosen.sd,
+                "seeds": [repeat.seed for repeat in bench.repeats(winner)],
+            },
+            "test": {"score": test_score, "interval": test_interval, "n": len(data.test.texts)},
+        },
+        changed_from_advice=_change(trials.recommended, chosen=chosen, compared=compared, n_blocks=n_blocks),
+        baselines=baselines,
+        trials=trials.counts(),
+        confirmations=tuple(
+            {"candidate": run.candidate.to_json(), "seed": run.seed, "score": run.score, "seconds": run.seconds}
+            for run in bench.runs.values()
+            if run.is_confirmation
+        ),
+        budget=None if deadline.budget_s is None else {"asked_s": deadline.budget_s, "used_s": deadline.used},
+        stopped_because=stopped_because,
+        model_dir=str(folder / "model"),
+        metric=metric,
+        n_blocks=n_blocks,
+        seed=bench.seed,
+        seconds=deadline.used,
+        split_sizes={
+            "train": len(data.train.texts),
+            "validation": len(data.validation.texts),
+            "test": len(data.test.texts),
+        },
+        range={"advised": bench.space.depths, "searched": trials.depths},
+        prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
+        warnings=tuple(bench.warnings),
+    )
+
+
+def _change(
+    recommended: Candidate, *, chosen: Comparison, compared: Sequence[Comparison], n_blocks: int
+) -> dict[str, str] | None:
+    """Why the winner is not what was recommended, or None where it is."""
+    if chosen.run.candidate == recommended:
+        return None
+    advised = next((entry for entry in compared if entry.run.candidate == recommended), None)
+    if advised is None:
+        why = "the recommended candidate was pruned: it lay behind the others on the way"
+    elif advised.below_best <= advised.standard_error:
+        why = (
+            f"it freezes more and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "
+            f"{100 * chosen.standard_error:.1f} points)"
+        )
+    else:
+        why = (
+            f"on validation the recommended candidate lies {100 * advised.below_best:.1f} points below the best, more "
+            f"than one standard error ({100 * advised.standard_error:.1f})"
+        )
+    return {"from": recommended.label(n_blocks), "to": chosen.run.candidate.label(n_blocks), "why": why}

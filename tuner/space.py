@@ -1,0 +1,107 @@
+"""What may be tuned: candidates, and the space that the search samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tuner.errors import OptionError, did_you_mean
+from tuner.records import Record
+
+STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based")
+"""Train every block; freeze the first k; freeze all, linear head on the last block; linear head on other blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Record):
+    """One thing that can be trained and compared with others; learning rate and steps are tuned within it."""
+
+    strategy: str
+    start: str = "pretrained"
+    frozen_blocks: int | None
+    features: str | None = None
+    augmentation: str | None = None
+
+    def label(self, n_blocks: int) -> str:
+        """In words.
+
+        >>> Candidate(strategy="freeze_part", frozen_blocks=5).label(7)
+        '5 of 7 blocks frozen'
+        >>> Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four").label(7)
+        'feature-based, concat last four'
+        """
+        if self.start == "scratch":
+            return "trained from scratch"
+        if self.strategy == "feature_based":
+            return f"feature-based, {str(self.features).replace('_', ' ')}"
+        if self.frozen_blocks == n_blocks:
+            return "head only"
+        if self.frozen_blocks == 0:
+            return "everything trained"
+        return f"{self.frozen_blocks} of {n_blocks} blocks frozen"
+
+    def frozenness(self, n_blocks: int) -> int:
+        """How many blocks stay as they are: linear candidates keep all of them."""
+        return n_blocks if self.is_linear else self.frozen_blocks or 0
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether only a linear head is fitted, on features that never change."""
+        return self.strategy in ("head_only", "feature_based")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace(Record):
+    """Where the search looks: candidates tried first, controls that always enter, and the sampled ranges.
+
+    ``depths`` is inclusive; learning rates are the base's, the head's is ``head_ratio`` times as high; both are
+    sampled on a log scale, epochs as integers.
+    """
+
+    n_blocks: int
+    first: tuple[Candidate, ...]
+    controls: tuple[Candidate, ...]
+    depths: tuple[int, int]
+    learning_rate: tuple[float, float] = (2e-5, 5e-4)
+    head_ratio: tuple[float, float] = (1.0, 30.0)
+    epochs: tuple[int, int] = (2, 12)
+
+
+def candidate_at(depth: int, n_blocks: int) -> Candidate:
+    """The candidate at a freeze depth.
+
+    >>> candidate_at(7, 7).strategy, candidate_at(0, 7).strategy, candidate_at(3, 7).strategy
+    ('head_only', 'train_all', 'freeze_part')
+    """
+    if not 0 <= depth <= n_blocks:
+        raise OptionError(
+            f"{depth} frozen blocks of {n_blocks}",
+            why="the model has no more blocks than that",
+            fix=f"use 0 to {n_blocks}",
+        )
+    strategy = "head_only" if depth == n_blocks else "train_all" if depth == 0 else "freeze_part"
+    return Candidate(strategy=strategy, frozen_blocks=depth)
+
+
+def default_space(n_blocks: int) -> SearchSpace:
+    """All depths, with no, three quarters and all blocks frozen as controls."""
+    controls = tuple(candidate_at(depth, n_blocks) for depth in (0, max(1, round(0.75 * n_blocks)), n_blocks))
+    return SearchSpace(n_blocks=n_blocks, first=controls[1:2], controls=controls, depths=(0, n_blocks))
+
+
+def restrict(space: SearchSpace, *, strategy: str) -> SearchSpace:
+    """The part of a space that one strategy covers, without the other strategies' controls."""
+    if strategy not in STRATEGIES:
+        raise OptionError(
+            f"unknown strategy {strategy!r}.{did_you_mean(strategy, STRATEGIES)}",
+            why="the search is limited to it",
+            fix=f"use one of {', '.join(STRATEGIES)}",
+        )
+    n = space.n_blocks
+    depths = {"train_all": (0, 0), "freeze_part": (1, n - 1), "head_only": (n, n), "feature_based": (n, n)}[strategy]
+    own = tuple(c for c in (*space.first, *space.controls) if c.strategy == strategy and c.start == "pretrained")
+    if strategy == "feature_based":
+        named = ("concat_last_four", "weighted_all", "second_to_last")
+        own += tuple(Candidate(strategy=strategy, frozen_blocks=None, features=name) for name in named)
+    elif not own:
+        own = (candidate_at(max(depths[0], min(round(0.75 * n), depths[1])), n),)
+    return replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)

@@ -1,0 +1,231 @@
+"""Train one candidate: fed from the prefix cache where blocks are frozen, for a number of steps, stoppable."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tuner.backbone import Backbone, Encoded, padded_length
+from tuner.classifier import TransferClassifier
+from tuner.freezing import FrozenPrefix, audit
+from tuner.prefix import CachedDepth, replay
+from tuner.records import Record
+
+WEIGHT_DECAY = 0.01
+WARM_UP = 0.1
+CLIP_NORM = 1.0
+# Relative differences allowed between a run from the cache and the full model; bf16 keeps 8 bits of mantissa.
+OUTPUT_TOLERANCE = 0.02
+GRADIENT_TOLERANCE = 0.05
+CHECKS = 4
+"""How often a run is scored on the way, the last time at its end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Record):
+    """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high."""
+
+    learning_rate: float
+    head_ratio: float
+    steps: int
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run measured: predictions on the validation rows at its end, seconds, and the losses on the way."""
+
+    predictions: np.ndarray
+    seconds: float
+    steps: int
+    stopped: bool
+    final_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Encoded rows with their labels, and the cached prefix of the depth that is trained, where there is one."""
+
+    encoded: Encoded
+    labels: np.ndarray
+    cached: CachedDepth | None = None
+
+
+class Stopped(Exception):  # noqa: N818  # a signal, not an error
+    """Raised by a check to end a run early."""
+
+
+def optimizer_for(model: TransferClassifier, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over exactly the trainable parameters: no decay on biases and norms, a rate of its own for the head."""
+    head = {id(parameter) for parameter in model.head.parameters()}
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": recipe.learning_rate * (recipe.head_ratio if is_head else 1.0),
+                "weight_decay": WEIGHT_DECAY if decays else 0.0,
+            }
+            for (is_head, decays), parameters in groups.items()
+        ],
+        fused=True,
+    )
+
+
+def train(
+    model: TransferClassifier,
+    *,
+    backbone: Backbone,
+    prefix: FrozenPrefix,
+    recipe: Recipe,
+    train_rows: Rows,
+    validation_rows: Rows,
+    on_check: Callable[[int, np.ndarray], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Train in place for exactly ``recipe.steps`` steps, and audit the frozen prefix afterwards.
+
+    `on_check` is called with the check's number and the validation predictions at `CHECKS` points of the run and may
+    raise `Stopped`. The last weights count, not the best on the way, so that validation rows choose nothing here.
+    """
+    torch.manual_seed(recipe.seed)
+    optimizer = optimizer_for(model, recipe)
+    warm_up = max(1, round(WARM_UP * recipe.steps))
+
+    def rate(step: int) -> float:
+        return (step + 1) / warm_up if step < warm_up else (recipe.steps - step) / max(1, recipe.steps - warm_up)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    checks = {math.ceil(recipe.steps * (i + 1) / CHECKS): i for i in range(CHECKS)}
+    start = time.perf_counter()
+    loss_value, stopped, done = float("nan"), False, 0
+    predictions = np.zeros(0, dtype=np.int64)
+    model.train()
+    for step, rows in enumerate(training_batches(train_rows, recipe)):
+        with backbone.autocast():
+            logits = forward(model, backbone=backbone, rows=train_rows, positions=rows, prefix=prefix)
+        labels = torch.from_numpy(train_rows.labels[rows].astype(np.int64)).to(backbone.device)
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        done = step + 1
+        if on_step is not None:
+            on_step(done)
+        if done in checks:
+            loss_value = float(loss.detach())
+            predictions = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix).argmax(1)
+            model.train()
+            if on_check is not None:
+                try:
+                    on_check(checks[done], predictions)
+                except Stopped:
+                    stopped = True
+                    break
+    audit(prefix, model=model, optimizer=optimizer)
+    return Outcome(
+        predictions=predictions,
+        seconds=time.perf_counter() - start,
+        steps=done,
+        stopped=stopped,
+        final_loss=loss_value,
+    )
+
+
+def training_batches(rows: Rows, recipe: Recipe) -> Iterator[np.ndarray]:
+    """Batches of similar lengths in random order, epoch after epoch, `steps` in all.
+
+    Rows are shuffled, sorted by length within stretches of 16 batches, cut, and the batches shuffled: little padding,
+    and no two epochs alike.
+    """
+    generator = np.random.default_rng(recipe.seed)
+    lengths = rows.encoded.lengths
+    stretch = 16 * recipe.batch_size
+    made = 0
+    while made < recipe.steps:
+        order = generator.permutation(len(lengths))
+        batches: list[np.ndarray] = []
+        for begin in range(0, len(order), stretch):
+            part = order[begin : begin + stretch]
+            part = part[np.argsort(lengths[part], kind="stable")]
+            batches += [part[i : i + recipe.batch_size] for i in range(0, len(part), recipe.batch_size)]
+        for index in generator.permutation(len(batches)):
+            if made == recipe.steps:
+                return
+            made += 1
+            yield batches[index]
+
+
+def forward(
+    model: TransferClassifier, *, backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
+) -> torch.Tensor:
+    """Logits of some rows; from the cached prefix where the rows have one."""
+    input_ids, mask = backbone.collate(rows.encoded, positions)
+    if rows.cached is None:
+        context = nullcontext()
+    else:
+        padded = padded_length(int(rows.encoded.lengths[positions].max()), backbone.max_length)
+        hidden = rows.cached.batch(positions, padded=padded, device=backbone.device)
+        context = replay(model.base, depth=prefix.frozen_blocks, hidden=hidden)  # type: ignore[assignment]
+    with context:
+        logits: torch.Tensor = model(input_ids=input_ids, attention_mask=mask).logits
+    return logits
+
+
+def check_replay(
+    model: TransferClassifier, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix, size: int = 8
+) -> str | None:
+    """None where the model fed from the cache equals the full one on a batch, in logits and in the suffix's gradients;
+    else what differs. Both run without dropout; the tolerances cover 16-bit storage, nothing more.
+    """
+    positions = np.arange(min(size, len(rows.encoded)))
+    labels = torch.from_numpy(rows.labels[positions].astype(np.int64)).to(backbone.device)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    results = []
+    model.eval()
+    for cached in (None, rows.cached):
+        part = Rows(encoded=rows.encoded, labels=rows.labels, cached=cached)
+        try:
+            with backbone.autocast():
+                logits = forward(model, backbone=backbone, rows=part, positions=positions, prefix=prefix).float()
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+            return f"the model does not run from the cache ({type(error).__name__}: {error})"
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        gradients = torch.autograd.grad(loss, trainable, allow_unused=True)
+        flat = torch.cat([g.float().reshape(-1) for g in gradients if g is not None])
+        results.append((logits.detach(), flat))
+    (full_logits, full_gradient), (logits, gradient) = results
+    if full_gradient.shape != gradient.shape:
+        return "different weights get gradients"
+    for what, full, ours, tolerance in (
+        ("logits", full_logits, logits, OUTPUT_TOLERANCE),
+        ("gradients", full_gradient, gradient, GRADIENT_TOLERANCE),
+    ):
+        difference = float((full - ours).norm() / full.norm().clamp(min=1e-12))
+        if not difference <= tolerance:
+            return f"{what} differ by {difference:.3g} of their size"
+    return None
+
+
+def predict(model: TransferClassifier, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix) -> np.ndarray:
+    """(n, C) logits in evaluation mode."""
+    model.eval()
+    logits = np.empty((len(rows.encoded), model.config.num_labels), dtype=np.float32)
+    with torch.inference_mode(), backbone.autocast():
+        for positions in backbone.batches(rows.encoded):
+            part = forward(model, backbone=backbone, rows=rows, positions=positions, prefix=prefix)
+            logits[positions] = part.float().cpu().numpy()
+    return logits

@@ -1,0 +1,340 @@
+"""The bench on which every trial of a search runs: encoded rows, cached prefixes, heads, finished runs on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tuner.backbone import Backbone, Encoded
+from tuner.classifier import TransferClassifier, build_classifier
+from tuner.freezing import FrozenPrefix, freeze, thaw
+from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
+from tuner.metrics import score
+from tuner.prefix import PrefixCache
+from tuner.records import Progress, write_bytes_atomically
+from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.training import Outcome, Recipe, Rows, check_replay, train
+
+CACHE_BYTES = 4 * 10**9
+SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
+TIMED_STEPS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTexts:
+    """Texts with their class numbers."""
+
+    texts: Sequence[str]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningData:
+    """The three splits; validation decides, test is scored once."""
+
+    name: str
+    train: LabelledTexts
+    validation: LabelledTexts
+    test: LabelledTexts
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One finished training of a candidate: what was asked for and what came out on the validation rows.
+
+    A run's name is its trial's number; a confirmation's is ``<trial>@<seed>``.
+    """
+
+    name: str
+    candidate: Candidate
+    recipe: dict[str, float]
+    seed: int
+    score: float
+    seconds: float
+    predictions: np.ndarray
+
+    @property
+    def is_confirmation(self) -> bool:
+        """Whether this repeats a trial with another seed."""
+        return "@" in self.name
+
+
+class Bench:
+    """What all trials of a search share. Only `keep` writes: every finished run goes to disk at once."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        data: TuningData,
+        space: SearchSpace,
+        work: Path,
+        metric: str,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self.backbone, self.data, self.space, self.work = backbone, data, space, work
+        self.metric, self.seed, self.progress = metric, seed, progress
+        self.runs: dict[str, Run] = {}
+        self.warnings: list[str] = []
+        self.prefix_notes: dict[int, str] = {}
+        self.step_seconds: dict[int, float] = {}
+        self.cached_depths: list[int] = []
+        self.n_classes = len(data.class_names)
+        self.batch_size = SMALL_BATCH if len(data.train.texts) <= LARGE_DATA else LARGE_BATCH
+        self._heads: dict[str, tuple[LinearHead, float]] = {}
+        self._initial = {name: tensor.detach().clone() for name, tensor in backbone.model.state_dict().items()}
+
+    def prepare(self) -> None:
+        """Encode the training and validation rows, run the frozen blocks over them once, read back finished runs."""
+        self.train_encoded = self.backbone.encode(self.data.train.texts)
+        self.validation_encoded = self.backbone.encode(self.data.validation.texts)
+        self.train_cache = self._cache("train", self.train_encoded)
+        self.validation_cache = self._cache("validation", self.validation_encoded)
+        wanted = [c.frozen_blocks for c in (*self.space.first, *self.space.controls) if c.frozen_blocks is not None]
+        self.cache([*wanted, *range(self.space.depths[0], self.space.depths[1] + 1)])
+        for path in sorted((self.work / "runs").glob("*.json")):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored["candidate"] = Candidate(**stored["candidate"])
+            run = Run(**stored | {"predictions": np.asarray(stored["predictions"], dtype=np.int64)})
+            self.runs[run.name] = run
+
+    def _cache(self, name: str, encoded: Encoded) -> PrefixCache:
+        return PrefixCache(self.work / name, backbone=self.backbone, encoded=encoded)
+
+    def cache(self, depths: Sequence[int]) -> None:
+        """Cache the prefixes of these depths, the first ones first, as far as the byte budget reaches."""
+        self.restore_base()
+        self.work.mkdir(parents=True, exist_ok=True)
+        a_depth = self.train_cache.bytes_per_depth + self.validation_cache.bytes_per_depth
+        budget = min(CACHE_BYTES, shutil.disk_usage(self.work).free // 2)
+        for depth in dict.fromkeys(depths):
+            if not 0 < depth < self.backbone.n_blocks or depth in self.cached_depths:
+                continue
+            if a_depth * (len(self.cached_depths) + 1) > budget:
+                self.prefix_notes[depth] = "computed anew in every step: the cache's byte budget is used up"
+            else:
+                self.cached_depths.append(depth)
+        self.train_features = self.train_cache.compute(self.cached_depths, progress=self.progress)
+        self.validation_features = self.validation_cache.compute(self.cached_depths, progress=self.progress)
+
+    def restore_base(self) -> None:
+        """Give the backbone its pretrained weights back, nothing frozen."""
+        thaw(self.backbone.model)
+        self.backbone.model.load_state_dict(self._initial)
+        self.backbone.model.eval()
+
+    def steps_for(self, epochs: int) -> int:
+        """Optimizer steps of so many epochs."""
+        return epochs * -(-len(self.train_encoded) // self.batch_size)
+
+    def seconds_per_step(self, depth: int) -> float:
+        """Seconds of a training step at a depth: of its last run, else measured now on a few throw-away steps."""
+        if depth not in self.step_seconds:
+            model, prefix, (train_rows, validation_rows) = self.build(
+                candidate_at(depth, self.backbone.n_blocks), seed=0
+            )
+            recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=self.batch_size, seed=0)
+            marks: list[float] = []
+            one = Rows(encoded=validation_rows.encoded.take([0]), labels=validation_rows.labels[:1])
+            train(
+                model,
+                backbone=self.backbone,
+                prefix=prefix,
+                recipe=recipe,
+                train_rows=train_rows,
+                validation_rows=one,
+                on_step=lambda _step: marks.append(time.perf_counter()),
+            )
+            # The median is not moved by a first step that builds primitives, nor by the checks between steps.
+            self.step_seconds[depth] = float(np.median(np.diff(marks)))
+        return self.step_seconds[depth]
+
+    def head(self, features: str) -> LinearHead:
+        """The linear head on some features, its penalty cross-validated on the training rows; fitted once."""
+        return self._head(features)[0]
+
+    def _head(self, features: str) -> tuple[LinearHead, float]:
+        if features not in self._heads:
+            x = select_features(self.train_features, name=features)
+            labels = self.data.train.labels
+            folds = np.random.default_rng(self.seed).permutation(len(labels)) % 5
+            weighted = is_weighted(features)
+            chosen = cross_validate(x, labels, n_classes=self.n_classes, folds=folds, weighted=weighted)
+            fitted = fit_head(x, labels, n_classes=self.n_classes, l2=chosen.l2, weighted=weighted)
+            self._heads[features] = (fitted, chosen.l2)
+        return self._heads[features]
+
+    def build(self, candidate: Candidate, *, seed: int) -> tuple[TransferClassifier, FrozenPrefix, tuple[Rows, Rows]]:
+        """A model at the candidate's depth with fresh weights, and the training and validation rows that feed it.
+
+        The head starts from the probe, so that a random head does not tear at good features (Kumar et al. 2022);
+        from scratch, it starts as random as the rest.
+        """
+        self.restore_base()
+        torch.manual_seed(seed)
+        if candidate.start == "scratch":
+            from transformers import AutoModel
+
+            self.backbone.model.load_state_dict(
+                AutoModel.from_config(self.backbone.model.config).state_dict(), strict=False
+            )
+        features = candidate.features or "last"
+        depth = self.backbone.n_blocks if candidate.is_linear else int(candidate.frozen_blocks or 0)
+        model = build_classifier(
+            self.backbone.model,
+            backbone=self.backbone,
+            class_names=self.data.class_names,
+            features=features,
+            frozen_blocks=depth,
+        )
+        if candidate.start == "pretrained":
+            model.head.load_linear(self.head(features))
+        prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth)
+        train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
+        validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels)
+        if depth not in self.cached_depths:
+            return model, prefix, (train_rows, validation_rows)
+        cached = (
+            Rows(encoded=self.train_encoded, labels=train_rows.labels, cached=self.train_cache.get(depth)),
+            Rows(
+                encoded=self.validation_encoded, labels=validation_rows.labels, cached=self.validation_cache.get(depth)
+            ),
+        )
+        if depth not in self.prefix_notes:
+            problem = check_replay(model, backbone=self.backbone, rows=cached[0], prefix=prefix)
+            self.prefix_notes[depth] = "cached; equal to the full model in logits and gradients"
+            if problem is not None:
+                self.cached_depths.remove(depth)
+                self.prefix_notes[depth] = f"computed anew in every step: {problem}"
+                self.warnings.append(f"{depth} frozen blocks: {self.prefix_notes[depth]}")
+                return model, prefix, (train_rows, validation_rows)
+        return model, prefix, cached
+
+    def run_linear(self, name: str, candidate: Candidate) -> Run:
+        """Fit a linear head on cached features: a convex problem, so it has no seeds."""
+        start = time.perf_counter()
+        features = candidate.features or "last"
+        head, l2 = self._head(features)
+        x = select_features(self.validation_features, name=features)
+        return self.keep(
+            name,
+            candidate=candidate,
+            recipe={"l2": l2},
+            seed=self.seed,
+            predictions=head.logits(x).argmax(1),
+            seconds=time.perf_counter() - start,
+        )
+
+    def run_trained(
+        self,
+        name: str,
+        candidate: Candidate,
+        *,
+        recipe: dict[str, float],
+        seed: int,
+        on_check: Callable[[int, np.ndarray], None] | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Run | None:
+        """Train a candidate; None where a check stopped it on the way."""
+        model, prefix, (train_rows, validation_rows) = self.build(candidate, seed=seed)
+        asked = Recipe(
+            learning_rate=recipe["learning_rate"],
+            head_ratio=recipe["head_ratio"],
+            steps=int(recipe["steps"]),
+            batch_size=self.batch_size,
+            seed=seed,
+        )
+        outcome: Outcome = train(
+            model,
+            backbone=self.backbone,
+            prefix=prefix,
+            recipe=asked,
+            train_rows=train_rows,
+            validation_rows=validation_rows,
+            on_check=on_check,
+            on_step=on_step,
+        )
+        self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps, 1)
+        if outcome.stopped:
+            return None
+        return self.keep(
+            name,
+            candidate=candidate,
+            recipe=recipe,
+            seed=seed,
+            predictions=outcome.predictions,
+            seconds=outcome.seconds,
+            model=model,
+        )
+
+    def keep(
+        self,
+        name: str,
+        *,
+        candidate: Candidate,
+        recipe: dict[str, float],
+        seed: int,
+        predictions: np.ndarray,
+        seconds: float,
+        model: TransferClassifier | None = None,
+    ) -> Run:
+        """Store a finished run; weights stay only for every candidate's best trial and its confirmations."""
+        run = Run(
+            name=name,
+            candidate=candidate,
+            recipe=recipe,
+            seed=seed,
+            score=score(self.data.validation.labels, predictions, metric=self.metric),
+            seconds=seconds,
+            predictions=predictions,
+        )
+        if model is not None:
+            from safetensors.torch import save
+
+            trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
+            write_bytes_atomically(self.weights_path(name), save(trained))
+        stored = asdict(run) | {"predictions": predictions.tolist()}
+        write_bytes_atomically(self.work / "runs" / f"{name}.json", json.dumps(stored).encode())
+        self.runs[name] = run
+        leaders = {leader.name for leader in self.leaders()}
+        for other in self.runs.values():
+            if other.name.partition("@")[0] not in leaders:
+                self.weights_path(other.name).unlink(missing_ok=True)
+        return run
+
+    def weights_path(self, name: str) -> Path:
+        """Where a run's trained weights are kept."""
+        return self.work / "weights" / f"{name}.safetensors"
+
+    def load(self, run: Run) -> TransferClassifier:
+        """The trained model of a run."""
+        from safetensors.torch import load_file
+
+        model, _, _ = self.build(run.candidate, seed=run.seed)
+        if not run.candidate.is_linear:
+            model.load_state_dict(load_file(self.weights_path(run.name)), strict=False)
+        model.eval()
+        return model
+
+    def leaders(self) -> list[Run]:
+        """Every candidate's best trial, best first; of equals the more frozen. Training from scratch is a control."""
+        best: dict[Candidate, Run] = {}
+        for run in self.runs.values():
+            if not run.is_confirmation and (run.candidate not in best or run.score > best[run.candidate].score):
+                best[run.candidate] = run
+        n_blocks = self.backbone.n_blocks
+        return sorted(best.values(), key=lambda run: (-run.score, -run.candidate.frozenness(n_blocks), run.name))
+
+    def repeats(self, run: Run) -> list[Run]:
+        """A trial with its confirmations."""
+        return [run, *(other for other in self.runs.values() if other.name.startswith(f"{run.name}@"))]
