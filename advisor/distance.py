@@ -174,7 +174,7 @@ def trigram_distance(target: Mapping[str, float], source: Mapping[str, float]) -
     total_1, total_2 = sum(target.values()), sum(source.values())
     if total_1 <= 0 or total_2 <= 0:
         raise ValueError("no trigrams to compare")
-    keys = list(target.keys() | source.keys())
+    keys = list(dict.fromkeys([*target, *source]))  # not a set: sums must not depend on the order of hashes
     p = np.fromiter((target.get(key, 0) / total_1 for key in keys), dtype=np.float64, count=len(keys))
     q = np.fromiter((source.get(key, 0) / total_2 for key in keys), dtype=np.float64, count=len(keys))
     return max(_entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2, 0.0)
