@@ -357,7 +357,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {message}\n  why: the command line could not be read\n  fix: see {command} --help\n")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted\n")
         return 130
     except BrokenPipeError:
         # The reader of stdout went away (advisor ... | head); that is no error of ours.

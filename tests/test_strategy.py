@@ -94,7 +94,7 @@ def test_without_similarity_there_are_no_probabilities():
 @pytest.mark.parametrize(
     ("size", "p_similar", "expected"),
     [
-        (LARGE, 0.05, (0, 5)),  # half of 7 rounded outwards, widened by the small chance of the others
+        (LARGE, 0.05, (0, 4)),  # half of 7, 3.5, widened to 3.8 by the small chance of the others, rounded outwards
         (LARGE, 0.95, (0, 7)),
         (SMALL, 0.05, (0, 7)),
         (SMALL, 0.95, (3, 7)),
