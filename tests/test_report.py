@@ -467,6 +467,32 @@ def test_strings_are_data_in_html() -> None:
     assert any("&lt;script&gt;" in text for text in drawn)
 
 
+def test_no_situation_is_singled_out_where_all_are_alike() -> None:
+    advice = make_advice()
+    advice["situation"]["probabilities"] = {"1": 0.28, "2": 0.28, "3": 0.22, "4": 0.22}
+    words = Reader(render_html(advice, tuning=make_tuning())).words
+    assert "Situation Uncertain none of the four is above 28%" in words
+    assert "the rule of situation" not in words
+    assert "most likely" not in words
+
+
+def test_a_variant_that_is_one_block_is_in_both_figures() -> None:
+    advice = make_advice()
+    advice["probes"] = [p for p in advice["probes"] if p["features"] not in ("block_6", "last")]
+    advice["probes"].append({"features": "last", "block": 6, "score": 0.7123, "interval": [0.7, 0.72]})
+    words = Reader(render_html(advice)).words
+    assert "block 6 71.2% 70.0–72.0%" in words
+    assert "last block 71.2% 70.0–72.0%" in words
+
+
+def test_an_uncertain_verdict_on_a_clear_score_is_explained() -> None:
+    note = "The score lies in the dissimilar zone, but the verdict is uncertain"
+    advice = make_advice()
+    assert note not in Reader(render_html(advice)).words
+    advice["similarity"] |= {"score": 0.3, "interval": [0.28, 0.33]}
+    assert note in Reader(render_html(advice)).words
+
+
 def test_dollars_are_no_mathematics() -> None:
     advice = make_advice()
     advice["probes"] = [{"features": "cost $5 and $6", "block": None, "score": 0.5, "interval": [0.4, 0.6]}]

@@ -85,6 +85,7 @@ def situation_section(run: Run) -> Section:
                 p_large=_unit(p_large),
                 p_similar=_unit(p_similar),
                 probabilities=probabilities,
+                likely=run.likely_situation,
                 title=f"Where {run.name} stands among the four situations",
                 description=description,
             ),
@@ -113,7 +114,8 @@ def situation_section(run: Run) -> Section:
         figures.append(
             FigureOnPage(
                 title="Similarity to the pretraining data",
-                caption="0 is the far end of the profile's ladder, 1 is the pretraining sample itself.",
+                caption="0 is the far end of the profile's ladder, 1 is the pretraining sample itself."
+                + _zone_note(value, bounds, cuts, verdict=similarity.get("verdict")),
                 drawing=plots.similarity_scale(
                     score=value,
                     interval=bounds,
@@ -139,12 +141,12 @@ def situation_section(run: Run) -> Section:
         Fact(
             label="Size",
             value=line(size.get("verdict"), limit=30) or NOT_MEASURED,
-            note=sentence(line(size.get("why"))),
+            note=sentence(line(size.get("why"), limit=3000)),
         ),
         Fact(
             label="Similarity",
             value=line(similarity.get("verdict"), limit=30) or NOT_MEASURED,
-            note=sentence(line(similarity.get("why"))),
+            note=sentence(line(similarity.get("why"), limit=3000)),
         ),
         Fact(
             label="Situation",
@@ -181,6 +183,17 @@ def situation_section(run: Run) -> Section:
         figures=tuple(figures),
         folded=tuple(folded),
     )
+
+
+def _zone_note(
+    value: float, bounds: tuple[float, float] | None, cuts: tuple[float, float] | None, *, verdict: Any
+) -> str:
+    """Why the verdict is "uncertain" where the score and its interval lie in a zone with a name."""
+    low, high = bounds or (value, value)
+    if cuts is None or verdict != "uncertain" or (high >= cuts[0] and low <= cuts[1]):
+        return ""
+    zone = "dissimilar" if high < cuts[0] else "similar"
+    return f" The score lies in the {zone} zone, but the verdict is uncertain, for the reason given above."
 
 
 def _first(*values: Any) -> float | None:
@@ -242,13 +255,10 @@ def _classic_scores(run: Run) -> dict[int, tuple[float, str]]:
 
 
 def _against_the_rule(run: Run) -> list[str]:
-    probabilities = run.probabilities
-    situation = whole(part(run.advice, "situation").get("number"))
-    if situation not in SITUATIONS and probabilities:
-        situation = max(probabilities, key=lambda n: probabilities[n])
+    situation = run.likely_situation
     measured = _classic_scores(run)
     validation = score(part(run.winner, "validation")) if run.winner else None
-    if situation not in measured or validation is None:
+    if situation is None or situation not in measured or validation is None:
         return []
     value, how = measured[situation]
     verdict = f"{CLASSIC_RULES[situation].lower()}"
@@ -439,19 +449,20 @@ def _baseline_marks(run: Run) -> tuple[Mark, ...]:
 
 
 def features_section(run: Run) -> Section:
-    by_block, variants = [], []
+    by_block: list[Mark] = []
+    variants: list[Mark] = []
     for row in rows(run.advice, "probes"):
         value, bounds = score(row), score_interval(row)
         if value is None:
             continue
         block, name = whole(row.get("block")), line(row.get("features"), limit=60)
         low, high = bounds or (None, None)
-        is_block = name.startswith("block_") or (block is not None and not name)
-        if is_block and block is None:
-            block = int(name[6:]) if name[6:].isdigit() else None
-        if is_block and block is not None:
+        if block is None and name.startswith("block_") and name[6:].isdigit():
+            block = int(name[6:])
+        # a named variant may be a single block, as "last" is: then it belongs to both figures
+        if block is not None and not any(mark.x == block for mark in by_block):
             by_block.append(Mark(label=f"block {block}", score=value, low=low, high=high, x=block))
-        elif name:
+        if name and not name.startswith("block_"):
             variants.append(Mark(label=feature_words(name), score=value, low=low, high=high))
     by_block.sort(key=lambda mark: mark.x)
     variants.sort(key=lambda mark: -mark.score)

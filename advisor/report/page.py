@@ -214,12 +214,12 @@ def _situation_fact(run: Run) -> Fact:
         return Fact(
             label="Situation", value="Not known", note="similarity not measured" if run.similarity_unmeasured else ""
         )
-    likely = max(probabilities, key=lambda key: probabilities[key])
-    return Fact(
-        label="Situation",
-        value="Uncertain",
-        note=f"most likely {likely}: {SITUATIONS[likely]}, {share(probabilities[likely])}",
-    )
+    likely = run.likely_situation
+    if likely is not None:
+        note = f"most likely {likely}: {SITUATIONS[likely]}, {share(probabilities[likely])}"
+    else:
+        note = f"none of the four is above {share(max(probabilities.values()))}"
+    return Fact(label="Situation", value="Uncertain", note=note)
 
 
 def _blocks(run: Run) -> Blocks | None:

@@ -22,6 +22,9 @@ from advisor.report.wording import (
     percent,
 )
 
+LIKELY_FROM = 0.4
+"""A situation below this probability is not singled out: of four, it is hardly ahead of the others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -193,6 +196,16 @@ class Run:
         """Whether there is no similarity score."""
         similarity = part(self.advice, "similarity")
         return similarity.get("verdict") in (None, "unmeasured") or number(similarity.get("score")) is None
+
+    @property
+    def likely_situation(self) -> int | None:
+        """The named situation, or one that is clearly ahead; None where naming one would say too much."""
+        named = whole(part(self.advice, "situation").get("number"))
+        if named in SITUATIONS:
+            return named
+        chances = self.probabilities or {}
+        first = max(chances, key=lambda n: chances[n], default=None)
+        return first if first is not None and chances[first] >= LIKELY_FROM else None
 
     @property
     def probabilities(self) -> dict[int, float] | None:

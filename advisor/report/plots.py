@@ -178,6 +178,7 @@ def quadrant(
     p_large: float | None,
     p_similar: float | None,
     probabilities: Mapping[int, float] | None,
+    likely: int | None,
     title: str,
     description: str,
 ) -> Drawing:
@@ -187,7 +188,6 @@ def quadrant(
     "large". What of it lies in a cell is that situation's probability, so that area is uncertainty. An axis that was
     not measured stretches the shade over its whole length.
     """
-    most_likely = max(probabilities, key=lambda n: probabilities[n]) if probabilities else None
 
     def draw(*, narrow: bool) -> _Sketch:
         from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -263,7 +263,7 @@ def quadrant(
             4: ("train only", "the classifier"),
         }
         for n, (right, upper) in {1: (False, True), 2: (True, True), 3: (False, False), 4: (True, False)}.items():
-            strong = n == most_likely
+            strong = n == likely
             chance = share(probabilities.get(n, 0.0)) if probabilities is not None else ""
             weight = "bold" if strong else "normal"
             # the chance stands in the cell's outer corner, so that the shade between the cells stays free of text
@@ -382,9 +382,20 @@ def _score_axis(axes: Axes, low: float, high: float, *, most: int = 6) -> None:
     axes.grid(axis="y", color=RULE, linewidth=1)
 
 
-def _draw_marks(axes: Axes, marks: Sequence[Mark], *, joined: bool, vertical: bool = True) -> None:
-    if joined and len(marks) > 1:
-        axes.plot([m.x for m in marks], [m.score for m in marks], color=ACCENT, linewidth=1.6, alpha=0.45, zorder=2)
+def _draw_marks(
+    axes: Axes, marks: Sequence[Mark], *, joined: bool, vertical: bool = True, gap: float | None = None
+) -> None:
+    for one, other in zip(marks, marks[1:], strict=False) if joined else ():
+        dotted = gap is not None and other.x - one.x > gap  # nothing was measured between the two
+        axes.plot(
+            [one.x, other.x],
+            [one.score, other.score],
+            color=ACCENT,
+            linewidth=1.6,
+            linestyle=(0, (1, 3)) if dotted else "-",
+            alpha=0.45,
+            zorder=2,
+        )
     few = len(marks) <= 16
     for mark in marks:
         if mark.low is not None and mark.high is not None:
@@ -524,7 +535,7 @@ def depth_curve(
                 color=ACCENT,
             )
         _draw_marks(axes, predicted, joined=False)
-        _draw_marks(axes, measured, joined=True)
+        _draw_marks(axes, measured, joined=True, gap=1)
         at_left = advised is None or advised > (0.45 if narrow else 0.2) * n_blocks
         if every:
             sketch.figure.text(
