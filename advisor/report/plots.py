@@ -9,6 +9,7 @@ salt is fixed and there is no date, so that the same records give the same bytes
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
@@ -385,7 +386,7 @@ def _score_axis(axes: Axes, low: float, high: float, *, most: int = 6) -> None:
 def _draw_marks(
     axes: Axes, marks: Sequence[Mark], *, joined: bool, vertical: bool = True, gap: float | None = None
 ) -> None:
-    for one, other in zip(marks, marks[1:], strict=False) if joined else ():
+    for one, other in itertools.pairwise(marks) if joined else ():
         dotted = gap is not None and other.x - one.x > gap  # nothing was measured between the two
         axes.plot(
             [one.x, other.x],
