@@ -55,6 +55,9 @@ LengthOption = Annotated[int | None, typer.Option(help="Tokens after which a tex
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
 RareOption = Annotated[bool, typer.Option("--drop-rare", help="Drop classes that are too small to split.")]
+ExamplesOption = Annotated[
+    bool, typer.Option("--no-examples", help="Keep the data's text out of every file (this version writes none).")
+]
 OutOption = Annotated[str | None, typer.Option(help="Run folder (default: runs/<data>-<model>-<date-time>).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
@@ -79,6 +82,7 @@ def recommend(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
+    no_examples: ExamplesOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -120,6 +124,7 @@ def tune(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
+    no_examples: ExamplesOption = False,
     budget: Annotated[
         str | None, typer.Option(help="Time for the search, such as 90s, 10m or 1h (default 10m).")
     ] = None,

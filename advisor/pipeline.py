@@ -270,7 +270,7 @@ def tune(
         write_json(folder / runs.ADVICE, advice)
         stored = advice.to_json()
     else:
-        _check_same_run(stored, target=target, backbone=backbone, folder=folder)
+        _check_same_run(stored, target=target, backbone=backbone, metric=metric, folder=folder)
     if on_advice is not None:
         on_advice(stored)
     space, recommended = search_plan(stored)
@@ -330,6 +330,8 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows])
 
+    used = min(len(target.train), TRAIN_ROWS)
+    notes = (f"trained on a sample of {used:,} of {len(target.train):,} rows",) if used < len(target.train) else ()
     return TuningData(
         name=target.name,
         train=part(target.train, TRAIN_ROWS),
@@ -337,6 +339,7 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
         test=part(target.test, None),
         class_names=target.class_names,
         fingerprint=target.fingerprint,
+        notes=notes,
     )
 
 
@@ -405,11 +408,14 @@ def _tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Back
     return folder
 
 
-def _check_same_run(stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, folder: Path) -> None:
+def _check_same_run(
+    stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, metric: str, folder: Path
+) -> None:
     model = stored["model"].get("sha256") or stored["model"].get("revision") or stored["model"].get("id")
     for what, here, there in (
         ("data", target.fingerprint, stored["data"].get("fingerprint")),
         ("model", backbone.fingerprint, model),
+        ("metric", metric, stored["metric"]),
     ):
         if here != there:
             raise OptionError(

@@ -11,7 +11,7 @@ import tuner.search
 import tuner.trials
 from tuner.backbone import load_backbone
 from tuner.classifier import build_classifier
-from tuner.errors import OptionError
+from tuner.errors import OptionError, RunFolderError
 from tuner.freezing import freeze
 from tuner.search import LabelledTexts, TuningData, choose_winner, compare, confirm, search
 from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
@@ -250,6 +250,22 @@ def test_the_budget_holds(backbone, tmp_path):
 def test_a_budget_too_short_for_one_trial_is_said(backbone, tmp_path):
     with pytest.raises(OptionError, match="is too short for one trial"):
         run_search(backbone, tmp_path, n_trials=None, budget_s=0.01)
+
+
+@pytest.mark.parametrize("where", ["cache", "model"])
+def test_a_full_disk_is_said(backbone, tmp_path, monkeypatch, where):
+    import errno
+    import os
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "cache":
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    else:
+        monkeypatch.setattr(tuner.search.TransferModel, "save_pretrained", full)
+    with pytest.raises(RunFolderError, match="the disk is full"):
+        run_search(backbone, tmp_path, n_trials=2)
 
 
 def test_the_backbone_is_left_as_it_was(backbone, tmp_path):

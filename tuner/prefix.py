@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 
 from tuner.backbone import Backbone, Encoded, HiddenStates, pool
 from tuner.blocks import layer_list
-from tuner.records import Progress, write_bytes_atomically, write_json
+from tuner.records import Progress, folder_error, write_bytes_atomically, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ class PrefixCache:
             return stored
         self.folder.mkdir(parents=True, exist_ok=True)
         shape = (int(encoded.lengths.sum()), backbone.width)
-        files = {d: np.memmap(self._path(d), dtype=np.uint16, mode="w+", shape=shape) for d in missing}
+        for depth in missing:
+            _allocate(self._path(depth), self.bytes_per_depth)
+        files = {d: np.memmap(self._path(d), dtype=np.uint16, mode="r+", shape=shape) for d in missing}
         features = np.empty((backbone.n_blocks, len(encoded), backbone.width), dtype=np.float32)
         done = 0
         for rows in backbone.batches(encoded):
@@ -118,6 +121,19 @@ class PrefixCache:
         np.save(buffer, features)
         write_bytes_atomically(features_path, buffer.getvalue())
         return features
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Claim the bytes at once: a full disk is an error here, but would kill the process inside a memory map."""
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise folder_error(path, error) from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
-from tuner.errors import OptionError
+from tuner.errors import OptionError, TransferError
 from tuner.export import SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
 from tuner.metrics import bootstrap_scores, check_metric, interval, score
-from tuner.records import Progress, Record, write_json
+from tuner.records import Progress, Record, folder_error, write_json
 from tuner.space import Candidate, SearchSpace, candidate_at
 from tuner.training import CHECKS, Stopped
 from tuner.trials import Bench, LabelledTexts, Run, TuningData
@@ -136,6 +138,15 @@ def search(
             stopped_because=stopped_because,
             baselines=baselines or {},
         )
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, TransferError):
+            raise
+        # safetensors wraps the system's error and keeps its text only
+        full = isinstance(error, SafetensorError) and "No space left" in str(error)
+        system = OSError(errno.ENOSPC, str(error)) if full else error
+        if not isinstance(system, OSError):
+            raise
+        raise folder_error(folder, system) from error
     finally:
         bench.restore_base()
     write_json(finished, result)

@@ -45,6 +45,7 @@ class TuningData:
     test: LabelledTexts
     class_names: tuple[str, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class Bench:
         self.backbone, self.data, self.space, self.work = backbone, data, space, work
         self.metric, self.seed, self.progress = metric, seed, progress
         self.runs: dict[str, Run] = {}
-        self.warnings: list[str] = []
+        self.warnings: list[str] = list(data.notes)
         self.prefix_notes: dict[int, str] = {}
         self.step_seconds: dict[int, float] = {}
         self.cached_depths: list[int] = []
