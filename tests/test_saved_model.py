@@ -31,6 +31,14 @@ def test_a_round_trip_gives_the_same_logits(folder, tmp_path):
     assert again.support.radius == pytest.approx(model.support.radius)
 
 
+def test_pipelines_cut_texts_where_training_did(folder):
+    assert TransferModel.from_pretrained(folder, device="cpu").tokenizer.model_max_length == 64
+
+
+def test_files_are_as_readable_as_others(folder):
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_probabilities_and_labels_agree(folder):
     model = TransferModel.from_pretrained(folder, device="cpu")
     probabilities = model.predict_proba(TEXTS)

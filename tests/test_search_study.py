@@ -99,6 +99,11 @@ def test_biases_and_norms_do_not_decay(backbone):
     optimizer = optimizer_for(model, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0))
     for group in optimizer.param_groups:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+    freeze(model, backbone.blocks, frozen_blocks=0)
+    optimizer = optimizer_for(model, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0))
+    words = model.base.get_input_embeddings().weight
+    (group,) = [g for g in optimizer.param_groups if any(p is words for p in g["params"])]
+    assert group["weight_decay"] == 0
 
 
 def test_batches_cover_every_row_once_an_epoch():
@@ -228,6 +233,42 @@ def test_ctrl_c_keeps_the_best_so_far(backbone, tmp_path, monkeypatch):
     assert result.trials == {"complete": 1, "pruned": 0, "failed": 1}
     assert result.model.predict(["good film"])[0] in NAMES
     assert result.confirmations == ()
+
+
+def test_a_search_goes_on_after_ctrl_c(backbone, tmp_path, monkeypatch):
+    original = Bench.run_trained
+    names = []
+
+    def interrupted(self, name, candidate, **options):
+        if len(names) == 1 and not resumed:
+            raise KeyboardInterrupt
+        names.append(name)
+        return original(self, name, candidate, **options)
+
+    monkeypatch.setattr(Bench, "run_trained", interrupted)
+    resumed = False
+    first = run_search(backbone, tmp_path, n_trials=5)
+    resumed = True
+    second = run_search(backbone, tmp_path, n_trials=5, resume=True)
+    assert (first.stopped_because, second.stopped_because) == ("interrupted", "trials")
+    assert second.trials["complete"] + second.trials["pruned"] == 5
+    assert len(names) == len(set(names))
+    if second.winner["run"] != first.winner["run"]:
+        assert any("scored once before" in warning for warning in second.warnings)
+    else:
+        assert second.winner["test"] == first.to_json()["winner"]["test"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "study.journal", "tuning.json"}
+
+
+def test_a_trial_that_overruns_the_budget_is_stopped(bench, tmp_path):
+    kept(bench, "0", 4, 30)
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None)
+    trials = tuner.search._Trials(
+        bench, study=study, deadline=tuner.search.Deadline(1e-6), recommended=candidate_at(3, 4), n_trials=None
+    )
+    bench.step_seconds[3] = 1e-12  # a measured speed that promised too much
+    trials._trial(candidate_at(3, 4))
+    assert trials.counts() == {"complete": 0, "pruned": 1, "failed": 0}
 
 
 def test_ctrl_c_before_anything_finished_is_passed_on(backbone, tmp_path, monkeypatch):

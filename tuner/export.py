@@ -129,7 +129,13 @@ class TransferModel:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.classifier.save_pretrained(path)
+        # Pipelines cut texts at the tokenizer's own limit, which may lie far beyond what the model was tuned on.
+        limit, self.tokenizer.model_max_length = (
+            self.tokenizer.model_max_length,
+            self.classifier.config.max_text_length,
+        )
         self.tokenizer.save_pretrained(path)
+        self.tokenizer.model_max_length = limit
         save_file(
             {
                 "features": self.support.features.astype(np.float16),
@@ -138,6 +144,8 @@ class TransferModel:
             path / SUPPORT_FILE,
         )
         write_text_atomically(path / "README.md", self.card)
+        for file in path.glob("*.safetensors"):  # safetensors writes private files; results are as readable as any
+            file.chmod((path / "README.md").stat().st_mode & 0o777)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str = "auto") -> TransferModel:

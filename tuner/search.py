@@ -113,14 +113,16 @@ def search(
     """Search the space, confirm the leaders on further seeds, save the winner and score it on the test split once.
 
     Stops at the budget or the number of trials, whichever comes first, or at Ctrl-C with the best so far. Everything
-    that was computed stays in `folder` until the end, so a search that is resumed repeats nothing; a finished one is
-    returned as it is, since its test split has been used. With a number of trials and no budget, equal seeds give
+    that was computed stays in `folder` until the end, so a search that is resumed repeats nothing; one that came to
+    its end is returned as it is, since its test split has been used. One that goes on after Ctrl-C scores the test
+    split again only where another run wins, and says so. With a number of trials and no budget, equal seeds give
     equal results. Raises `OptionError` where the budget is too short for one trial.
     """
     check_metric(metric)
     finished = folder / "tuning.json"
-    if resume and finished.exists():
-        return read_result(finished)
+    earlier = read_result(finished) if resume and finished.exists() else None
+    if earlier is not None and earlier.stopped_because != "interrupted":
+        return earlier
     deadline = Deadline(budget_s)
     bench = Bench(backbone, data=data, space=space, work=folder / WORK, metric=metric, seed=seed, progress=progress)
     try:
@@ -137,6 +139,7 @@ def search(
             deadline=deadline,
             stopped_because=stopped_because,
             baselines=baselines or {},
+            earlier=earlier,
         )
     except (OSError, SafetensorError) as error:
         if isinstance(error, TransferError):
@@ -150,7 +153,8 @@ def search(
     finally:
         bench.restore_base()
     write_json(finished, result)
-    shutil.rmtree(folder / WORK)  # caches and the others' weights; the study, the winner and the result stay
+    if result.stopped_because != "interrupted":  # an interrupted search may go on from its caches and weights
+        shutil.rmtree(folder / WORK)
     return result
 
 
@@ -194,9 +198,11 @@ def open_study(folder: Path, *, seed: int, storage: str | None, name: str | None
         direction="maximize",
         load_if_exists=True,
     )
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        # One process works on a run folder, so a trial that still runs there belongs to one that died.
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    if storage is None:
+        # One process works on a run folder, so a trial that still runs there belongs to one that died. In a storage
+        # that others share it may be theirs.
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     if study.trials:  # a resumed sampler must not draw the first session's numbers again
         study.sampler = _sampler(seed + len(study.trials))
     return study
@@ -296,6 +302,9 @@ class _Trials:
         def step(done: int) -> None:
             if done % 10 == 0:
                 self._report(f"trial {trial.number + 1}: {label}", steps_done=done, steps=steps)
+                # The speed that was measured may have been wrong; the first trial may overrun, later ones may not.
+                if self.bench.runs and self.deadline.left(CONFIRM_UNTIL) < 0:
+                    raise Stopped
 
         try:
             if candidate.is_linear:
@@ -461,6 +470,7 @@ def _finish(
     deadline: Deadline,
     stopped_because: str,
     baselines: Mapping[str, Any],
+    earlier: TuningResult | None,
 ) -> TuningResult:
     """Save the winner, score it on the test split, and put everything measured into one record."""
     winner, compared = choose_winner(bench)
@@ -470,10 +480,20 @@ def _finish(
     shipped = max(bench.repeats(winner), key=lambda run: run.score)
     model = bench.load(shipped)
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
-    test_logits, _ = run_classifier(model, backbone=bench.backbone, texts=data.test.texts)
-    predicted = test_logits.argmax(1)
-    test_score = score(data.test.labels, predicted, metric=metric)
-    test_interval = interval(data.test.labels, predicted, metric=metric, seed=bench.seed)
+    warnings = list(bench.warnings)
+    if earlier is not None and earlier.winner["run"] == shipped.name:
+        test = earlier.winner["test"]
+    else:
+        test_logits, _ = run_classifier(model, backbone=bench.backbone, texts=data.test.texts)
+        predicted = test_logits.argmax(1)
+        test = {
+            "score": score(data.test.labels, predicted, metric=metric),
+            "interval": interval(data.test.labels, predicted, metric=metric, seed=bench.seed),
+            "n": len(data.test.texts),
+        }
+        if earlier is not None:
+            before = earlier.winner["test"]["score"]
+            warnings.append(f"the test split was scored once before, by the winner at the interruption: {before:.3f}")
     label = winner.candidate.label(n_blocks)
     rows = np.random.default_rng(bench.seed).permutation(len(data.train.texts))[:SUPPORT_ROWS]
     _, features = run_classifier(model, backbone=bench.backbone, texts=[data.train.texts[int(row)] for row in rows])
@@ -481,8 +501,8 @@ def _finish(
         base=bench.backbone.id,
         data=data.name,
         metric=metric,
-        score=test_score,
-        interval=test_interval,
+        score=test["score"],
+        interval=test["interval"],
         candidate=label,
         recipe=winner.recipe,
         class_names=data.class_names,
@@ -494,7 +514,10 @@ def _finish(
     TransferModel(
         classifier=model, tokenizer=bench.backbone.tokenizer, support=measure_support(features), card=card
     ).save_pretrained(saving)
-    shutil.rmtree(folder / "model", ignore_errors=True)
+    replaced = folder / WORK / "replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if (folder / "model").exists():
+        (folder / "model").rename(replaced)
     saving.rename(folder / "model")
     rank = [
         entry.run.candidate.to_json()
@@ -526,7 +549,8 @@ def _finish(
                 "sd": chosen.sd,
                 "seeds": [repeat.seed for repeat in bench.repeats(winner)],
             },
-            "test": {"score": test_score, "interval": test_interval, "n": len(data.test.texts)},
+            "test": test,
+            "run": shipped.name,
         },
         changed_from_advice=_change(trials.recommended, chosen=chosen, compared=compared, n_blocks=n_blocks),
         baselines=baselines,
@@ -550,7 +574,7 @@ def _finish(
         },
         range={"advised": bench.space.depths, "searched": trials.depths},
         prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
-        warnings=tuple(bench.warnings),
+        warnings=tuple(warnings),
     )
 
 

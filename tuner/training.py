@@ -63,12 +63,18 @@ class Stopped(Exception):  # noqa: N818  # a signal, not an error
 
 
 def optimizer_for(model: TransferClassifier, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over exactly the trainable parameters: no decay on biases and norms, a rate of its own for the head."""
+    """AdamW over exactly the trainable parameters, with a rate of its own for the head.
+
+    No decay on biases and norms, nor on embeddings: it would pull at the rows of words that never occur.
+    """
     head = {id(parameter) for parameter in model.head.parameters()}
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((id(parameter) in head, parameter.ndim > 1 and id(parameter) not in embedded), []).append(
+                parameter
+            )
     return torch.optim.AdamW(
         [
             {
@@ -95,8 +101,9 @@ def train(
 ) -> Outcome:
     """Train in place for exactly ``recipe.steps`` steps, and audit the frozen prefix afterwards.
 
-    `on_check` is called with the check's number and the validation predictions at `CHECKS` points of the run and may
-    raise `Stopped`. The last weights count, not the best on the way, so that validation rows choose nothing here.
+    `on_check` is called with the check's number and the validation predictions at `CHECKS` points of the run, `on_step`
+    with the number of steps done; both may raise `Stopped`. The last weights count, not the best on the way, so that
+    validation rows choose nothing here.
     """
     torch.manual_seed(recipe.seed)
     optimizer = optimizer_for(model, recipe)
@@ -123,18 +130,18 @@ def train(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         done = step + 1
-        if on_step is not None:
-            on_step(done)
-        if done in checks:
-            loss_value = float(loss.detach())
-            predictions = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix).argmax(1)
-            model.train()
-            if on_check is not None:
-                try:
+        try:
+            if on_step is not None:
+                on_step(done)
+            if done in checks:
+                loss_value = float(loss.detach())
+                predictions = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix).argmax(1)
+                model.train()
+                if on_check is not None:
                     on_check(checks[done], predictions)
-                except Stopped:
-                    stopped = True
-                    break
+        except Stopped:
+            stopped = True
+            break
     audit(prefix, model=model, optimizer=optimizer)
     return Outcome(
         predictions=predictions,
