@@ -23,7 +23,7 @@ from advisor.probe import ProbeProfile, assign_folds, probe_blocks
 from advisor.report import write_report
 from advisor.similarity import SimilarityProfile, measure_similarity
 from advisor.situation import estimate_situation
-from advisor.size import SizeProfile, measure_size
+from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.target import TargetData, load_target, read_texts
@@ -158,13 +158,7 @@ def advise(
         folds = assign_folds(features.labels, groups=features.groups, seed=seed)
         majority = majority_baseline(features.labels, metric=metric, seed=seed)
         tfidf = tfidf_baseline(features.texts, features.labels, folds=folds, metric=metric, seed=seed)
-    size = measure_size(
-        n_examples=target.n_examples,
-        n_duplicates=target.n_duplicates,
-        n_per_class_min=int(target.class_counts.min()),
-        learning_curve=probes.learning_curve,
-        curve_features=probes.curve_features,
-    )
+    size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
     strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=tfidf)
     advice = Advice(

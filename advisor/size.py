@@ -10,6 +10,7 @@ from tuner.records import Record
 
 if TYPE_CHECKING:
     from advisor.probe import CurvePoint
+    from advisor.target import TargetData
 
 SMALL_EXAMPLES, LARGE_EXAMPLES = 1_000, 10_000
 SMALL_PER_CLASS, LARGE_PER_CLASS = 64, 500
@@ -32,6 +33,22 @@ class SizeProfile(Record):
     learning_curve: tuple[CurvePoint, ...]
     curve_features: str
     why: str
+
+
+def size_of(target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve_features: str) -> SizeProfile:
+    """The size of what can be learned from: all rows, but for a test split that the user gave as one."""
+    import numpy as np
+
+    given_test = "test" in target.given_splits
+    rows = np.concatenate([target.train, target.validation, *(() if given_test else (target.test,))])
+    counts = np.bincount(target.labels[rows], minlength=len(target.class_names))
+    return measure_size(
+        n_examples=len(rows),
+        n_duplicates=len(rows) - int(target.texts.iloc[rows].nunique()),
+        n_per_class_min=int(counts.min()),
+        learning_curve=learning_curve,
+        curve_features=curve_features,
+    )
 
 
 def position(count: int, *, small: int, large: int) -> float:

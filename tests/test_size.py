@@ -1,7 +1,8 @@
 import pytest
 
 from advisor.probe import CurvePoint
-from advisor.size import measure_size, position
+from advisor.size import measure_size, position, size_of
+from advisor.target import load_target
 
 
 def size(n, per_class, duplicates=0, curve=()):
@@ -27,6 +28,23 @@ def test_duplicates_do_not_count():
     assert profile.n_effective == 500
     assert profile.verdict == "small"
     assert "500 distinct examples, under 1,000" in profile.why
+
+
+def test_a_given_test_split_is_not_learned_from(tmp_path):
+    for split, n in (("train", 90), ("test", 50)):
+        rows = [f"text {split} {i},{'ab'[i % 2]}" for i in range(n)]
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    given = size_of(load_target(tmp_path), learning_curve=(), curve_features="last")
+    assert (given.n_examples, given.n_per_class_min) == (90, 45)
+    own = size_of(load_target(tmp_path / "train.csv"), learning_curve=(), curve_features="last")
+    assert (own.n_examples, own.n_per_class_min) == (90, 45)
+
+
+def test_equal_texts_count_once(tmp_path):
+    rows = [f"text {i % 60},{'ab'[i % 2]}" for i in range(90)]
+    (tmp_path / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    profile = size_of(load_target(tmp_path / "data.csv"), learning_curve=(), curve_features="last")
+    assert (profile.n_examples, profile.n_duplicates, profile.n_effective) == (90, 30, 60)
 
 
 def test_probability_is_on_a_log_scale():
