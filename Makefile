@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: demo test check lint clean
 
 demo: .venv/.installed
-	$(BIN)/advisor tune example:docstrings --budget 2m
+	$(BIN)/advisor tune example:docstrings --budget 3m
 
 test: lint
 	$(BIN)/python -m pytest

@@ -449,7 +449,8 @@ def _print_advice(advice: dict[str, Any]) -> None:
         f"(decided by: {strategy['decided_by']})"
     )
     _out(f"size            {size['verdict']}: {size['why']}")
-    _out(f"similarity      {similarity['verdict']}: {similarity['why']}")
+    # The rest of the sentence, what the profile covers, is for the report.
+    _out(f"similarity      {similarity['verdict']}: {similarity['why'].partition('; the profile')[0]}")
     if situation["probabilities"] is None:
         _out("situation       not measured, since the similarity is not")
     else:

@@ -227,7 +227,9 @@ class _Trials:
         self.bench, self.study, self.deadline = bench, study, deadline
         self.recommended, self.n_trials = recommended, n_trials
         self.depths = bench.space.depths
-        self.queue = list(dict.fromkeys((*bench.space.first, *bench.space.controls)))
+        # What is recommended comes first; then what costs a second, so that even a short budget has these controls.
+        asked = dict.fromkeys((*bench.space.first, *bench.space.controls))
+        self.queue = sorted(asked, key=lambda candidate: (candidate != recommended, not candidate.is_linear))
 
     def run(self) -> str:
         """Run trials until a bound is met; says which: budget, trials, exhausted or interrupted."""
