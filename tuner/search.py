@@ -482,7 +482,7 @@ def _finish(
     shipped = max(bench.repeats(winner), key=lambda run: run.score)
     model = bench.load(shipped)
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
-    warnings = list(bench.warnings)
+    warnings = [*bench.warnings, *_beaten_by(baselines, chosen)]
     if earlier is not None and earlier.winner["run"] == shipped.name:
         test = earlier.winner["test"]
     else:
@@ -578,6 +578,17 @@ def _finish(
         prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
         warnings=tuple(warnings),
     )
+
+
+def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:
+    """A baseline that clearly scores more than the winner is said to: both are measured without the test split."""
+    return [
+        f"the baseline {name.replace('_', ' ')} scores {baseline['score']:.3f} in cross-validation, more than the winner's "
+        f"{chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in validation: this model may be the "
+        "wrong one for this data"
+        for name, baseline in baselines.items()
+        if name in ("majority", "tfidf_linear") and baseline is not None and baseline["score"] > chosen.interval[1]
+    ]
 
 
 def _change(
