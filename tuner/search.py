@@ -584,8 +584,8 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:
     """A baseline that clearly scores more than the winner is said to: both are measured without the test split."""
     return [
         f"the baseline {name.replace('_', ' ')} scores {baseline['score']:.3f} in cross-validation, more than the "
-        f"winner's {chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in validation: this model may be the "
-        "wrong one for this data"
+        f"winner's {chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in "
+        "validation: this model may be the wrong one for this data"
         for name, baseline in baselines.items()
         if name in ("majority", "tfidf_linear") and baseline is not None and baseline["score"] > chosen.interval[1]
     ]
