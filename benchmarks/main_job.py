@@ -29,7 +29,8 @@ TEST_ROWS = 2_000
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:  # not splitlines(): texts may hold rarer line separators
+        return [json.loads(line) for line in lines]
 
 
 def pick(rows: list[dict[str, Any]], size: int) -> list[int]:

@@ -23,7 +23,8 @@ DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared"
 
 def write_rows(path: Path, *, source: Path, rows: int) -> None:
     """A JSON-lines file of `rows` distinct short texts with two labels."""
-    originals = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    with source.open(encoding="utf-8") as lines:  # not splitlines(): texts may hold rarer line separators
+        originals = [json.loads(line) for line in lines]
     with path.open("w", encoding="utf-8") as file:
         for index in range(rows):
             original = originals[index % len(originals)]
