@@ -90,7 +90,7 @@ def recommend(
     With `out`, ``advice.json`` and the report are written there. Raises `TransferError` for what the user can fix.
     """
     check_metric(metric)
-    check_sample(sample)
+    check_sample(sample, seed)
     if out is not None:
         runs.check_folder(Path(out))
     clock = Clock()
@@ -219,7 +219,7 @@ def tune(
     Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
     """
     budget_s = parse_budget(budget)
-    check_sample(sample)
+    check_sample(sample, seed)
     metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
     if strategy is not None and strategy not in STRATEGIES:
         raise OptionError(
@@ -261,10 +261,14 @@ def tune(
                 target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
                 command=_command(data, options), clock=clock, progress=progress,
             )  # fmt: skip
+        else:
+            _check_same_run(
+                advice.to_json(), target=target, backbone=backbone, metric=metric, seed=seed, folder="the advice"
+            )
         write_json(folder / runs.ADVICE, advice)
         stored = advice.to_json()
     else:
-        _check_same_run(stored, target=target, backbone=backbone, metric=metric, folder=folder)
+        _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
     if on_advice is not None:
         on_advice(stored)
     space, recommended = search_plan(stored)
@@ -367,8 +371,14 @@ def parse_budget(budget: str | float | None) -> float | None:
     return seconds
 
 
-def check_sample(sample: int) -> None:
-    """Raise `OptionError` for a sample too small to cross-validate anything."""
+def check_sample(sample: int, seed: int) -> None:
+    """Raise `OptionError` for a sample too small to cross-validate anything, or a seed that cannot be one."""
+    if not 0 <= seed < 2**32:
+        raise OptionError(
+            f"--seed {seed} is not between 0 and 4294967295",
+            why="the random generators take no other",
+            fix="pass a smaller number that is not negative",
+        )
     if sample < 20:
         raise OptionError(
             f"--sample {sample} is less than 20",
@@ -403,18 +413,20 @@ def _tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Back
 
 
 def _check_same_run(
-    stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, metric: str, folder: Path
+    stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, metric: str, seed: int, folder: Path | str
 ) -> None:
     model = stored["model"].get("sha256") or stored["model"].get("revision") or stored["model"].get("id")
     for what, here, there in (
         ("data", target.fingerprint, stored["data"].get("fingerprint")),
         ("model", backbone.fingerprint, model),
         ("metric", metric, stored["metric"]),
+        ("length", backbone.max_length, stored["model"]["max_length"]),
+        ("seed", seed, stored["seed"]),
     ):
         if here != there:
             raise OptionError(
-                f"{folder} holds a run on another {what}",
-                why="a run can only be resumed with what it started with",
+                f"{folder} is of another {what}: {there}, not {here}",
+                why="advice and runs can only be continued with what they started with",
                 fix=f"pass the same {what}, columns and seed as then, or --out with a new folder",
             )
 

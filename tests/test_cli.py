@@ -192,6 +192,7 @@ BAD_OPTIONS = {
     "strategy": (["--strategy", "head_onyl"], "Did you mean 'head_only'?"),
     "device": (["--device", "cdua"], "Did you mean 'cuda'?"),
     "sample": (["--sample", "3"], "--sample 3 is less than 20"),
+    "seed": (["--seed", "-1"], "--seed -1 is not between 0"),
     "length": (["--max-length", "1000"], "is not between 4 and 64"),
     "image": (["--image", "x"], "images are not supported yet"),
     "option": (["--budgett", "1m"], "No such option: --budgett"),
@@ -236,7 +237,17 @@ def test_a_run_on_other_data_is_not_resumed(capsys, tmp_path, model, tuned):
     other = tmp_path / "other.jsonl"
     other.write_text("".join(json.dumps(row) + "\n" for row in reviews(seed=9)))
     message = failed(capsys, "tune", other, "--model", model, "--out", tuned, "--resume", "--trials", "1", "--quiet")
-    assert "holds a run on another data" in message
+    assert "is of another data" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"), [("--max-length", "9", "length"), ("--metric", "macro_f1", "metric")]
+)
+def test_a_run_with_other_settings_is_not_resumed(capsys, model, data, tuned, option, value, what):
+    message = failed(
+        capsys, "tune", data, "--model", model, "--out", tuned, "--resume", "--trials", "1", "--quiet", option, value
+    )
+    assert f"is of another {what}" in message
 
 
 def test_predicting_without_a_model_is_said(capsys, tmp_path, data):

@@ -55,6 +55,13 @@ def test_trials_without_a_budget_repeat_exactly(tmp_path, model):
     assert tuned("a") == tuned("b")
 
 
+def test_advice_about_other_data_is_refused(tmp_path, model):
+    advice = recommend(FRAME, model=model)
+    with pytest.raises(OptionError, match="the advice is of another data"):
+        tune(FRAME.iloc[:120], model=model, advice=advice, trials=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("90s", 90), ("10m", 600), ("1h", 3600), ("1h30m", 5400), ("1.5h", 5400), (45, 45), ("45", 45), (None, None)],

@@ -271,6 +271,20 @@ def test_a_trial_that_overruns_the_budget_is_stopped(bench, tmp_path):
     assert trials.counts() == {"complete": 0, "pruned": 1, "failed": 0}
 
 
+def test_ctrl_c_while_confirming_can_be_resumed(backbone, tmp_path, monkeypatch):
+    original = Bench.run_trained
+
+    def interrupted(self, name, candidate, **options):
+        if "@" in name:
+            raise KeyboardInterrupt
+        return original(self, name, candidate, **options)
+
+    monkeypatch.setattr(Bench, "run_trained", interrupted)
+    assert run_search(backbone, tmp_path, n_trials=3).stopped_because == "interrupted"
+    monkeypatch.setattr(Bench, "run_trained", original)
+    assert run_search(backbone, tmp_path, n_trials=3, resume=True).confirmations
+
+
 def test_ctrl_c_before_anything_finished_is_passed_on(backbone, tmp_path, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt

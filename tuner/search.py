@@ -131,7 +131,8 @@ def search(
         study = open_study(folder, seed=seed, storage=storage, name=study_name)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
-        confirm(bench, deadline=deadline, skip=stopped_because == "interrupted")
+        if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
+            stopped_because = "interrupted"
         result = _finish(
             bench,
             trials=trials,
@@ -162,7 +163,8 @@ def read_result(path: Path) -> TuningResult:
     """A stored ``tuning.json``."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
-    return TuningResult(**values)
+    # A run folder may have been moved since.
+    return TuningResult(**values | {"model_dir": str(path.parent / "model")})
 
 
 def check_budget(bench: Bench, *, recommended: Candidate, deadline: Deadline) -> None:
@@ -379,10 +381,13 @@ class _Trials:
         self.bench.progress(f"{message}: {', '.join(parts)}", fraction)
 
 
-def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> None:
-    """Repeat the leading candidates, and the one that would win, with further seeds, as far as the budget reaches."""
+def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
+    """Repeat the leading candidates, and the one that would win, with further seeds, as far as the budget reaches.
+
+    False where Ctrl-C cut it short.
+    """
     if skip:
-        return
+        return True
     leaders = [run for run in bench.leaders() if not run.candidate.is_linear][:FINALISTS]
     wanted = [(run, offset) for offset in range(1, CONFIRMATION_SEEDS + 1) for run in leaders]
     confirmed = set()
@@ -398,10 +403,11 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> None:
             try:
                 bench.run_trained(name, run.candidate, recipe=run.recipe, seed=bench.seed + offset)
             except KeyboardInterrupt:
-                return
+                return False
         winner, _ = choose_winner(bench)
         if not wanted and winner.name not in confirmed and not winner.candidate.is_linear:
             wanted = [(winner, extra) for extra in range(1, CONFIRMATION_SEEDS + 1)]
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
