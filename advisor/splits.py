@@ -26,7 +26,7 @@ def number_texts(texts: pa.ChunkedArray) -> NDArray[np.int32]:
         values = batch.column(0).to_numpy(zero_copy_only=False)
         hashes[start : start + len(values)] = np.fromiter(map(hash, values), np.int64, len(values))
         start += len(values)
-    return pd.factorize(hashes)[0].astype(np.int32)
+    return np.asarray(pd.factorize(hashes)[0], np.int32)
 
 
 def ids_per_class(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
