@@ -183,6 +183,12 @@ def predict(
             why="the ending says how the predictions are written",
             fix="name the file predictions.csv or predictions.jsonl",
         )
+    if out is not None and Path(out).exists():
+        raise OptionError(
+            f"--out {out} already exists",
+            why="files are never overwritten",
+            fix="pass another name, or remove the file first",
+        )
     from advisor import pipeline
     from tuner.records import write_text_atomically
 
@@ -232,8 +238,7 @@ def report(
     folder = Path(run)
     advice = runs.read_advice(folder)
     if format == "json":
-        tuning = folder / runs.TUNING
-        _print_json({"advice": advice, "tuning": json.loads(tuning.read_text("utf-8")) if tuning.exists() else None})
+        _print_json({"advice": advice, "tuning": runs.read_tuning(folder)})
         return
     from advisor.report import write_report
 
@@ -515,6 +520,9 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["label", "probability", "unlike_training"])
-    writer.writerows([row["label"], row["probability"], row["unlike_training"]] for row in rows)
+    classes = list(rows[0]["probabilities"]) if rows else []
+    writer.writerow(["label", "probability", "unlike_training", *(f"probability of {name}" for name in classes)])
+    writer.writerows(
+        [row["label"], row["probability"], row["unlike_training"], *row["probabilities"].values()] for row in rows
+    )
     return buffer.getvalue()

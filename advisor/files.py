@@ -201,7 +201,7 @@ def _detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
     controls = sum(head.count(code) for code in range(32) if code not in (9, 10, 12, 13, 27))
     if controls > 0.01 * len(head):
         raise _binary(path, f"{100 * controls / len(head):.0f} % of its first bytes are control characters")
-    encoding_found = _guess_encoding(_lines_beyond_ascii(path), whole_is_utf8_but=bad_line)
+    encoding_found = _guess_encoding(_lines_beyond_ascii(path))
     if encoding_found is not None:
         shown = "Windows-1252" if encoding_found == "cp1252" else encoding_found
         return encoding_found, f"{path.name} is not UTF-8 (line {bad_line:,}); it was read as {shown}"
@@ -248,27 +248,38 @@ def _first_line_not_utf8(path: Path) -> int | None:
 
 
 def _lines_beyond_ascii(path: Path) -> bytes:
-    """Up to 32 kB of the lines that hold bytes beyond ASCII: what tells encodings apart."""
+    """Up to 32 kB of the lines that hold bytes beyond ASCII: what tells encodings apart. Nothing of a mixed file.
+
+    Bytes beyond ASCII hardly ever form UTF-8 by chance, so where more than a tenth of such lines do, the file is UTF-8
+    with damage in it, or was pasted together from two encodings: no single reading is right.
+    """
     lines: list[bytes] = []
-    size = 0
+    size = in_utf8 = other = 0
     with path.open("rb") as file:
         for line in file:
-            if not line.isascii():
+            if line.isascii():
+                continue
+            try:
+                line.decode("utf-8")
+                in_utf8 += 1
+            except UnicodeDecodeError:
+                other += 1
+            if size <= 1 << 15:
                 lines.append(line[:4096])
                 size += len(lines[-1])
-                if size > 1 << 15:
-                    break
-    return b"".join(lines)
+    return b"" if in_utf8 > 0.1 * other else b"".join(lines)
 
 
-def _guess_encoding(sample: bytes, *, whole_is_utf8_but: int) -> str | None:
+def _guess_encoding(sample: bytes) -> str | None:
     """cp1252 or another encoding whose letters fit the sample, else None."""
+    if not sample:
+        return None
     import charset_normalizer
 
     as_utf8 = sample.decode("utf-8", errors="replace")
     broken = as_utf8.count("\ufffd")
-    if sum(not char.isascii() for char in as_utf8) - broken > broken:
-        return None  # UTF-8 with damage in it: any other reading garbles the rest
+    if sum(not char.isascii() for char in as_utf8) - broken > 0.1 * broken:
+        return None  # the same inside the lines
     candidates = list(charset_normalizer.from_bytes(sample))
     best = max((match.coherence for match in candidates), default=0.0)
     if _looks_western(sample) and (

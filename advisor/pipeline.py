@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 import re
 import shlex
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,11 +27,11 @@ from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.target import TargetData, load_target, read_texts
 from tuner.backbone import Backbone, load_backbone
-from tuner.errors import OptionError, TransferError, did_you_mean
+from tuner.errors import OptionError, did_you_mean
 from tuner.export import TransferModel
 from tuner.metrics import check_metric
 from tuner.records import Progress, Record, write_json
-from tuner.search import LabelledTexts, TuningData, TuningResult, search
+from tuner.search import LabelledTexts, TuningData, TuningResult, has_finished_runs, open_storage, search
 from tuner.space import STRATEGIES, SearchSpace, restrict
 
 if TYPE_CHECKING:
@@ -105,19 +104,18 @@ def recommend(
         if progress is not None:
             progress("loading model", 0.0)
         backbone = load_backbone(model, device=device, max_length=max_length)
-    options = {
-        "model": model if isinstance(model, (str, Path)) else None, "text": text, "label": label, "group": group,
-        "split": split, "test": test, "source": source, "max-length": max_length, "seed": seed or None,
-        "drop-rare": drop_rare or None, "metric": None if metric == "accuracy" else metric,
-        "device": None if device == "auto" else device, "sample": None if sample == DEFAULT_SAMPLE else sample,
-    }  # fmt: skip
+    command = _command(
+        data, model=model, text=text, label=label, group=group, split=split, test=test, source=source, sample=sample,
+        max_length=max_length, device=device, seed=seed, drop_rare=drop_rare, metric=metric,
+    )  # fmt: skip
     advice = advise(
-        target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
-        command=_command(data, options), clock=clock, progress=progress,
+        target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
+        clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
-        write_json(Path(out) / runs.ADVICE, advice)
-        write_report(Path(out))
+        with runs.writing(Path(out)):
+            write_json(Path(out) / runs.ADVICE, advice)
+            write_report(Path(out))
     return advice
 
 
@@ -235,6 +233,11 @@ def tune(
         )
     if out is not None:
         runs.check_folder(Path(out), resume=resume)
+    opened = None if storage is None else open_storage(storage)
+    command = _command(
+        data, model=model, text=text, label=label, group=group, split=split, test=test, source=source, sample=sample,
+        max_length=max_length, device=device, seed=seed, drop_rare=drop_rare, metric=metric,
+    )  # fmt: skip
     clock = Clock()
     with clock("load data"):
         if progress is not None:
@@ -248,33 +251,25 @@ def tune(
             progress("loading model", 0.0)
         backbone = load_backbone(model, device=device, max_length=max_length)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
-    fresh = not folder.exists()
     stored = runs.read_advice(folder) if runs.is_run(folder) else None
-    if stored is None:
-        if advice is None:
-            options = {
-                "model": model if isinstance(model, (str, Path)) else None, "text": text, "label": label,
-                "group": group, "split": split, "test": test, "source": source, "max-length": max_length,
-                "seed": seed or None, "drop-rare": drop_rare or None,
-            }  # fmt: skip
-            advice = advise(
-                target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
-                command=_command(data, options), clock=clock, progress=progress,
-            )  # fmt: skip
+    with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
+        if stored is not None:
+            _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
+        elif advice is not None:
+            stored = advice.to_json()
+            _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder="the advice")
+            write_json(folder / runs.ADVICE, stored)
         else:
-            _check_same_run(
-                advice.to_json(), target=target, backbone=backbone, metric=metric, seed=seed, folder="the advice"
-            )
-        write_json(folder / runs.ADVICE, advice)
-        stored = advice.to_json()
-    else:
-        _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
-    if on_advice is not None:
-        on_advice(stored)
-    space, recommended = search_plan(stored)
-    if strategy is not None:
-        space = restrict(space, strategy=strategy)
-    try:
+            stored = advise(
+                target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
+                clock=clock, progress=progress,
+            ).to_json()  # fmt: skip
+            write_json(folder / runs.ADVICE, stored)
+        if on_advice is not None:
+            on_advice(stored)
+        space, recommended = search_plan(stored)
+        if strategy is not None:
+            space = restrict(space, strategy=strategy)
         result = search(
             backbone,
             data=tuning_data(target, seed=seed),
@@ -286,17 +281,12 @@ def tune(
             metric=metric,
             seed=seed,
             resume=resume,
-            storage=storage,
+            storage=opened,
             study_name=study,
             progress=progress,
             baselines=stored["baselines"],
         )
-    except TransferError:
-        if fresh:  # a run that never started leaves nothing behind
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    write_json(folder / runs.TUNING, result)
-    write_report(folder)
+        write_report(folder)
     return result
 
 
@@ -326,7 +316,8 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
     def part(rows: np.ndarray, most: int | None) -> LabelledTexts:
         if most is not None and len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
-        return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows])
+        groups = None if target.groups is None else target.groups[rows]
+        return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows], groups=groups)
 
     used = min(len(target.train), TRAIN_ROWS)
     notes = (f"trained on a sample of {used:,} of {len(target.train):,} rows",) if used < len(target.train) else ()
@@ -431,14 +422,20 @@ def _check_same_run(
             )
 
 
-def _command(data: Any, options: Mapping[str, Any]) -> str:
-    """The `advisor tune` line that continues from a recommendation."""
+def _command(data: Any, *, model: Any, sample: int, device: str, metric: str, **options: Any) -> str:
+    """The `advisor tune` line that continues from a recommendation; defaults are left away."""
+    options |= {
+        "model": model if isinstance(model, (str, Path)) else None,
+        "sample": None if sample == DEFAULT_SAMPLE else sample,
+        "device": None if device == "auto" else device,
+        "metric": None if metric == "accuracy" else metric,
+    }
     words = ["advisor", "tune", str(data) if isinstance(data, (str, Path)) else "DATA"]
     for name, value in options.items():
         if value is True:
-            words.append(f"--{name}")
-        elif value is not None:
-            words += [f"--{name}", str(value)]
+            words.append(f"--{name.replace('_', '-')}")
+        elif value:
+            words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import DataError, MissingFileError, RunFolderError
+from tuner.errors import DataError, MissingFileError, RunFolderError, TransferError
 from tuner.records import folder_error
 
 RUNS = Path("runs")
@@ -61,6 +64,28 @@ def check_folder(folder: Path, *, resume: bool = False) -> None:
         raise folder_error(folder, error) from error
 
 
+@contextmanager
+def writing(folder: Path, *, resumable: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Leave nothing behind where a new run fails, unless it is `resumable`, which the error then says.
+
+    Ctrl-C keeps what there is, since ``--resume`` goes on from it.
+    """
+    existed = folder.exists()
+    is_new = not existed or not any(folder.iterdir())
+    try:
+        yield
+    except Exception as error:
+        if resumable():
+            if isinstance(error, TransferError):
+                error.fix += f"; the finished trials are kept, and --resume --out {folder} goes on from them"
+        elif is_new and folder.exists():
+            for item in folder.iterdir():
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+            if not existed:
+                folder.rmdir()
+        raise
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run of ours."""
     return (folder / ADVICE).is_file()
@@ -75,17 +100,27 @@ def read_advice(folder: Path) -> dict[str, Any]:
             why="everything about a run starts from its advice",
             fix="pass a folder that advisor recommend or advisor tune wrote",
         )
+    return _read_record(path, record="data")
+
+
+def read_tuning(folder: Path) -> dict[str, Any] | None:
+    """The ``tuning.json`` of a run folder, or None where nothing was tuned yet."""
+    path = folder / TUNING
+    return _read_record(path, record="winner") if path.is_file() else None
+
+
+def _read_record(path: Path, *, record: str) -> dict[str, Any]:
     try:
-        advice = json.loads(path.read_text(encoding="utf-8"))
-        if advice["schema"] != 1 or not isinstance(advice["data"], dict):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["schema"] != 1 or not isinstance(stored[record], dict):
             raise KeyError("schema")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is not an advice file ({type(error).__name__}: {error})",
+            f"{path} is not a file of this program ({type(error).__name__}: {error})",
             why="it is damaged, or was written by something else",
-            fix="run advisor recommend again with a new --out",
+            fix="run the command that wrote it again, with a new --out",
         ) from error
-    return dict(advice)
+    return dict(stored)
 
 
 def find_run(*, data_fingerprint: str, model: str, root: Path | None = None) -> Path | None:

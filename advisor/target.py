@@ -138,7 +138,8 @@ def read_texts(data: Any, *, text: str | None = None) -> tuple[list[str], str]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines: a line separator inside a text (U+2028, a form feed) is no new row.
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})",

@@ -190,6 +190,30 @@ def test_unused_weights_are_a_warning(copied):
     assert "such as old_head.weight" in load_backbone(copied, device="cpu").warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("stored", "pooling", "warned"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls", False),
+        ({"pooling_mode_mean_tokens": True}, "mean", False),
+        ({"pooling_mode": "lasttoken"}, "last", False),
+        ({"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False}, "mean", True),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "mean", True),
+    ],
+)
+def test_the_stored_pooling_is_used_or_its_absence_said(copied, stored, pooling, warned):
+    (copied / "1_Pooling").mkdir()
+    (copied / "1_Pooling" / "config.json").write_text(json.dumps(stored))
+    loaded = load_backbone(copied, device="cpu")
+    assert loaded.pooling == pooling
+    assert any("pooling, which is not supported" in warning for warning in loaded.warnings) == warned
+
+
+def test_a_damaged_pooling_file_is_said(copied):
+    (copied / "1_Pooling").mkdir()
+    (copied / "1_Pooling" / "config.json").write_text("{")
+    refused(copied, "1_Pooling/config.json cannot be read")
+
+
 def test_a_hub_id_without_a_network_says_what_to_fetch():
     start = time.perf_counter()
     refused("someone/some-model", "is not in the local cache and the hub cannot be reached")

@@ -128,7 +128,7 @@ def test_predict_labels_a_new_file(capsys, tmp_path, tuned):
     new = tmp_path / "new.csv"
     new.write_text("text\n" + "\n".join(row["text"] for row in reviews(40, seed=5)) + "\n")
     lines = printed(capsys, "predict", tuned, new, "--quiet").splitlines()
-    assert lines[0] == "label,probability,unlike_training"
+    assert lines[0] == "label,probability,unlike_training,probability of neg,probability of pos"
     assert len(lines) == 41
     assert {line.split(",")[0] for line in lines[1:]} <= {"neg", "pos"}
     out = tmp_path / "predictions.jsonl"
@@ -192,6 +192,7 @@ BAD_OPTIONS = {
     "strategy": (["--strategy", "head_onyl"], "Did you mean 'head_only'?"),
     "device": (["--device", "cdua"], "Did you mean 'cuda'?"),
     "sample": (["--sample", "3"], "--sample 3 is less than 20"),
+    "storage": (["--storage", "garbage"], "--storage 'garbage' cannot be opened"),
     "seed": (["--seed", "-1"], "--seed -1 is not between 0"),
     "length": (["--max-length", "1000"], "is not between 4 and 64"),
     "image": (["--image", "x"], "images are not supported yet"),
@@ -213,7 +214,7 @@ def test_a_budget_too_short_for_a_trial_is_said(capsys, tmp_path, model, data):
     out = tmp_path / "run"
     assert run(["tune", str(data), "--model", str(model), "--out", str(out), "--budget", "0.01s", "--quiet"]) == 2
     error = capsys.readouterr().err
-    assert "is too short for one trial" in error
+    assert "--budget of 0.01 s is too short for one trial" in error
     assert "fix: pass --budget" in error
     assert list(tmp_path.iterdir()) == []
 
@@ -256,6 +257,23 @@ def test_predicting_without_a_model_is_said(capsys, tmp_path, data):
 
 def test_predicting_with_a_foreign_model_is_said(capsys, model, data):
     assert "not one saved by advisor tune" in failed(capsys, "predict", model, data, "--quiet")
+
+
+def test_predictions_overwrite_nothing(capsys, tmp_path, tuned):
+    new = tmp_path / "new.csv"
+    new.write_text("text\ngood film\n")
+    assert "already exists" in failed(capsys, "predict", tuned, new, "--out", new, "--quiet")
+    assert new.read_text() == "text\ngood film\n"
+
+
+def test_the_next_command_repeats_what_was_asked(capsys, tmp_path, model, data):
+    options = ["--metric", "macro_f1", "--seed", "3", "--sample", "100", "--max-length", "32", "--device", "cpu"]
+    for command, *more in (["recommend"], ["tune", "--trials", "1", "--strategy", "head_only"]):
+        out = tmp_path / command
+        printed(capsys, command, data, "--model", model, "--quiet", "--out", out, *options, *more)
+        words = json.loads((out / "advice.json").read_text())["next_command"].split()
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        assert given == {"--model": str(model)} | dict(zip(options[::2], options[1::2], strict=True))
 
 
 def test_predictions_need_a_known_ending(capsys, tuned, data):

@@ -10,7 +10,7 @@ ADVICE = {"schema": 1, "data": {"fingerprint": "d"}, "model": {"sha256": "m"}}
 
 
 def make_run(folder, advice=ADVICE):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "advice.json").write_text(json.dumps(advice))
     return folder
 
@@ -69,7 +69,7 @@ def test_a_folder_without_a_run_is_said(tmp_path):
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2, "data": {}}', '{"schema": 1}', '{"schema": 1, "data": 3}'])
 def test_a_damaged_advice_is_said(tmp_path, text):
     (tmp_path / "advice.json").write_text(text)
-    with pytest.raises(DataError, match="is not an advice file"):
+    with pytest.raises(DataError, match="is not a file of this program"):
         runs.read_advice(tmp_path)
 
 
@@ -82,3 +82,45 @@ def test_the_newest_run_of_the_same_data_and_model_is_found(tmp_path):
     (tmp_path / "broken" / "advice.json").write_text("{")
     assert runs.find_run(data_fingerprint="d", model="m", root=tmp_path) == tmp_path / "new"
     assert runs.find_run(data_fingerprint="d", model="x", root=tmp_path) is None
+
+
+def fail_writing(folder, error, **options):
+    with runs.writing(folder, **options):
+        make_run(folder)
+        (folder / ".search").mkdir()
+        raise error
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_run_that_fails_leaves_nothing(tmp_path, existed):
+    folder = tmp_path / "run"
+    if existed:
+        folder.mkdir()
+    with pytest.raises(RuntimeError):
+        fail_writing(folder, RuntimeError())
+    assert folder.exists() == existed
+    assert not existed or not any(folder.iterdir())
+
+
+def test_what_was_there_before_and_what_can_be_resumed_stays(tmp_path):
+    earlier = make_run(tmp_path / "earlier")
+    with pytest.raises(RuntimeError):
+        fail_writing(earlier, RuntimeError())
+    assert runs.is_run(earlier)
+    full = DataError("the disk is full", why="x", fix="free some space")
+    with pytest.raises(DataError, match="free some space; the finished trials are kept, and --resume --out"):
+        fail_writing(tmp_path / "new", full, resumable=lambda: True)
+    assert runs.is_run(tmp_path / "new")
+
+
+def test_ctrl_c_keeps_what_can_be_continued(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fail_writing(tmp_path / "run", KeyboardInterrupt())
+    assert runs.is_run(tmp_path / "run")
+
+
+def test_a_damaged_tuning_is_said(tmp_path):
+    assert runs.read_tuning(tmp_path) is None
+    (tmp_path / "tuning.json").write_text('{"schema": 1')
+    with pytest.raises(DataError, match="is not a file of this program"):
+        runs.read_tuning(tmp_path)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -212,8 +213,8 @@ def test_a_resumed_search_repeats_nothing(backbone, tmp_path, monkeypatch):
 
 
 def test_trials_of_a_dead_process_are_marked_failed(backbone, tmp_path):
-    tuner.search.open_study(tmp_path, seed=0, storage=None, name=None).ask()
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None)
+    tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x").ask()
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     assert [trial.state.name for trial in study.trials] == ["FAIL"]
 
 
@@ -262,7 +263,7 @@ def test_a_search_goes_on_after_ctrl_c(backbone, tmp_path, monkeypatch):
 
 def test_a_trial_that_overruns_the_budget_is_stopped(bench, tmp_path):
     kept(bench, "0", 4, 30)
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None)
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     trials = tuner.search._Trials(
         bench, study=study, deadline=tuner.search.Deadline(1e-6), recommended=candidate_at(3, 4), n_trials=None
     )
@@ -451,3 +452,72 @@ def test_unknown_strategies_are_said():
 def test_impossible_depths_are_said():
     with pytest.raises(OptionError, match="9 frozen blocks of 4"):
         candidate_at(9, 4)
+
+
+# -- a storage that several runs share -------------------------------------------------------------------------------
+
+
+def test_runs_do_not_mix_in_a_shared_storage(backbone, tmp_path):
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    options = {"storage": tuner.search.open_storage(url), "space": restrict(default_space(4), strategy="head_only")}
+    first = run_search(backbone, tmp_path / "a", n_trials=1, **options)
+    second = run_search(backbone, tmp_path / "b", n_trials=1, **options)
+    assert first.trials == second.trials == {"complete": 1, "pruned": 0, "failed": 0}
+    named = options | {"study_name": "mine"}
+    run_search(backbone, tmp_path / "c", n_trials=1, **named)
+    with pytest.raises(OptionError, match="already holds the trials of another run"):
+        run_search(backbone, tmp_path / "d", n_trials=1, **named)
+
+
+@pytest.mark.parametrize("url", ["garbage", "foo://x", "sqlite:////no/such/folder/trials.db", "postgresql://x"])
+def test_a_storage_that_cannot_be_opened_is_said(url):
+    with pytest.raises(OptionError, match="cannot be opened"):
+        tuner.search.open_storage(url)
+
+
+# -- what is said about a recommended candidate without a score ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tell", "why"),
+    [
+        (None, "the search stopped before its turn"),
+        ("pruned", "its trial was pruned: it lay behind the others on the way"),
+        ("out of time", "the time was up before its trial came to an end"),
+        ("failed", "its trial failed"),
+        ("limited", "the search was limited to other strategies"),
+    ],
+)
+def test_why_a_candidate_has_no_score(bench, tmp_path, tell, why):
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    if tell == "limited":
+        bench.space = restrict(bench.space, strategy="head_only")
+    elif tell is not None:
+        trial = study.ask()
+        trial.set_user_attr("candidate", candidate_at(3, 4).to_json())
+        if tell == "out of time":
+            trial.set_user_attr("out_of_time", True)
+        states = optuna.trial.TrialState
+        study.tell(trial, state=states.FAIL if tell == "failed" else states.PRUNED)
+    trials = tuner.search._Trials(
+        bench, study=study, deadline=tuner.search.Deadline(None), recommended=candidate_at(3, 4), n_trials=1
+    )
+    assert trials.why_unscored(candidate_at(3, 4)) == why
+
+
+def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, monkeypatch):
+    groups = np.repeat(np.arange(24), 4)
+    data = dataclasses.replace(DATA, train=dataclasses.replace(DATA.train, groups=groups))
+    made = Bench(backbone, data=data, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
+    made.prepare()
+    seen = {}
+    original = tuner.trials.cross_validate
+
+    def watched(*args, folds, **kwargs):
+        seen["folds"] = folds
+        return original(*args, folds=folds, **kwargs)
+
+    monkeypatch.setattr(tuner.trials, "cross_validate", watched)
+    made.head("last")
+    assert all(len(set(seen["folds"][groups == group])) == 1 for group in range(24))
+    assert set(seen["folds"]) == {0, 1, 2, 3, 4}

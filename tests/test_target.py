@@ -438,6 +438,8 @@ def test_texts_are_read_without_labels_in_order_and_complete(tmp_path: Path) -> 
     assert read_texts(data.rename(columns={"label": "title2", "text": "body"}), text="title2")[1] == "title2"
     assert read_texts(tmp_path / "b.csv")[1] == "anything"
     assert read_texts(tmp_path / "c.txt") == (["first line", "", "third"], "line")
+    (tmp_path / "f.txt").write_bytes("one\u2028text\r\ntwo\x0c\x85\n\n".encode())
+    assert read_texts(tmp_path / "f.txt")[0] == ["one\u2028text", "two\x0c\x85", ""]
     assert read_texts(["one", "two"]) == (["one", "two"], "text")
     assert read_texts(save(tmp_path / "d", train=data, test=data[:3]))[0] == expected[:3]
     with pytest.raises(MissingFileError, match=r"Did you mean 'c\.txt'"):

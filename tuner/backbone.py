@@ -250,6 +250,7 @@ def load_backbone(
     base = base.to(where).float().eval()
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token  # padded positions are masked, so any token serves
+    pooling, pooling_warnings = _base_pooling(base, path)
     backbone = Backbone(
         id=name,
         sha256=sha256,
@@ -258,11 +259,11 @@ def load_backbone(
         model=base,
         tokenizer=tokenizer,
         blocks=find_blocks(base),
-        pooling=_base_pooling(base, path),
+        pooling=pooling,
         max_length=_resolve_max_length(max_length, base),
         device=where,
         compute_dtype=torch.float32,
-        warnings=warnings,
+        warnings=(*warnings, *pooling_warnings),
     )
     return _with_compute_dtype(backbone)
 
@@ -423,10 +424,10 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
-        first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        first_line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise ModelError(
             f"{name} cannot be loaded as a text model",
-            why=first_line[:300],
+            why=f"{type(error).__name__}: {first_line[:300]}",
             fix="pass a text encoder or decoder saved by save_pretrained; remote code is never run",
         ) from error
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
@@ -495,17 +496,29 @@ def _check_default(path: Path, sha256: str | None) -> None:
         )
 
 
-def _base_pooling(model: Any, path: Path | None) -> str:
-    """The base's own pooling: what sentence-transformers stored beside it, else by architecture."""
+def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:
+    """The base's own pooling, what sentence-transformers stored beside it, else by architecture; and warnings."""
     stored = path / "1_Pooling" / "config.json" if path is not None else None
-    if stored is not None and stored.exists():
-        config = json.loads(stored.read_text(encoding="utf-8"))
-        if config.get("pooling_mode_cls_token"):
-            return "cls"
-        if config.get("pooling_mode_lasttoken"):
-            return "last"
-        return "mean"
-    return "last" if getattr(model.config, "is_decoder", False) or _is_causal(model) else "mean"
+    if stored is None or not stored.exists():
+        return ("last" if getattr(model.config, "is_decoder", False) or _is_causal(model) else "mean"), ()
+    try:
+        config = dict(json.loads(stored.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"{stored} cannot be read ({error})",
+            why="it says how the model's states become one vector a text",
+            fix="fetch the model again, or remove the folder 1_Pooling for the usual mean",
+        ) from error
+    modes = [
+        key.removeprefix("pooling_mode_") for key, used in config.items() if used is True and "pooling_mode_" in key
+    ]
+    modes = modes or [str(config.get("pooling_mode", "mean"))]
+    names = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
+    pooling = names.get(modes[0], modes[0])
+    if len(modes) > 1 or pooling not in POOLINGS:
+        asked = " and ".join(modes)
+        return "mean", (f"the model was trained with {asked} pooling, which is not supported: the mean is used",)
+    return pooling, ()
 
 
 def _is_causal(model: Any) -> bool:

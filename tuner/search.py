@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import hashlib
 import json
 import math
 import shutil
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 
-from tuner.errors import OptionError, TransferError
+from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
 from tuner.metrics import bootstrap_scores, check_metric, interval, score
 from tuner.records import Progress, Record, folder_error, write_json
@@ -105,7 +107,7 @@ def search(
     metric: str = "accuracy",
     seed: int = 0,
     resume: bool = False,
-    storage: str | None = None,
+    storage: optuna.storages.BaseStorage | None = None,
     study_name: str | None = None,
     progress: Progress | None = None,
     baselines: Mapping[str, Any] | None = None,
@@ -127,8 +129,10 @@ def search(
     bench = Bench(backbone, data=data, space=space, work=folder / WORK, metric=metric, seed=seed, progress=progress)
     try:
         bench.prepare()
-        check_budget(bench, recommended=recommended, deadline=deadline)
-        study = open_study(folder, seed=seed, storage=storage, name=study_name)
+        asked = (*space.first, *space.controls)
+        check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
+        run_key = _run_key(folder, data=data, backbone=backbone, metric=metric)
+        study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
         if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
@@ -159,52 +163,101 @@ def search(
     return result
 
 
+def has_finished_runs(folder: Path) -> bool:
+    """Whether a search in this run folder was cut short after trials that it can go on from."""
+    return any((folder / WORK / "runs").glob("*.json"))
+
+
 def read_result(path: Path) -> TuningResult:
-    """A stored ``tuning.json``."""
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
-    # A run folder may have been moved since.
-    return TuningResult(**values | {"model_dir": str(path.parent / "model")})
+    """A stored ``tuning.json``. Raises `DataError` where it is damaged."""
+    known = {field.name for field in dataclasses.fields(TuningResult)}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
+        }
+        # A run folder may have been moved since.
+        return TuningResult(**values | {"model_dir": str(path.parent / "model")})
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(
+            f"{path} is not the result of a search ({type(error).__name__}: {error})",
+            why="it is damaged, or was written by something else",
+            fix="run advisor tune again with a new --out",
+        ) from error
 
 
-def check_budget(bench: Bench, *, recommended: Candidate, deadline: Deadline) -> None:
-    """Raise `OptionError` where not even the recommended candidate's shortest run fits into what is left."""
+def check_budget(bench: Bench, *, first: Candidate, deadline: Deadline) -> None:
+    """Raise `OptionError` where not even the shortest run of what is tried first fits into what is left."""
     if deadline.budget_s is None or bench.runs:
         return
     prepared = deadline.used
     needed = 1.0
-    if not recommended.is_linear:
+    if not first.is_linear:
         steps = min(bench.steps_for(bench.space.epochs[0]), LEAST_STEPS)
-        needed = steps * bench.seconds_per_step(int(recommended.frozen_blocks or 0))
+        needed = steps * bench.seconds_per_step(int(first.frozen_blocks or 0))
     if deadline.left() < needed:
         enough = math.ceil(4 * (prepared + needed) / 30) * 30
         raise OptionError(
-            f"--budget of {deadline.budget_s:.0f} s is too short for one trial",
-            why=f"preparing took {prepared:.0f} s, and the shortest run of what is recommended takes {needed:.0f} s",
+            f"--budget of {deadline.budget_s:.3g} s is too short for one trial",
+            why=f"preparing took {prepared:.0f} s, and the shortest run of what is tried first takes {needed:.0f} s",
             fix=f"pass --budget {enough}s or more",
         )
 
 
-def open_study(folder: Path, *, seed: int, storage: str | None, name: str | None) -> optuna.Study:
-    """The study in the run folder's journal, or in another storage; trials of a dead process are marked failed."""
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """The Optuna storage at a URL; `OptionError` where there is none or it cannot be reached."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return optuna.storages.get_storage(url)
+    except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise OptionError(
+            f"--storage {url!r} cannot be opened ({type(error).__name__}: {reason[:200]})",
+            why="the trials of the search would be stored there",
+            fix="pass a URL that Optuna takes, such as sqlite:///trials.db, or leave --storage away",
+        ) from error
+
+
+def _run_key(folder: Path, *, data: TuningData, backbone: Backbone, metric: str) -> str:
+    """What tells the studies of a shared storage apart: the run folder's name, data, model and metric."""
+    what = hashlib.sha256("\0".join((data.fingerprint, backbone.fingerprint, metric)).encode()).hexdigest()
+    return f"{folder.absolute().name}-{what[:12]}"
+
+
+def open_study(
+    folder: Path, *, seed: int, storage: optuna.storages.BaseStorage | None, name: str | None, run_key: str
+) -> optuna.Study:
+    """The study in the run folder's journal, or in another storage; trials of a dead process are marked failed.
+
+    Raises `OptionError` where the study holds the trials of another run, which would count and steer here.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        study_name=name or "freeze-depth",
+        study_name=name or ("freeze-depth" if storage is None else f"freeze-depth-{run_key}"),
         storage=storage or optuna.storages.JournalStorage(JournalFileBackend(str(folder / STUDY))),
         sampler=_sampler(seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
         direction="maximize",
         load_if_exists=True,
     )
-    if storage is None:
-        # One process works on a run folder, so a trial that still runs there belongs to one that died. In a storage
-        # that others share it may be theirs.
-        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    if storage is not None:
+        owner = study.user_attrs.get("run")
+        if owner != run_key and (owner is not None or study.trials):
+            raise OptionError(
+                f"the study {study.study_name!r} already holds the trials of another run",
+                why="trials on other data, with another model or metric would be counted and steer the search",
+                fix="pass another --study, or leave it away for a name of its own",
+            )
+        study.set_user_attr("run", run_key)
+    # One process works on a run, so a trial that still runs in its study belongs to one that died.
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     if study.trials:  # a resumed sampler must not draw the first session's numbers again
         study.sampler = _sampler(seed + len(study.trials))
     return study
@@ -260,6 +313,22 @@ class _Trials:
         trials = self.study.get_trials(deepcopy=False)
         return {name: sum(trial.state == state for trial in trials) for name, state in names.items()}
 
+    def why_unscored(self, candidate: Candidate) -> str:
+        """Why a candidate has no score: limited away, never reached, out of time, pruned or failed."""
+        from optuna.trial import TrialState
+
+        if candidate not in (*self.bench.space.first, *self.bench.space.controls):
+            return "the search was limited to other strategies"
+        states = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.user_attrs.get("candidate") == candidate.to_json():
+                states[trial.state] = trial
+        if TrialState.PRUNED in states:
+            if states[TrialState.PRUNED].user_attrs.get("out_of_time"):
+                return "the time was up before its trial came to an end"
+            return "its trial was pruned: it lay behind the others on the way"
+        return "its trial failed" if states else "the search stopped before its turn"
+
     def _finished(self) -> int:
         counts = self.counts()
         return counts["complete"] + counts["pruned"]
@@ -308,6 +377,7 @@ class _Trials:
                 self._report(f"trial {trial.number + 1}: {label}", steps_done=done, steps=steps)
                 # The speed that was measured may have been wrong; the first trial may overrun, later ones may not.
                 if self.bench.runs and self.deadline.left(CONFIRM_UNTIL) < 0:
+                    trial.set_user_attr("out_of_time", True)
                     raise Stopped
 
         try:
@@ -560,7 +630,7 @@ def _finish(
             "test": test,
             "run": shipped.name,
         },
-        changed_from_advice=_change(trials.recommended, chosen=chosen, compared=compared, n_blocks=n_blocks),
+        changed_from_advice=_change(trials, chosen=chosen, compared=compared),
         baselines=baselines,
         trials=trials.counts(),
         confirmations=tuple(
@@ -574,7 +644,7 @@ def _finish(
         metric=metric,
         n_blocks=n_blocks,
         seed=bench.seed,
-        seconds=deadline.used,
+        seconds=deadline.used + (earlier.seconds if earlier is not None else 0.0),
         split_sizes={
             "train": len(data.train.texts),
             "validation": len(data.validation.texts),
@@ -597,15 +667,14 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:
     ]
 
 
-def _change(
-    recommended: Candidate, *, chosen: Comparison, compared: Sequence[Comparison], n_blocks: int
-) -> dict[str, str] | None:
+def _change(trials: _Trials, *, chosen: Comparison, compared: Sequence[Comparison]) -> dict[str, str] | None:
     """Why the winner is not what was recommended, or None where it is."""
+    recommended, n_blocks = trials.recommended, trials.bench.backbone.n_blocks
     if chosen.run.candidate == recommended:
         return None
     advised = next((entry for entry in compared if entry.run.candidate == recommended), None)
     if advised is None:
-        why = "the recommended candidate was pruned: it lay behind the others on the way"
+        why = f"the recommended candidate has no score: {trials.why_unscored(recommended)}"
     elif advised.below_best <= advised.standard_error:
         why = (
             f"it freezes more and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "

@@ -29,10 +29,11 @@ TIMED_STEPS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledTexts:
-    """Texts with their class numbers."""
+    """Texts with their class numbers, and the groups that folds keep together where there are some."""
 
     texts: Sequence[str]
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,12 @@ class Bench:
         if features not in self._heads:
             x = select_features(self.train_features, name=features)
             labels = self.data.train.labels
-            folds = np.random.default_rng(self.seed).permutation(len(labels)) % 5
+            rng = np.random.default_rng(self.seed)
+            groups = self.data.train.groups
+            distinct, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+            if len(distinct) < 2:
+                distinct = unit = np.arange(len(labels))
+            folds = (rng.permutation(len(distinct)) % 5)[unit]
             weighted = is_weighted(features)
             chosen = cross_validate(x, labels, n_classes=self.n_classes, folds=folds, weighted=weighted)
             fitted = fit_head(x, labels, n_classes=self.n_classes, l2=chosen.l2, weighted=weighted)
