@@ -44,7 +44,7 @@ def size_of(target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve
     counts = np.bincount(target.labels[rows], minlength=len(target.class_names))
     return measure_size(
         n_examples=len(rows),
-        n_duplicates=len(rows) - int(target.texts.iloc[rows].nunique()),
+        n_duplicates=len(rows) - len(np.unique(target.text_ids[rows])),
         n_per_class_min=int(counts.min()),
         learning_curve=learning_curve,
         curve_features=curve_features,

@@ -33,15 +33,16 @@ _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them w
 class TargetData:
     """The user's labelled dataset, checked and divided.
 
-    ``texts`` and ``labels`` hold every usable row (n of them); ``train``, ``validation`` and ``test`` are positions
-    in them. Rows of ``train`` or ``validation`` whose text also occurs in a later split stand in no split: they are
-    left out so that scores are not flattered.
+    ``texts`` and ``labels`` hold every usable row (n of them), and equal texts share their ``text_ids``; ``train``,
+    ``validation`` and ``test`` are positions in them. Rows of ``train`` or ``validation`` whose text also occurs in a
+    later split stand in no split: they are left out so that scores are not flattered.
     """
 
     name: str
     kind: str = "text"
     task: str = "sequence_classification"
     texts: pd.Series = field(repr=False)
+    text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]
     groups: NDArray[np.int32] | None = field(default=None, repr=False)
@@ -649,6 +650,7 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
     return TargetData(
         name=rows.name,
         texts=pd.Series(rows.texts.to_pandas(), name="text"),  # the same bytes, as pandas' own text type
+        text_ids=text_ids,
         labels=rows.labels,
         class_names=rows.class_names,
         groups=rows.groups,
