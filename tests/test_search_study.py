@@ -454,6 +454,17 @@ def test_impossible_depths_are_said():
         candidate_at(9, 4)
 
 
+def test_steps_are_cut_so_that_a_trial_and_its_checks_fit_its_share(bench, tmp_path):
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    deadline = tuner.search.Deadline(100.0)
+    trials = tuner.search._Trials(bench, study=study, deadline=deadline, recommended=candidate_at(3, 4), n_trials=None)
+    bench.step_seconds[3] = 0.15
+    steps = trials._with_steps({"epochs": 1000.0}, depth=3)["steps"]
+    # Validation: 60 rows are 4 batches of 16, scored 4 times, a forward pass being a third of a step.
+    assert bench.check_steps == pytest.approx(4 * 4 / 3)
+    assert steps == int(15 / 0.15 - 4 * 4 / 3)
+
+
 # -- a storage that several runs share -------------------------------------------------------------------------------
 
 

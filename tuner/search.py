@@ -194,7 +194,7 @@ def check_budget(bench: Bench, *, first: Candidate, deadline: Deadline) -> None:
     needed = 1.0
     if not first.is_linear:
         steps = min(bench.steps_for(bench.space.epochs[0]), LEAST_STEPS)
-        needed = steps * bench.seconds_per_step(int(first.frozen_blocks or 0))
+        needed = (steps + bench.check_steps) * bench.seconds_per_step(int(first.frozen_blocks or 0))
     if deadline.left() < needed:
         enough = math.ceil(4 * (prepared + needed) / 30) * 30
         raise OptionError(
@@ -430,7 +430,7 @@ class _Trials:
         steps = self.bench.steps_for(int(values["epochs"]))
         if self.deadline.budget_s is not None:
             seconds = min(TRIAL_SHARE * self.deadline.budget_s, max(self.deadline.left(SEARCH_SHARE), 0.0))
-            affordable = int(seconds / self.bench.seconds_per_step(depth))
+            affordable = int(seconds / self.bench.seconds_per_step(depth) - self.bench.check_steps)
             steps = max(min(steps, affordable), min(steps, LEAST_STEPS))
         return values | {"steps": float(steps)}
 

@@ -20,7 +20,7 @@ from tuner.metrics import score
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
 from tuner.space import Candidate, SearchSpace, candidate_at
-from tuner.training import Outcome, Recipe, Rows, check_replay, train
+from tuner.training import CHECKS, Outcome, Recipe, Rows, check_replay, train
 
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
@@ -138,6 +138,11 @@ class Bench:
     def steps_for(self, epochs: int) -> int:
         """Optimizer steps of so many epochs."""
         return epochs * -(-len(self.train_encoded) // self.batch_size)
+
+    @property
+    def check_steps(self) -> float:
+        """What a run's checks on the validation rows cost, in training steps: a forward pass is a third of one."""
+        return CHECKS * -(-len(self.validation_encoded) // self.batch_size) / 3
 
     def seconds_per_step(self, depth: int) -> float:
         """Seconds of a training step at a depth: of its last run, else measured now on a few throw-away steps."""
@@ -271,7 +276,8 @@ class Bench:
             on_check=on_check,
             on_step=on_step,
         )
-        self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps, 1)
+        checks = self.check_steps * outcome.steps / int(recipe["steps"])
+        self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
         if outcome.stopped:
             return None
         return self.keep(
