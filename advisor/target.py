@@ -107,6 +107,8 @@ def load_target(
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
     columns = choose_columns(tables.parts[first], place=tables.place, text=text, label=label, group=group)
+    if test is not None:
+        _check_test_labels(tables, columns, test)
     rows = _gather(tables, columns)
     del tables
     rows = _drop_incomplete(rows)
@@ -207,6 +209,18 @@ def _with_test(tables: Tables, test: str | Path) -> Tables:
     return replace(tables, parts=ordered, class_names={**result.class_names, **tables.class_names}, warnings=warnings)
 
 
+def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> None:
+    """A test file that the user names must have labels; a test split without them, as contests have, is left out."""
+    assert columns.label is not None
+    table = tables.parts["test"]
+    if columns.label not in table.column_names or _has_no_labels(table, columns.label, tables):
+        raise DataError(
+            f"{test} has no labels in a column '{columns.label}'",
+            why="the winner is scored on its rows",
+            fix="pass a test file with the same columns, or leave --test away: rows of the data are then held out",
+        )
+
+
 def _gather(tables: Tables, columns: Columns) -> _Rows:
     """The columns that are read, all splits below each other. A split without labels cannot be used and is left out."""
     assert columns.label is not None
@@ -245,7 +259,8 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
 
 
 def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
-    """Whether a split's labels are masked: all missing, or all -1 where the classes have names."""
+    """Whether a split's labels are masked: all missing or blank, or all -1 where the classes have names."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if label not in table.column_names:
@@ -253,6 +268,8 @@ def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
     column = table.column(label)
     if column.null_count == len(column):
         return True
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return not pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py()
     return label in tables.class_names and bool((pc.max(column).as_py() or 0) < 0)
 
 
@@ -610,6 +627,12 @@ def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
     """Raise where a class is in no training row, which groups that cannot be parted may bring about."""
     absent = [rows.class_names[number] for number in np.flatnonzero(_untrained(rows, split))]
     empty = [name for number, name in enumerate(SPLITS) if not (split == number).any()]
+    if empty and rows.groups is None:
+        raise DataError(
+            f"the {empty[0]} split of {rows.place} has no usable rows left",
+            why="every row of it lacks a text or a label, or repeats a text of a later split",
+            fix="repair the split, or leave it out: rows of the data are then held out instead",
+        )
     if absent or empty:
         raise DataError(
             f"{rows.place}: the groups in column '{rows.columns.group}' cannot be divided: "

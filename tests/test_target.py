@@ -500,3 +500,20 @@ def test_real_sets_have_the_counts_their_descriptions_give(
     target = load_target(shared_data / "text" / name)
     assert (target.n_examples, target.n_classes, target.n_duplicates) == (rows, classes, duplicates)
     assert (target.n_conflicting, target.n_leaked) == (conflicting, leaked)
+
+
+@pytest.mark.parametrize("content", ["text\nhello there\n", "text,label\nhello there,\nmore text,\n"])
+def test_a_test_file_that_is_named_needs_labels(tmp_path: Path, content: str) -> None:
+    rows = "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "data.csv").write_text("text,label\n" + rows)
+    (tmp_path / "test.csv").write_text(content)
+    with pytest.raises(DataError, match="has no labels in a column 'label'"):
+        load_target(tmp_path / "data.csv", test=tmp_path / "test.csv")
+
+
+def test_a_given_split_without_usable_rows_is_said(tmp_path: Path) -> None:
+    rows = "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "train.csv").write_text("text,label\n" + rows)
+    (tmp_path / "test.csv").write_text("text,label\n,a\n,b\n")
+    with pytest.raises(DataError, match=r"the test split of .* has no usable rows left"):
+        load_target(tmp_path)
