@@ -9,6 +9,7 @@ import tiny
 import torch
 
 import tuner.search
+import tuner.training
 import tuner.trials
 from tuner.backbone import load_backbone
 from tuner.classifier import build_classifier
@@ -16,7 +17,16 @@ from tuner.errors import OptionError, RunFolderError
 from tuner.freezing import freeze
 from tuner.search import LabelledTexts, TuningData, choose_winner, compare, confirm, search
 from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
-from tuner.training import Recipe, Rows, Stopped, optimizer_for, train, training_batches
+from tuner.training import (
+    Recipe,
+    Rows,
+    Stopped,
+    optimizer_for,
+    predict,
+    rows_on_the_way,
+    train,
+    training_batches,
+)
 from tuner.trials import Bench
 
 NAMES = ("neg", "pos")
@@ -454,15 +464,34 @@ def test_impossible_depths_are_said():
         candidate_at(9, 4)
 
 
+def test_checks_on_the_way_look_at_some_rows_and_the_end_at_all(backbone, monkeypatch):
+    monkeypatch.setattr(tuner.training, "CHECK_ROWS", 10)
+    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
+    prefix = freeze(model, backbone.blocks, frozen_blocks=0)
+    rows = Rows(encoded=backbone.encode(DATA.train.texts), labels=DATA.train.labels)
+    held_out = Rows(encoded=backbone.encode(DATA.validation.texts), labels=DATA.validation.labels)
+    seen = []
+    recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=8, batch_size=8, seed=0)
+    train(
+        model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=held_out,
+        on_check=lambda index, predictions: seen.append((index, len(predictions))),
+    )  # fmt: skip
+    assert seen == [(0, 10), (1, 10), (2, 10), (3, 60)]
+    some = rows_on_the_way(60)
+    everything = predict(model, backbone=backbone, rows=held_out, prefix=prefix)
+    chosen = predict(model, backbone=backbone, rows=held_out, prefix=prefix, positions=some)
+    np.testing.assert_allclose(chosen, everything[some], atol=0.02)
+
+
 def test_steps_are_cut_so_that_a_trial_and_its_checks_fit_its_share(bench, tmp_path):
     study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     deadline = tuner.search.Deadline(100.0)
     trials = tuner.search._Trials(bench, study=study, deadline=deadline, recommended=candidate_at(3, 4), n_trials=None)
     bench.step_seconds[3] = 0.15
     steps = trials._with_steps({"epochs": 1000.0}, depth=3)["steps"]
-    # Validation: 60 rows are 4 batches of 16, scored 4 times, a forward pass being a third of a step.
-    assert bench.check_steps == pytest.approx(4 * 4 / 3)
-    assert steps == int(15 / 0.15 - 4 * 4 / 3)
+    # 60 validation rows are scored 4 times in batches of 16; a forward pass is a third of a step.
+    assert bench.check_steps == pytest.approx(4 * 60 / 16 / 3)
+    assert steps == 95
 
 
 # -- a storage that several runs share -------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from tuner.export import SUPPORT_ROWS, TransferModel, measure_support, model_car
 from tuner.metrics import bootstrap_scores, check_metric, interval, score
 from tuner.records import Progress, Record, folder_error, write_json
 from tuner.space import Candidate, SearchSpace, candidate_at
-from tuner.training import CHECKS, Stopped
+from tuner.training import CHECKS, Stopped, rows_on_the_way
 from tuner.trials import Bench, LabelledTexts, Run, TuningData
 
 if TYPE_CHECKING:
@@ -363,6 +363,7 @@ class _Trials:
         name = f"{trial.number:04d}"
         label = candidate.label(self.bench.backbone.n_blocks)
         labels, metric = self.bench.data.validation.labels, self.bench.metric
+        labels = labels[rows_on_the_way(len(labels))]
         steps = int(recipe.get("steps", 0))
         self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
 

@@ -24,7 +24,9 @@ CLIP_NORM = 1.0
 OUTPUT_TOLERANCE = 0.02
 GRADIENT_TOLERANCE = 0.05
 CHECKS = 4
-"""How often a run is scored on the way, the last time at its end."""
+"""How often a run is scored, the last time at its end."""
+CHECK_ROWS = 512
+"""Validation rows that the checks on the way look at; the end looks at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +103,9 @@ def train(
 ) -> Outcome:
     """Train in place for exactly ``recipe.steps`` steps, and audit the frozen prefix afterwards.
 
-    `on_check` is called with the check's number and the validation predictions at `CHECKS` points of the run, `on_step`
-    with the number of steps done; both may raise `Stopped`. The last weights count, not the best on the way, so that
+    `on_check` is called with the check's number and the predictions at `CHECKS` points of the run, on the way for the
+    `rows_on_the_way` of the validation rows and at the end for all; `on_step` is called with the number of steps done.
+    Both may raise `Stopped`. The last weights count, not the best on the way, so that
     validation rows choose nothing here.
     """
     torch.manual_seed(recipe.seed)
@@ -135,7 +138,9 @@ def train(
                 on_step(done)
             if done in checks:
                 loss_value = float(loss.detach())
-                predictions = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix).argmax(1)
+                positions = None if done == recipe.steps else rows_on_the_way(len(validation_rows.labels))
+                logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=positions)
+                predictions = logits_now.argmax(1)
                 model.train()
                 if on_check is not None:
                     on_check(checks[done], predictions)
@@ -150,6 +155,12 @@ def train(
         stopped=stopped,
         final_loss=loss_value,
     )
+
+
+def rows_on_the_way(n: int) -> np.ndarray:
+    """The validation rows that checks before the end look at: a fixed random choice, in order."""
+    chosen: np.ndarray = np.sort(np.random.default_rng(0).permutation(n)[:CHECK_ROWS])
+    return chosen
 
 
 def training_batches(rows: Rows, recipe: Recipe) -> Iterator[np.ndarray]:
@@ -227,12 +238,20 @@ def check_replay(
     return None
 
 
-def predict(model: TransferClassifier, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix) -> np.ndarray:
-    """(n, C) logits in evaluation mode."""
+def predict(
+    model: TransferClassifier,
+    *,
+    backbone: Backbone,
+    rows: Rows,
+    prefix: FrozenPrefix,
+    positions: np.ndarray | None = None,
+) -> np.ndarray:
+    """(n, C) logits in evaluation mode, of all rows or of those at some positions."""
     model.eval()
-    logits = np.empty((len(rows.encoded), model.config.num_labels), dtype=np.float32)
+    chosen = np.arange(len(rows.encoded)) if positions is None else positions
+    logits = np.empty((len(chosen), model.config.num_labels), dtype=np.float32)
     with torch.inference_mode(), backbone.autocast():
-        for positions in backbone.batches(rows.encoded):
-            part = forward(model, backbone=backbone, rows=rows, positions=positions, prefix=prefix)
-            logits[positions] = part.float().cpu().numpy()
+        for batch in backbone.batches(rows.encoded if positions is None else rows.encoded.take(chosen)):
+            part = forward(model, backbone=backbone, rows=rows, positions=chosen[batch], prefix=prefix)
+            logits[batch] = part.float().cpu().numpy()
     return logits

@@ -20,7 +20,7 @@ from tuner.metrics import score
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
 from tuner.space import Candidate, SearchSpace, candidate_at
-from tuner.training import CHECKS, Outcome, Recipe, Rows, check_replay, train
+from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train
 
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
@@ -142,7 +142,9 @@ class Bench:
     @property
     def check_steps(self) -> float:
         """What a run's checks on the validation rows cost, in training steps: a forward pass is a third of one."""
-        return CHECKS * -(-len(self.validation_encoded) // self.batch_size) / 3
+        n = len(self.validation_encoded)
+        rows = (CHECKS - 1) * min(n, CHECK_ROWS) + n
+        return rows / self.batch_size / 3
 
     def seconds_per_step(self, depth: int) -> float:
         """Seconds of a training step at a depth: of its last run, else measured now on a few throw-away steps."""
