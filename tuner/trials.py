@@ -6,13 +6,13 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tuner.backbone import Backbone, Encoded
+from tuner.backbone import Backbone, Encoded, padded_length
 from tuner.classifier import TransferClassifier, build_classifier
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
@@ -20,7 +20,7 @@ from tuner.metrics import score
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
 from tuner.space import Candidate, SearchSpace, candidate_at
-from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train
+from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train, training_batches
 
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
@@ -164,8 +164,14 @@ class Bench:
                 validation_rows=one,
                 on_step=lambda _step: marks.append(time.perf_counter()),
             )
-            # The median is not moved by a first step that builds primitives, nor by the checks between steps.
-            self.step_seconds[depth] = float(np.median(np.diff(marks)))
+            epoch = replace(recipe, steps=max(self.steps_for(1), TIMED_STEPS))
+            lengths = train_rows.encoded.lengths
+            tokens = np.array([len(b) * padded_length(int(lengths[b].max()), self.backbone.max_length)
+                               for b in training_batches(train_rows, epoch)])  # fmt: skip
+            # Batches hold texts of similar length, so a few steps say what a token costs, not what a step does. The
+            # median is not moved by a step that builds primitives, nor by the checks between steps.
+            per_token = float(np.median(np.diff(marks) / tokens[1:TIMED_STEPS]))
+            self.step_seconds[depth] = per_token * float(tokens.mean())
         return self.step_seconds[depth]
 
     def head(self, features: str) -> LinearHead:
