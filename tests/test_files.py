@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from advisor.files import column_from_values, is_nested, read_file
+from advisor.files import _bad_line, column_from_values, is_nested, read_file
 from tuner.errors import DataError, MissingFileError
 
 ROWS = [("plain words", "a"), ('he said "well, yes"', "b"), ("two\nlines; one | cell", "a"), ("café ‘quoted’", "007")]
@@ -307,3 +307,9 @@ def test_columns_of_mixed_values() -> None:
     assert column_from_values([1, "a", None, True]).to_pylist() == ["1", "a", None, "True"]
     assert column_from_values([1, 2.5, None]).to_pylist() == [1.0, 2.5, None]
     assert is_nested(column_from_values([{"a": 1}, "b"]).type)
+
+
+def test_a_table_that_only_the_fast_reader_refuses_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,label\nfine,a\n")
+    error = _bad_line(path, "utf-8", ",", {}, n_columns=2, error=pa.ArrowInvalid("odd block\nmore"))
+    assert str(error).startswith(f"{path} cannot be read as delimited text (odd block)")

@@ -13,7 +13,7 @@ import tuner.training
 import tuner.trials
 from tuner.backbone import load_backbone
 from tuner.classifier import build_classifier
-from tuner.errors import OptionError, RunFolderError
+from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
 from tuner.search import LabelledTexts, TuningData, choose_winner, compare, confirm, search
 from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
@@ -561,3 +561,18 @@ def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, mo
     made.head("last")
     assert all(len(set(seen["folds"][groups == group])) == 1 for group in range(24))
     assert set(seen["folds"]) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}'])
+def test_a_damaged_result_is_said_when_a_search_is_resumed(backbone, tmp_path, content):
+    (tmp_path / "tuning.json").write_text(content)
+    with pytest.raises(DataError, match="is not the result of a search"):
+        run_search(backbone, tmp_path, resume=True)
+
+
+def test_a_result_of_a_later_version_is_read(backbone, tmp_path):
+    first = run_search(backbone, tmp_path, n_trials=1, space=restrict(default_space(4), strategy="head_only"))
+    stored = json.loads((tmp_path / "tuning.json").read_text()) | {"added_later": 1}
+    (tmp_path / "tuning.json").write_text(json.dumps(stored))
+    again = run_search(backbone, tmp_path, n_trials=1, resume=True)
+    assert again.winner["test"]["score"] == first.winner["test"]["score"]

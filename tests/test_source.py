@@ -272,3 +272,14 @@ def test_the_shipped_profile_is_small_and_belongs_to_the_default_model(minilm):
     assert [(band.lowest, band.highest) for band in profile.bands] == list(passages.BANDS)
     assert sum(pairs for _, pairs in profile.stage_two) == 1_170_060_424
     assert "/" not in profile.model_id
+
+
+def test_a_source_that_may_not_be_read_is_said(tmp_path, monkeypatch):
+    (tmp_path / "corpus.txt").write_text("A sentence.\n")
+
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "read_text", refuse)
+    with pytest.raises(MissingFileError, match=r"corpus\.txt cannot be read \(Permission denied\)"):
+        read_source_text([tmp_path / "corpus.txt"])
