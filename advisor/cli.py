@@ -271,7 +271,10 @@ def show_model(
         return
     _out(f"{backbone.id}: {backbone.n_blocks} blocks, {sum(sizes):,} parameters, {backbone.pooling} pooling")
     for index, (block, size) in enumerate(zip(backbone.blocks, sizes, strict=True)):
-        _out(f"  block {index:<3} {block.name:<32} {size:>14,}   frozen_blocks={index} trains {trained[index]:>14,}")
+        note = f"   ({block.shared})" if block.shared else ""
+        _out(
+            f"  block {index:<3} {block.name:<32} {size:>14,}   frozen_blocks={index} trains {trained[index]:>14,}{note}"
+        )
     _out(f"  head      {'':<32} {'':>14}   frozen_blocks={len(sizes)} trains the head only")
 
 

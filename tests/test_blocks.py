@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers import AlbertConfig, AlbertModel, BartConfig, BartModel, BertConfig, BertModel, GPT2Config, GPT2Model
 
-from tuner.blocks import find_blocks
+from tuner.blocks import find_blocks, head_parameters
 from tuner.errors import ModelError
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
@@ -38,17 +38,70 @@ def test_every_layer_list_of_real_architectures_is_covered():
         assert len(find_blocks(model)) == 4, type(model).__name__
 
 
-def test_shared_layers_are_refused():
-    model = AlbertModel(AlbertConfig(**TINY, embedding_size=16))
-    with pytest.raises(ModelError, match="declares 3 layers but holds 1"):
-        find_blocks(model)
+def test_a_shared_layer_is_one_block_and_says_so():
+    blocks = find_blocks(AlbertModel(AlbertConfig(**TINY, embedding_size=16)))
+    assert len(blocks) == 2
+    assert blocks[1].shared == "one layer, used 3 times"
 
 
-def test_encoder_decoders_are_refused():
+def test_encoder_blocks_come_before_decoder_blocks():
     sizes = dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2)
     model = BartModel(BartConfig(vocab_size=50, d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64, **sizes))
-    with pytest.raises(ModelError, match="several lists of layers"):
-        find_blocks(model)
+    names = [block.name for block in find_blocks(model)]
+    assert names == ["shared", "encoder.layers.0", "encoder.layers.1", "decoder.layers.0", "decoder.layers.1"]
+
+
+def test_residual_units_of_stages_are_blocks():
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[2, 1], layer_type="basic")
+    model = ResNetForImageClassification(config)
+    names = [block.name for block in find_blocks(model)]
+    assert names == ["embedder", *(f"encoder.stages.{s}.layers.{i}" for s, i in ((0, 0), (0, 1), (1, 0)))]
+
+
+def test_a_depthwise_and_its_pointwise_convolution_are_one_block():
+    from transformers import MobileNetV1Config, MobileNetV1Model
+
+    blocks = find_blocks(MobileNetV1Model(MobileNetV1Config(depth_multiplier=0.25, image_size=32)))
+    assert len(blocks) == 14
+    assert all(len(block.modules) == 2 for block in blocks[1:])
+
+
+def test_several_towers_are_refused():
+    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=16)
+    config = CLIPConfig(text_config=CLIPTextConfig(**sizes, vocab_size=60), vision_config=vision)
+    with pytest.raises(ModelError, match="has several towers: vision_model beside other layers"):
+        find_blocks(CLIPModel(config))
+
+
+def test_a_language_model_of_characters_and_two_lstms_has_three_blocks():
+    class Elmo(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.characters = nn.Sequential(nn.Embedding(50, 8), nn.Conv1d(8, 8, 3))
+            self.first = nn.LSTM(8, 8, bidirectional=True)
+            self.second = nn.LSTM(16, 8, bidirectional=True)
+
+    assert [block.name for block in find_blocks(Elmo())] == ["characters", "first", "second"]
+
+
+def test_a_plain_module_ends_with_its_classifier():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3)
+            self.unit1 = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+            self.unit2 = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+            self.out = nn.Linear(4, 2)
+
+    model = Plain()
+    blocks = find_blocks(model)
+    assert [block.name for block in blocks] == ["stem", "unit1", "unit2"]
+    assert {id(p) for p in head_parameters(model, blocks)} == {id(p) for p in model.out.parameters()}
 
 
 def test_a_model_without_layers_is_refused():
@@ -56,23 +109,23 @@ def test_a_model_without_layers_is_refused():
         find_blocks(nn.Linear(2, 2))
 
 
-def test_weights_outside_every_module_are_refused():
+def test_loose_weights_belong_to_the_stem():
     class Loose(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layers = nn.ModuleList([nn.Linear(2, 2)])
+            self.layers = nn.ModuleList([nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2))])
             self.scale = nn.Parameter(torch.ones(1))
 
-    with pytest.raises(ModelError, match="in no block, such as scale"):
-        find_blocks(Loose())
+    blocks = find_blocks(Loose())
+    assert [sum(p.numel() for p in block.parameters()) for block in blocks] == [1, 6, 6]
 
 
-def test_weights_in_two_layers_are_refused():
+def test_weights_in_two_layers_belong_to_the_first():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
-            self.layers[1].weight = self.layers[0].weight
+            self.layers = nn.ModuleList([nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2))])
+            self.layers[1][0].weight = self.layers[0][0].weight
 
-    with pytest.raises(ModelError, match="share weights"):
-        find_blocks(Tied())
+    blocks = find_blocks(Tied())
+    assert [sum(p.numel() for p in block.parameters()) for block in blocks] == [0, 6, 2]

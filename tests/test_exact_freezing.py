@@ -55,7 +55,9 @@ def test_train_mode_does_not_switch_dropout_on_in_the_prefix(model):
 
 def test_batch_statistics_in_a_frozen_block_stay():
     net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
-    blocks = tuple(Block(index=i, name=str(i), modules=(m,)) for i, m in enumerate(net))
+    blocks = tuple(
+        Block(index=i, name=str(i), unit=m, modules=(m,), tensors=tuple(m.parameters())) for i, m in enumerate(net)
+    )
     prefix = freeze(net, blocks, frozen_blocks=1)
     net.train()
     net(torch.randn(8, 2) + 5)
@@ -74,7 +76,9 @@ def test_audit_sees_a_weight_that_moved(model):
 
 def test_audit_sees_a_buffer_that_moved():
     net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
-    blocks = tuple(Block(index=i, name=str(i), modules=(m,)) for i, m in enumerate(net))
+    blocks = tuple(
+        Block(index=i, name=str(i), unit=m, modules=(m,), tensors=tuple(m.parameters())) for i, m in enumerate(net)
+    )
     prefix = freeze(net, blocks, frozen_blocks=1)
     net[0].running_mean += 1
     with pytest.raises(FreezingError, match="changed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tuner.blocks import Block, find_blocks, layer_list
+from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.records import Progress
 
@@ -155,7 +155,7 @@ class Backbone:
     def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> np.ndarray:
         input_ids, mask = self.collate(encoded, rows)
         autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
-        with torch.inference_mode(), autocast, HiddenStates(self.model) as hidden:
+        with torch.inference_mode(), autocast, HiddenStates(self.blocks) as hidden:
             output = self.model(input_ids=input_ids, attention_mask=mask)
             states = [*hidden.states[:-1], output.last_hidden_state]
             pooled = torch.stack([pool(state.float(), mask, pooling=self.pooling) for state in states])
@@ -163,25 +163,35 @@ class Backbone:
 
 
 class HiddenStates:
-    """While entered, records what enters the first layer and what leaves every layer.
+    """While entered, records what enters the first unit and what leaves every block's unit.
 
-    Forward hooks work on any model with a list of layers, also on those that do not return their hidden states.
+    Forward hooks work on any model whose blocks are known, also on those that do not return their hidden states. A
+    layer that runs several times leaves its last state.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._layers = layer_list(model)[1]
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._units = [block.unit for block in blocks if block.unit is not None]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self.states: list[torch.Tensor] = []
+        self._states: dict[int, torch.Tensor] = {}
+
+    @property
+    def states(self) -> list[torch.Tensor]:
+        """One state a block, the stem's first."""
+        return [self._states[index] for index in sorted(self._states)]
 
     def __enter__(self) -> HiddenStates:
         def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.states = [args[0] if args else kwargs["hidden_states"]]
+            self._states.setdefault(0, args[0] if args else kwargs["hidden_states"])
 
-        def leaves(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-            self.states.append(output[0] if isinstance(output, tuple) else output)
+        def leaves(index: int) -> Callable[..., None]:
+            def hook(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+                self._states[index] = output[0] if isinstance(output, tuple) else output
 
-        self._handles = [self._layers[0].register_forward_pre_hook(enters, with_kwargs=True)]
-        self._handles += [layer.register_forward_hook(leaves) for layer in self._layers]
+            return hook
+
+        self._states = {}
+        self._handles = [self._units[0].register_forward_pre_hook(enters, with_kwargs=True)]
+        self._handles += [unit.register_forward_hook(leaves(i)) for i, unit in enumerate(self._units, start=1)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -265,7 +275,30 @@ def load_backbone(
         compute_dtype=torch.float32,
         warnings=(*warnings, *pooling_warnings),
     )
+    _check_states(backbone)
     return _with_compute_dtype(backbone)
+
+
+def _check_states(backbone: Backbone) -> None:
+    """Raise `ModelError` where a text does not give one state a token after every block."""
+    encoded = backbone.encode(["a short text"])
+    input_ids, mask = backbone.collate(encoded, np.array([0]))
+    expected = (*input_ids.shape, backbone.width)
+    try:
+        with torch.inference_mode(), HiddenStates(backbone.blocks) as hidden:
+            backbone.model(input_ids=input_ids, attention_mask=mask)
+        shapes = [tuple(state.shape) for state in hidden.states]
+        problem = next((f"block {i} gives {shape}" for i, shape in enumerate(shapes) if shape != expected), None)
+        if len(shapes) != backbone.n_blocks:
+            problem = f"{len(shapes)} of {backbone.n_blocks} blocks give a state"
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
+    if problem is not None:
+        raise ModelError(
+            f"{backbone.id} cannot be read block by block from texts alone ({problem})",
+            why=f"after every block one state a token is needed, {expected} for a text of {input_ids.shape[1]} tokens",
+            fix="use a text encoder or decoder, such as BERT, RoBERTa, GPT-2 or Llama",
+        )
 
 
 def resolve_device(device: str) -> torch.device:

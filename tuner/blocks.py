@@ -1,129 +1,414 @@
-"""The ordered blocks of a pretrained model: the stem first, then one block per layer.
+"""The ordered blocks of any model: the stem first, then one block per layer or residual unit, as the data flows.
 
-Freezing, caching and probing all speak of "the first k blocks", so the order is the order in which data flows.
+Freezing, caching and probing all speak of "the first k blocks", so the order is the order in which data flows, and
+blocks and head together cover every parameter exactly once. Most models say where their blocks are by the lists they
+keep their layers in; `EXCEPTIONS` holds those that do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from tuner.errors import ModelError
 
-# Parts that transformers' base models carry behind the last layer; they belong to the head, which is ours.
-HEAD_PARTS = ("pooler",)
+HEAD_NAMES = frozenset(
+    {"classifier", "classification_head", "head", "fc", "score", "logits_proj", "lm_head", "dist_head", "pooler",
+     "sequence_summary", "pre_classifier", "qa_outputs", "last_convolution", "aux1", "aux2", "visual_projection",
+     "text_projection"}
+)  # fmt: skip
+"""What stands behind the last block under these names belongs to the head."""
+
+HEAD_PARTS = {"PerceiverModel": {"decoder", "output_postprocessor"}}
+"""The same by class, where the name says otherwise."""
+
+STAGES = frozenset(
+    {"PvtV2EncoderLayer", "MobileViTMobileNetLayer", "MobileViTV2MobileNetLayer", "PPLCNetBlock", "AlbertLayerGroup"}
+)
+"""Units by position that are stages in truth: they hold a list of residual units (beside those called ...Stage)."""
+
+STEM_PARTS = {"DebertaEncoder": ("LayerNorm",), "DebertaV2Encoder": ("LayerNorm",)}
+"""Norms registered behind the layers that every layer reads: they normalise the relative positions."""
+
+FIRST_BLOCK_PARTS = {"DebertaV2Encoder": ("conv",)}
+"""Modules registered behind the layers that run after the first of them."""
+
+FINAL_NORM = re.compile(r"norm|final_.*norm")
+"""Norms that are registered before the layers but run behind them (OPT, T5Gemma)."""
+
+POSITIONS = re.compile(r"rel_|relative|pos_|position")
+"""Registered behind the layers, read by all of them: biases of relative positions."""
+
+TOWER = re.compile(r"(^|\.)(vision|visual|audio)(_tower|_model)?$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A unit of the base that is frozen or trained as a whole."""
+    """A unit of the base that is frozen or trained as a whole.
+
+    ``unit`` is the module whose output leaves the block (None for the stem and where no single module gives it),
+    ``modules`` are all that belong to it, ``tensors`` its parameters, each in one block only: what several blocks
+    share belongs to the first. ``shared`` says so in words where a block's layer is run more than once.
+    """
 
     index: int
     name: str
+    unit: nn.Module | None
     modules: tuple[nn.Module, ...]
+    tensors: tuple[nn.Parameter, ...]
+    shared: str | None = None
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter of the block, each once."""
-        seen: set[int] = set()
-        for module in self.modules:
-            for parameter in module.parameters():
-                if id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    yield parameter
+        return iter(self.tensors)
 
 
-def layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The list of layers of a transformer and its dotted name.
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A piece of the model on the way to blocks: a unit, or something loose with the place where it joins."""
 
-    The list that holds the most parameters is the one; raises `ModelError` where there is none, where several are
-    equally large (an encoder beside a decoder), or where layers share their weights.
-    """
-    found = [
-        (name, module, sum(p.numel() for p in module.parameters()))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) > 0
-    ]
-    outermost = [
-        entry
-        for entry in found
-        if not any(entry[0].startswith(other[0] + ".") for other in found if other is not entry)
-    ]
-    sized = sorted(outermost, key=lambda entry: entry[2], reverse=True)
-    if not sized or sized[0][2] == 0:
-        raise ModelError(
-            f"{type(model).__name__} has no list of layers",
-            why="blocks to freeze are taken from the model's list of layers, and none was found",
-            fix="use a transformer encoder or decoder from the Hugging Face library, such as BERT or RoBERTa",
-        )
-    if len(sized) > 1 and sized[1][2] > 0.5 * sized[0][2]:
-        raise ModelError(
-            f"{type(model).__name__} has several lists of layers: {sized[0][0]}, {sized[1][0]}",
-            why="with an encoder beside a decoder the order of the blocks is not clear",
-            fix="use a model with one list of layers, such as BERT, RoBERTa, GPT-2 or Llama",
-        )
-    name, layers, _ = sized[0]
-    declared = getattr(getattr(model, "config", None), "num_hidden_layers", len(layers))
-    if declared != len(layers):
-        raise ModelError(
-            f"{type(model).__name__} declares {declared} layers but holds {len(layers)}",
-            why="layers that share their weights cannot be frozen one by one",
-            fix="use a model whose layers have their own weights",
-        )
-    return name, layers
+    name: str
+    held: nn.Module | nn.Parameter
+    joins: str  # unit, next, previous, stem, first or head
+    companions: tuple[nn.Module, ...] = ()
 
 
 def find_blocks(model: nn.Module) -> tuple[Block, ...]:
-    """Split a base model into its stem and layers; together they cover every parameter but the pooler's.
+    """The blocks of a model, with or without a classification head: the stem, then units in the order data flows.
 
-    What stands behind the layers (a final norm) belongs to the last block, everything else outside them to the stem.
+    An encoder-decoder has its encoder's blocks first. A layer that is used several times (ALBERT) is one block. What
+    stands between units joins the one it serves: a stage's downsampling its stage, a final norm the last block. Raises
+    `ModelError` for models of several towers, and for what it does not understand, with what it saw.
     """
-    list_name, layers = layer_list(model)
-    inside = {id(module) for module in layers.modules()}
-    ancestors = {list_name[:index] for index, char in enumerate(list_name) if char == "."} | {"", list_name}
-    stem: list[nn.Module] = []
-    tail: list[nn.Module] = []
-    passed = False
-    for name, module in model.named_modules():
-        if name == list_name:
-            passed = True
-        parent = name.rpartition(".")[0]
-        # Only the highest modules off the path to the list: their children come with them.
-        if name in ancestors or id(module) in inside or parent not in ancestors:
+    _refuse_towers(model)
+    base = base_of(model)
+    parts = _walk("", base, is_root=True, has_head=base is model)
+    if not any(part.joins == "unit" for part in parts):
+        parts = _without_lists(base)
+    blocks = _assemble(base, parts)
+    _check_cover(base, blocks, [part for part in parts if part.joins == "head"])
+    return blocks
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The part of a model without its head, as its `base_model_prefix` names it; the model itself where none does."""
+    prefix = getattr(model, "base_model_prefix", "")
+    base = getattr(model, prefix, model) if prefix else model
+    return base if isinstance(base, nn.Module) else model
+
+
+def head_parameters(model: nn.Module, blocks: Sequence[Block]) -> Iterator[nn.Parameter]:
+    """What is in no block: together with the blocks, every parameter exactly once."""
+    inside = {id(parameter) for block in blocks for parameter in block.parameters()}
+    return (parameter for parameter in model.parameters() if id(parameter) not in inside)
+
+
+def _refuse_towers(model: nn.Module) -> None:
+    towers = [(name, module) for name, module in model.named_modules() if TOWER.search(name)]
+    if not towers:
+        return
+    name, tower = towers[0]
+    inside = {id(module) for module in tower.modules()}
+    if any(_is_list(module) for module in model.modules() if id(module) not in inside):
+        held = f"{name} beside other layers"
+        raise ModelError(
+            f"{type(model).__name__} has several towers: {held}",
+            why="data flows through one or the other, so there is no single order of blocks",
+            fix="pass a model of one tower: its text model for texts, its vision model for images",
+        )
+
+
+# --- from the module tree to parts, in the order data flows
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether a container holds units: composite modules, or recurrent layers, rather than single operations."""
+    if not isinstance(module, (nn.ModuleList, nn.Sequential)):
+        return False
+    items = [item for item in module if _has_parameters(item)]
+    composite = [item for item in items if any(True for _ in item.children()) or isinstance(item, nn.RNNBase)]
+    return len(composite) > 0 and 2 * len(composite) >= len(items)
+
+
+def _is_stage(module: nn.Module) -> bool:
+    """Whether an element of a list is a stage, which holds residual units, rather than one itself."""
+    named = type(module).__name__
+    return _is_list(module) or (
+        (named.endswith("Stage") or named in STAGES) and any(_is_list(child) for child in module.modules())
+    )
+
+
+def _holds_units(module: nn.Module) -> bool:
+    return type(module).__name__ in EXCEPTIONS or any(
+        _is_list(part) or type(part).__name__ in EXCEPTIONS for part in module.modules()
+    )
+
+
+def _walk(
+    name: str, module: nn.Module, *, is_root: bool = False, in_stage: bool = False, has_head: bool = False
+) -> list[_Part]:
+    """The parts of a module that holds units."""
+
+    def dotted(child: str) -> str:
+        return f"{name}.{child}".lstrip(".")
+
+    kind = type(module).__name__
+    if kind in EXCEPTIONS:
+        return EXCEPTIONS[kind](name, module)
+    if _is_list(module):
+        parts: list[_Part] = []
+        for child_name, child in module.named_children():
+            if not _has_parameters(child):
+                continue
+            stage = _is_stage(child) and _holds_units(child)
+            parts += (
+                _walk(dotted(child_name), child, in_stage=True)
+                if stage
+                else [_Part(name=dotted(child_name), held=child, joins="unit")]
+            )
+        return parts
+    children = [(n, child) for n, child in module.named_children() if _has_parameters(child)]
+    holders = [index for index, (_, child) in enumerate(children) if _holds_units(child)]
+    front: list[_Part] = [
+        _Part(name=dotted(n), held=parameter, joins="next") for n, parameter in module.named_parameters(recurse=False)
+    ]
+    parts, behind_all = [], []
+    for index, (child_name, child) in enumerate(children):
+        full = dotted(child_name)
+        if index in holders:
+            parts += _walk(full, child, in_stage=in_stage)
             continue
-        if name.rpartition(".")[2] in HEAD_PARTS or not any(True for _ in module.parameters()):
+        before, behind = not holders or index < holders[0], bool(holders) and index > holders[-1]
+        if is_root and (child_name in HEAD_NAMES | HEAD_PARTS.get(kind, set()) or child_name.startswith("aux")):
+            joins = "head"
+        elif child_name in STEM_PARTS.get(kind, ()):
+            joins = "stem"
+        elif child_name in FIRST_BLOCK_PARTS.get(kind, ()):
+            joins = "first"
+        elif before and holders and FINAL_NORM.fullmatch(child_name):
+            behind_all.append(_Part(name=full, held=child, joins="previous"))
             continue
-        (tail if passed and "norm" in type(module).__name__.lower() else stem).append(module)
-    stem_name = next((name for name, module in model.named_modules() if stem and module is stem[0]), "stem")
-    blocks = [Block(index=0, name=stem_name, modules=tuple(stem))]
-    for index, layer in enumerate(layers, start=1):
-        extra = tuple(tail) if index == len(layers) else ()
-        blocks.append(Block(index=index, name=f"{list_name}.{index - 1}", modules=(layer, *extra)))
-    _check_cover(model, blocks)
+        elif before or "emb" in child_name.lower():
+            front.append(_Part(name=full, held=child, joins="next"))
+            continue
+        elif not behind:
+            joins = "previous" if _is_norm(child) or in_stage else "next"
+        elif is_root and has_head and not _is_norm(child):
+            joins = "head"
+        else:
+            joins = "stem" if POSITIONS.search(child_name) else "previous"
+        parts.append(_Part(name=full, held=child, joins=joins))
+    return [*front, *parts, *behind_all]
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def _without_lists(model: nn.Module) -> list[_Part]:
+    """Models that keep no list: children in order; what comes before the first of the commonest kind is the stem."""
+    children = [
+        (name, child)
+        for name, child in model.named_children()
+        if _has_parameters(child) and name not in HEAD_NAMES and not name.startswith("aux")
+    ]
+    kinds = Counter(type(child).__name__ for _, child in children)
+    if not children or len(children) < 2:
+        raise ModelError(
+            f"{type(model).__name__} has no list of layers and fewer than two parts",
+            why="blocks to freeze are taken from the model's layers, and none were found",
+            fix="use a model from transformers, or a module whose layers are its children in order",
+        )
+    common, count = kinds.most_common(1)[0]
+    first = next(i for i, (_, child) in enumerate(children) if type(child).__name__ == common) if count > 1 else 1
+    # A plain network ends with its classifier.
+    ends_linear = isinstance(children[-1][1], nn.Linear) and not (count > 1 and common == "Linear" and first == 0)
+    parts = [
+        _Part(name=name, held=child, joins="next" if index < first else "unit")
+        for index, (name, child) in enumerate(children)
+    ]
+    if first == 0:  # nothing comes before the first of them: it is the stem itself
+        parts[0] = _Part(name=parts[0].name, held=parts[0].held, joins="next")
+    if ends_linear:
+        parts[-1] = _Part(name=parts[-1].name, held=parts[-1].held, joins="head")
+    taken = {name for name, _ in children}
+    loose = [_Part(name=n, held=p, joins="next") for n, p in model.named_parameters(recurse=False)]
+    heads = [
+        _Part(name=n, held=m, joins="head") for n, m in model.named_children() if n not in taken and _has_parameters(m)
+    ]
+    return [*loose, *parts, *heads]
+
+
+# --- exceptions: where data flows otherwise than the tree says
+
+
+def _in_step(*lists: str, unit: int = -1) -> Callable[[str, nn.Module], list[_Part]]:
+    """Lists that run in step: the i-th of each forms one block (XLM's attentions, norms and feed-forwards)."""
+
+    def walk(name: str, module: nn.Module) -> list[_Part]:
+        columns = [list(getattr(module, each)) for each in lists]
+        parts = []
+        for index, row in enumerate(zip(*columns, strict=True)):
+            main = row[unit]
+            parts.append(
+                _Part(
+                    name=f"{name}.{lists[unit]}.{index}".lstrip("."),
+                    held=main,
+                    joins="unit",
+                    companions=tuple(item for item in row if item is not main),
+                )
+            )
+        others = [
+            _Part(name=f"{name}.{n}".lstrip("."), held=child, joins="head" if n in HEAD_NAMES else "next")
+            for n, child in module.named_children()
+            if n not in lists and _has_parameters(child)
+        ]
+        loose = [_Part(name=f"{name}.{n}", held=p, joins="next") for n, p in module.named_parameters(recurse=False)]
+        return [*loose, *(o for o in others if o.joins == "next"), *parts, *(o for o in others if o.joins == "head")]
+
+    return walk
+
+
+def _stages_in_step(*before: str, units: str, after: str | None = None) -> Callable[[str, nn.Module], list[_Part]]:
+    """Stages whose embeddings, units and norms stand in lists of their own (PVT's patch embeddings and blocks)."""
+
+    def walk(name: str, module: nn.Module) -> list[_Part]:
+        stages = list(getattr(module, units))
+        parts: list[_Part] = []
+        for index, stage in enumerate(stages):
+            for each in before:
+                held = getattr(module, each)[index]
+                if _has_parameters(held):
+                    parts.append(_Part(name=f"{name}.{each}.{index}".lstrip("."), held=held, joins="next"))
+            for number, unit in enumerate(stage):
+                parts.append(_Part(name=f"{name}.{units}.{index}.{number}".lstrip("."), held=unit, joins="unit"))
+            if after is not None:
+                held = getattr(module, after)[index]
+                parts.append(_Part(name=f"{name}.{after}.{index}".lstrip("."), held=held, joins="previous"))
+        known = {*before, units, after}
+        for child_name, child in module.named_children():
+            if child_name not in known and _has_parameters(child):
+                parts.append(_Part(name=f"{name}.{child_name}".lstrip("."), held=child, joins="previous"))
+        return parts
+
+    return walk
+
+
+def _pairs(name: str, module: nn.Module) -> list[_Part]:
+    """MobileNetV1: a depthwise convolution and the pointwise one behind it are one block."""
+    layers = list(module.get_submodule("layer").children())
+    parts = [_Part(name=f"{name}.conv_stem".lstrip("."), held=module.get_submodule("conv_stem"), joins="next")]
+    for index in range(0, len(layers), 2):
+        pair = layers[index : index + 2]
+        parts.append(
+            _Part(name=f"{name}.layer.{index}".lstrip("."), held=pair[-1], joins="unit", companions=tuple(pair[:-1]))
+        )
+    return parts
+
+
+def _perceiver(name: str, module: nn.Module) -> list[_Part]:
+    """Perceiver's encoder: one cross-attention, then its self-attention layers, all of them `num_blocks` times."""
+    parts = [_Part(name=f"{name}.cross_attention", held=module.get_submodule("cross_attention"), joins="unit")]
+    layers = list(module.get_submodule("self_attends").children())
+    config: Any = module.config
+    if config.num_blocks == 1:
+        return parts + [
+            _Part(name=f"{name}.self_attends.{i}", held=layer, joins="unit") for i, layer in enumerate(layers)
+        ]
+    whole = _Part(name=f"{name}.self_attends", held=layers[-1], joins="unit", companions=tuple(layers[:-1]))
+    return [*parts, whole]
+
+
+EXCEPTIONS: dict[str, Callable[[str, nn.Module], list[_Part]]] = {
+    "XLMModel": _in_step("attentions", "layer_norm1", "ffns", "layer_norm2"),
+    "FlaubertModel": _in_step("attentions", "layer_norm1", "ffns", "layer_norm2"),
+    "PvtEncoder": _stages_in_step("patch_embeddings", units="block"),
+    "PoolFormerEncoder": _stages_in_step("patch_embeddings", units="block"),
+    "MobileNetV1Model": _pairs,
+    "PerceiverEncoder": _perceiver,
+}
+
+
+# --- from parts to blocks
+
+
+def _assemble(base: nn.Module, parts: Sequence[_Part]) -> tuple[Block, ...]:
+    units = list({id(part.held): part for part in parts if part.joins == "unit"}.values())
+    position = {id(part.held): index for index, part in enumerate(units, start=1)}
+    members: list[list[nn.Module | nn.Parameter]] = [[] for _ in range(len(units) + 1)]
+    waiting: list[nn.Module | nn.Parameter] = []
+    current = 0
+    for part in parts:
+        if part.joins == "unit":
+            current = max(current, position[id(part.held)])
+            members[current] += (
+                [*waiting, *part.companions, part.held] if current > 1 else [*part.companions, part.held]
+            )
+            if current == 1:
+                members[0] += waiting
+            waiting = []
+        elif part.joins == "next":
+            waiting.append(part.held)
+        elif part.joins == "previous":
+            members[current].append(part.held)
+        elif part.joins == "first":
+            members[1].append(part.held)
+        elif part.joins == "stem":
+            members[0].append(part.held)
+    members[current] += waiting
+    repeats = Counter(id(part.held) for part in parts if part.joins == "unit")
+    declared = getattr(getattr(base, "config", None), "num_hidden_layers", None)
+    taken: set[int] = set()
+    blocks = []
+    for index, held in enumerate(members):
+        modules = tuple(dict.fromkeys(item for item in held if isinstance(item, nn.Module)))
+        tensors: list[nn.Parameter] = []
+        for item in held:
+            for tensor in item.parameters() if isinstance(item, nn.Module) else (item,):
+                if id(tensor) not in taken:
+                    taken.add(id(tensor))
+                    tensors.append(tensor)
+        unit = units[index - 1].held if index else None
+        name = units[index - 1].name if index else _stem_name(parts)
+        times = repeats[id(unit)] if index else 1
+        if index and len(units) == 1 and isinstance(declared, int) and declared > 1:
+            times = declared
+        blocks.append(
+            Block(
+                index=index,
+                name=name,
+                unit=unit if isinstance(unit, nn.Module) else None,
+                modules=modules,
+                tensors=tuple(tensors),
+                shared=f"one layer, used {times} times" if times > 1 else None,
+            )
+        )
     return tuple(blocks)
 
 
-def _check_cover(model: nn.Module, blocks: list[Block]) -> None:
-    """Every parameter in exactly one block, or a loud error: a missed one would silently stay trainable."""
-    owner: dict[int, int] = {}
-    for block in blocks:
-        for parameter in block.parameters():
-            if id(parameter) in owner:
-                raise ModelError(
-                    f"blocks {owner[id(parameter)]} and {block.index} share weights",
-                    why="a weight in two blocks cannot be frozen in one and trained in the other",
-                    fix="use a model whose layers have their own weights",
-                )
-            owner[id(parameter)] = block.index
-    missing = [
-        name
-        for name, parameter in model.named_parameters()
-        if id(parameter) not in owner and not any(part in HEAD_PARTS for part in name.split("."))
-    ]
+def _stem_name(parts: Sequence[_Part]) -> str:
+    return next((part.name for part in parts if part.joins in ("next", "stem")), "stem")
+
+
+def _check_cover(base: nn.Module, blocks: Sequence[Block], heads: Sequence[_Part]) -> None:
+    """Every parameter in exactly one block or the head, or a loud error: a missed one would silently stay trainable."""
+    inside = {id(parameter) for block in blocks for parameter in block.parameters()}
+    for part in heads:
+        held = part.held.parameters() if isinstance(part.held, nn.Module) else (part.held,)
+        inside |= {id(parameter) for parameter in held}
+    missing = [name for name, parameter in base.named_parameters() if id(parameter) not in inside]
     if missing:
         raise ModelError(
-            f"{type(model).__name__}: {len(missing)} weights are in no block, such as {missing[0]}",
+            f"{type(base).__name__}: {len(missing)} weights are in no block, such as {missing[0]}",
             why="a weight outside every block could be neither frozen nor trained on purpose",
-            fix="use an architecture whose parts are modules, such as BERT or RoBERTa",
+            fix="report this architecture; models of a known one can be used meanwhile",
         )

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tuner.backbone import HiddenStates, pool
+from tuner.blocks import find_blocks
 from tuner.heads import Head, feature_blocks
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
             stored = dict(config.base)
             base = AutoModel.from_config(AutoConfig.for_model(stored.pop("model_type"), **stored))
         self.base = base
+        self.blocks = find_blocks(base)
         self.read_blocks = feature_blocks(config.features, n_blocks=config.n_blocks)
         self.head = Head(width=base.config.hidden_size, n_classes=config.num_labels, n_inputs=len(self.read_blocks))
         self.post_init()
@@ -64,7 +66,7 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
 
     def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> list[torch.Tensor]:
         """Pooled hidden states, (b, d) each, of the blocks that the head reads."""
-        with HiddenStates(self.base) as hidden:
+        with HiddenStates(self.blocks) as hidden:
             output = self.base(input_ids=input_ids, attention_mask=attention_mask)
             states = [*hidden.states[:-1], output.last_hidden_state]
         return [pool(states[index].float(), attention_mask, pooling=self.config.pooling) for index in self.read_blocks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,15 +45,16 @@ def freeze(model: nn.Module, blocks: Sequence[Block], *, frozen_blocks: int) -> 
         for parameter in block.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
-        for module in block.modules:
-            module.eval()
-            # A trainer's model.train() reaches every child through this method.
+        for module in (part for held in block.modules for part in held.modules()):
+            module.training = False
+            # A trainer's model.train() reaches every child through this method; some models share parts between
+            # layers, so that a trained layer would reach into a frozen one.
             module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
     return FrozenPrefix(
         frozen_blocks=frozen_blocks,
         blocks=tuple(blocks),
         trainable=count_trainable(model),
-        digests=tuple(digest(block.modules) for block in blocks[:frozen_blocks]),
+        digests=tuple(digest(block) for block in blocks[:frozen_blocks]),
     )
 
 
@@ -70,13 +71,12 @@ def count_trainable(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def digest(modules: Iterable[nn.Module]) -> str:
-    """SHA-256 over the weights and buffers of some modules."""
+def digest(block: Block) -> str:
+    """SHA-256 over the weights and buffers of a block."""
     hashed = hashlib.sha256()
-    for module in modules:
-        for name, tensor in sorted(module.state_dict().items()):
-            hashed.update(name.encode())
-            hashed.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    buffers = [buffer for module in block.modules for buffer in module.buffers()]
+    for tensor in (*block.parameters(), *buffers):
+        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()
 
 
@@ -88,7 +88,7 @@ def audit(prefix: FrozenPrefix, *, model: nn.Module, optimizer: torch.optim.Opti
     """
     frozen = prefix.blocks[: prefix.frozen_blocks]
     for block, before in zip(frozen, prefix.digests, strict=True):
-        if digest(block.modules) != before:
+        if digest(block) != before:
             raise FreezingError(f"frozen block {block.index} ({block.name}) changed during training")
         if any(module.training for part in block.modules for module in part.modules()):
             raise FreezingError(f"frozen block {block.index} ({block.name}) is in training mode: dropout is on")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tuner.backbone import Backbone, Encoded, HiddenStates, pool
-from tuner.blocks import layer_list
+from tuner.blocks import Block
 from tuner.records import Progress, folder_error, write_bytes_atomically, write_json
 
 
@@ -100,7 +100,7 @@ class PrefixCache:
         done = 0
         for rows in backbone.batches(encoded):
             input_ids, mask = backbone.collate(encoded, rows)
-            with torch.inference_mode(), backbone.autocast(), HiddenStates(backbone.model) as hidden:
+            with torch.inference_mode(), backbone.autocast(), HiddenStates(backbone.blocks) as hidden:
                 output = backbone.model(input_ids=input_ids, attention_mask=mask)
             states = [*hidden.states[:-1], output.last_hidden_state]
             pooled = [pool(state.float(), mask, pooling=backbone.pooling) for state in states]
@@ -137,14 +137,14 @@ def _allocate(path: Path, size: int) -> None:
 
 
 @contextmanager
-def replay(model: torch.nn.Module, *, depth: int, hidden: torch.Tensor) -> Iterator[None]:
-    """While entered, a call of `model` starts at block `depth` from the cached `hidden` states.
+def replay(blocks: Sequence[Block], *, depth: int, hidden: torch.Tensor) -> Iterator[None]:
+    """While entered, a call of the model with these blocks starts at block `depth` from the cached `hidden` states.
 
     The layers before it hand their input on, and what enters the first trained layer is replaced; the model itself
     is called as usual, so that masks, position biases and rotary embeddings are its own.
     """
-    layers = layer_list(model)[1]
-    skipped = list(layers)[: depth - 1]
+    layers = [block.unit for block in blocks if block.unit is not None]
+    skipped = layers[: depth - 1]
 
     def swap(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if args:

@@ -1,0 +1,80 @@
+"""Blocks and exact freezing on tiny models of every family: the order is the order in which data really flows."""
+
+import architectures
+import pytest
+import torch
+
+from tuner.blocks import find_blocks, head_parameters
+from tuner.freezing import audit, freeze
+
+pytestmark = pytest.mark.slow
+
+CASES = {name: case for name, case in architectures.architectures().items() if name not in architectures.UNBUILT}
+
+
+@pytest.mark.parametrize("model_type", CASES)
+def test_blocks_are_in_the_order_of_the_data_and_freeze_exactly(model_type):
+    kind, class_name = CASES[model_type]
+    model = architectures.tiny_model(model_type, class_name)
+    assert sum(p.numel() for p in model.parameters()) < 30_000_000
+    blocks = find_blocks(model)
+    assert len(blocks) >= 2
+    _check_cover(model, blocks)
+    inputs = architectures.example_inputs(model, kind)
+    _check_order(model.eval(), blocks, inputs)
+    for depth in range(len(blocks) + 1):
+        _train_one_step(model, blocks, inputs, depth)
+
+
+def test_enough_architectures_are_tried():
+    assert len(CASES) >= 140
+
+
+def _check_cover(model, blocks):
+    held = [id(p) for block in blocks for p in block.parameters()]
+    assert len(held) == len(set(held))
+    head = {id(p) for p in head_parameters(model, blocks)}
+    assert set(held) | head == {id(p) for p in model.parameters()}
+    assert not set(held) & head
+
+
+def _check_order(model, blocks, inputs):
+    """Units run in order, and what leaves one depends on no parameter of a later block."""
+    outputs = []
+    handles = [
+        block.unit.register_forward_hook(lambda _m, _a, out, index=block.index: outputs.append((index, out)))
+        for block in blocks[1:]
+    ]
+    model(**inputs)
+    for handle in handles:
+        handle.remove()
+    order = [index for index, _ in outputs]
+    assert order == sorted(order)
+    assert set(order) == set(range(1, len(blocks)))
+    owner = {id(p): block.index for block in blocks for p in block.parameters()}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    names = {id(p): name for name, p in model.named_parameters()}
+    for index, output in outputs:
+        values = output if isinstance(output, (tuple, list)) else [output]
+        state = next(v for v in values if torch.is_tensor(v) and v.requires_grad)
+        gradients = torch.autograd.grad(state.float().square().sum(), parameters, allow_unused=True, retain_graph=True)
+        later = [
+            names[id(p)]
+            for p, gradient in zip(parameters, gradients, strict=True)
+            if gradient is not None and owner.get(id(p), len(blocks)) > index
+        ]
+        assert not later, f"block {index} reads {later[:3]}"
+
+
+def _train_one_step(model, blocks, inputs, depth):
+    prefix = freeze(model, blocks, frozen_blocks=depth)
+    model.train()
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    if not trainable:  # heads without weights of their own
+        return
+    optimizer = torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.1)
+    output = model(**inputs).logits.float()
+    if output.requires_grad:
+        output.square().sum().backward()
+    optimizer.step()
+    audit(prefix, model=model, optimizer=optimizer)
