@@ -272,9 +272,8 @@ def show_model(
     _out(f"{backbone.id}: {backbone.n_blocks} blocks, {sum(sizes):,} parameters, {backbone.pooling} pooling")
     for index, (block, size) in enumerate(zip(backbone.blocks, sizes, strict=True)):
         note = f"   ({block.shared})" if block.shared else ""
-        _out(
-            f"  block {index:<3} {block.name:<32} {size:>14,}   frozen_blocks={index} trains {trained[index]:>14,}{note}"
-        )
+        trains = f"frozen_blocks={index} trains {trained[index]:>14,}"
+        _out(f"  block {index:<3} {block.name:<32} {size:>14,}   {trains}{note}")
     _out(f"  head      {'':<32} {'':>14}   frozen_blocks={len(sizes)} trains the head only")
 
 

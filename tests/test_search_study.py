@@ -515,6 +515,27 @@ def test_a_storage_that_cannot_be_opened_is_said(url):
         tuner.search.open_storage(url)
 
 
+def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
+    """Linear candidates, which report nothing, and one trained trial are no median to be pruned by."""
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    for value in (0.7, 0.71, 0.72):
+        study.tell(study.ask(), value)
+
+    def pruned_at(scores):
+        trial = study.ask()
+        for index, value in enumerate(scores):
+            trial.report(value, index)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                return index
+        study.tell(trial, scores[-1])
+        return None
+
+    for good in ([0.80, 0.81, 0.82], [0.70, 0.71, 0.72], [0.60, 0.75, 0.81]):
+        assert pruned_at(good) is None
+    assert pruned_at([0.50, 0.55, 0.60]) == 1
+
+
 # -- what is said about a recommended candidate without a score ------------------------------------------------------
 
 

@@ -242,7 +242,9 @@ def open_study(
         study_name=name or ("freeze-depth" if storage is None else f"freeze-depth-{run_key}"),
         storage=storage or optuna.storages.JournalStorage(JournalFileBackend(str(folder / STUDY))),
         sampler=_sampler(seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+        # Linear candidates finish first and report nothing on the way: what counts is how many trials were seen at the
+        # same point, and a quarter of a schedule is too early to judge.
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=0, n_warmup_steps=1, n_min_trials=3),
         direction="maximize",
         load_if_exists=True,
     )
