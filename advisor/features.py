@@ -20,7 +20,8 @@ class BlockFeatures:
     """Features of the sampled training rows.
 
     ``features`` is (n_blocks, n, width) float32, ``labels`` and ``lengths`` (tokens, special ones included) are (n,),
-    ``rows`` are the positions in the target data; ``truncated`` is the share of texts cut to the model's length.
+    ``rows`` are the positions in the target data; rows of equal ``groups`` (n,) stay in one fold. ``truncated`` is the
+    share of texts cut to the model's length.
     """
 
     rows: np.ndarray
@@ -74,7 +75,7 @@ def embed(
         texts=tuple(texts),
         features=backbone.block_features(encoded, progress=progress),
         labels=target.labels[rows],
-        groups=None if target.groups is None else target.groups[rows],
+        groups=target.kept_together(rows),
         lengths=encoded.lengths,
         truncated=float(encoded.truncated.mean()),
     )

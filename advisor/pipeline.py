@@ -316,8 +316,8 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
     def part(rows: np.ndarray, most: int | None) -> LabelledTexts:
         if most is not None and len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
-        groups = None if target.groups is None else target.groups[rows]
-        return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows], groups=groups)
+        together = target.kept_together(rows)
+        return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows], groups=together)
 
     used = min(len(target.train), TRAIN_ROWS)
     notes = (f"trained on a sample of {used:,} of {len(target.train):,} rows",) if used < len(target.train) else ()

@@ -47,6 +47,26 @@ def labels_per_text(text_ids: NDArray[np.int32], labels: NDArray[np.int32]) -> N
     return np.bincount(distinct_pairs(text_ids, labels, n_classes) // n_classes)
 
 
+def kept_together(text_ids: NDArray[np.integer[Any]], groups: NDArray[np.integer[Any]] | None) -> NDArray[np.int32]:
+    """A number for each set of rows that folds must not part: equal texts, equal groups, and what these link.
+
+    >>> kept_together(np.array([0, 1, 0, 2]), None).tolist()
+    [0, 1, 0, 2]
+    >>> kept_together(np.array([0, 1, 0, 2]), np.array([7, 8, 8, 9])).tolist()
+    [0, 0, 0, 1]
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    texts = np.unique(text_ids, return_inverse=True)[1]
+    if groups is None:
+        return texts.astype(np.int32)
+    own = np.unique(groups, return_inverse=True)[1] + int(texts.max()) + 1
+    n = int(own.max()) + 1
+    links = coo_array((np.ones(len(texts), np.int8), (texts, own)), shape=(n, n))
+    return np.asarray(connected_components(links, directed=False)[1][texts], np.int32)
+
+
 def carve(
     units: NDArray[np.integer[Any]],
     labels: NDArray[np.int32],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from advisor.columns import Columns, choose_columns
 from advisor.files import read_file
-from advisor.splits import carve, ids_per_class, labels_per_text, number_texts
+from advisor.splits import carve, ids_per_class, kept_together, labels_per_text, number_texts
 from advisor.tables import SPLITS, Tables, concatenate, missing_file, read_tables
 from tuner.errors import DataError, OptionError, did_you_mean
 
@@ -72,6 +72,12 @@ class TargetData:
     def class_counts(self) -> NDArray[np.int64]:
         """Rows of each class, in the order of ``class_names``."""
         return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def kept_together(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int32] | None:
+        """Numbers of the rows that folds must not part, equal texts and groups; None where each row stands alone."""
+        groups = None if self.groups is None else self.groups[positions]
+        units = kept_together(self.text_ids[positions], groups)
+        return units if groups is not None or len(np.unique(units)) < len(units) else None
 
     def texts_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[str]:
         """The texts at these positions, as a list."""

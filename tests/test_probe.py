@@ -8,6 +8,8 @@ from sklearn.pipeline import make_pipeline
 from advisor.baselines import majority_baseline, tfidf_baseline
 from advisor.features import BlockFeatures, sample_rows
 from advisor.probe import assign_folds, probe_blocks
+from advisor.target import load_target
+from tuner.errors import DataError
 
 
 def block_features(features, labels):
@@ -120,3 +122,31 @@ def test_the_bag_of_words_is_fitted_to_the_end():
 
 def test_strings_without_words_have_no_bag_of_words():
     assert tfidf_baseline(["?", "!"] * 10, np.arange(20) % 2, folds=np.arange(20) // 2 % 5) is None
+
+
+def test_copies_of_a_text_share_a_fold(tmp_path):
+    """Six copies each of texts with random labels: nothing can be learned, and no baseline may seem to."""
+    generator = np.random.default_rng(0)
+    lines = [f"{w} number{i},{'ab'[generator.integers(2)]}" for i, w in enumerate(["word"] * 120)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(lines * 6) + "\n")
+    target = load_target(tmp_path / "a.csv")
+    together = target.kept_together(target.train)
+    folds = assign_folds(target.labels[target.train], groups=together, seed=0)
+    texts = target.texts_at(target.train)
+    assert all(len({f for f, t in zip(folds, texts, strict=True) if t == text}) == 1 for text in set(texts))
+    baseline = tfidf_baseline(texts, target.labels[target.train], folds=folds)
+    assert baseline.score < 0.7
+
+
+def test_groups_that_leave_one_class_are_said():
+    labels = np.array([0] * 10 + [1] * 10)
+    with pytest.raises(DataError, match="2 in number, cannot be cross-validated"):
+        assign_folds(labels, groups=labels, seed=0)
+    with pytest.raises(DataError, match="1 in number"):
+        assign_folds(labels, groups=np.zeros(20, dtype=int), seed=0)
+
+
+def test_small_classes_in_groups_get_fewer_folds():
+    labels = np.repeat(np.arange(8), 3)
+    folds = assign_folds(labels, groups=np.arange(24) // 2, seed=0)
+    assert folds.max() == 2
