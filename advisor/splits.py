@@ -58,9 +58,9 @@ def kept_together(text_ids: NDArray[np.integer[Any]], groups: NDArray[np.integer
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    texts = np.unique(text_ids, return_inverse=True)[1]
+    texts = np.asarray(np.unique(text_ids, return_inverse=True)[1], np.int32)
     if groups is None:
-        return texts.astype(np.int32)
+        return texts
     own = np.unique(groups, return_inverse=True)[1] + int(texts.max()) + 1
     n = int(own.max()) + 1
     links = coo_array((np.ones(len(texts), np.int8), (texts, own)), shape=(n, n))

@@ -265,10 +265,33 @@ def test_a_search_goes_on_after_ctrl_c(backbone, tmp_path, monkeypatch):
     assert second.trials["complete"] + second.trials["pruned"] == 5
     assert len(names) == len(set(names))
     if second.winner["run"] != first.winner["run"]:
-        assert any("scored once before" in warning for warning in second.warnings)
+        assert second.winner["test"]["times"] == 2
+        assert any("was scored 2 times" in warning for warning in second.warnings)
     else:
-        assert second.winner["test"] == first.to_json()["winner"]["test"]
+        assert second.to_json()["winner"]["test"] == first.to_json()["winner"]["test"]
     assert {path.name for path in tmp_path.iterdir()} == {"model", "study.journal", "tuning.json"}
+
+
+def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_path, monkeypatch):
+    original, scored = tuner.search.run_classifier, []
+
+    def counted(*args, texts, **options):
+        scored.append(texts is DATA.test.texts)
+        return original(*args, texts=texts, **options)
+
+    def interrupted(_features):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuner.search, "run_classifier", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(tuner.search, "measure_support", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_search(backbone, tmp_path, n_trials=3)
+    assert not (tmp_path / "tuning.json").exists()
+    result = run_search(backbone, tmp_path, n_trials=3, resume=True)
+    assert scored.count(True) == 1
+    assert result.winner["test"]["times"] == 1
+    assert "scored once" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_a_trial_that_overruns_the_budget_is_stopped(bench, tmp_path):

@@ -208,7 +208,7 @@ def run_classifier(
 
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
-    recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int,
+    recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
 ) -> str:  # fmt: skip
     """The README of the model folder, with the metadata that hubs and pipelines read."""
     import yaml
@@ -244,7 +244,7 @@ def model_card(
 A text classifier with {len(class_names)} labels, tuned from `{base}` on {n_train:,} rows.
 
 Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
-that were scored once.
+that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
 
 ```python
 import tuner.export  # registers the architecture; no remote code

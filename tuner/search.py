@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import optuna
 
     from tuner.backbone import Backbone
+    from tuner.classifier import TransferClassifier
 
 __all__ = ["LabelledTexts", "TuningData", "TuningResult", "search"]
 
@@ -116,8 +117,8 @@ def search(
 
     Stops at the budget or the number of trials, whichever comes first, or at Ctrl-C with the best so far. Everything
     that was computed stays in `folder` until the end, so a search that is resumed repeats nothing; one that came to
-    its end is returned as it is, since its test split has been used. One that goes on after Ctrl-C scores the test
-    split again only where another run wins, and says so. With a number of trials and no budget, equal seeds give
+    its end is returned as it is, since its test split has been used. One that goes on after an interruption scores the
+    test split again only where another run wins, and says so. With a number of trials and no budget, equal seeds give
     equal results. Raises `OptionError` where the budget is too short for one trial.
     """
     check_metric(metric)
@@ -562,19 +563,11 @@ def _finish(
     model = bench.load(shipped)
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
     warnings = [*bench.warnings, *_beaten_by(baselines, chosen)]
-    if earlier is not None and earlier.winner["run"] == shipped.name:
-        test = earlier.winner["test"]
-    else:
-        test_logits, _ = run_classifier(model, backbone=bench.backbone, texts=data.test.texts)
-        predicted = test_logits.argmax(1)
-        test = {
-            "score": score(data.test.labels, predicted, metric=metric),
-            "interval": interval(data.test.labels, predicted, metric=metric, seed=bench.seed),
-            "n": len(data.test.texts),
-        }
-        if earlier is not None:
-            before = earlier.winner["test"]["score"]
-            warnings.append(f"the test split was scored once before, by the winner at the interruption: {before:.3f}")
+    test = _test_once(bench, model, run=shipped)
+    if test["times"] > 1:
+        warnings.append(
+            f"the test split was scored {test['times']} times: an interrupted search had another winner before"
+        )
     label = winner.candidate.label(n_blocks)
     rows = np.random.default_rng(bench.seed).permutation(len(data.train.texts))[:SUPPORT_ROWS]
     _, features = run_classifier(model, backbone=bench.backbone, texts=[data.train.texts[int(row)] for row in rows])
@@ -589,6 +582,7 @@ def _finish(
         class_names=data.class_names,
         n_train=len(data.train.texts),
         n_test=len(data.test.texts),
+        times_tested=test["times"],
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
@@ -657,6 +651,23 @@ def _finish(
         prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
         warnings=tuple(warnings),
     )
+
+
+def _test_once(bench: Bench, model: TransferClassifier, *, run: Run) -> dict[str, Any]:
+    """The winner's score on the test split, kept at once: no run is ever scored there twice, whatever interrupts."""
+    path = bench.work / "test.json"
+    scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if run.name not in scored:
+        data = bench.data
+        logits, _ = run_classifier(model, backbone=bench.backbone, texts=data.test.texts)
+        predicted = logits.argmax(1)
+        scored[run.name] = {
+            "score": score(data.test.labels, predicted, metric=bench.metric),
+            "interval": interval(data.test.labels, predicted, metric=bench.metric, seed=bench.seed),
+            "n": len(data.test.texts),
+        }
+        write_json(path, scored)
+    return scored[run.name] | {"times": len(scored)}
 
 
 def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:

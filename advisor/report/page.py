@@ -112,9 +112,11 @@ def _lead(run: Run) -> tuple[str, ...]:
     if run.winner is not None:
         bounds = score_interval(part(run.winner, "test"))
         if bounds:
+            times = whole(part(run.winner, "test").get("times")) or 1
+            scored = "once, by the winner" if times == 1 else f"{times} times, since an interrupted search went on"
             said.append(
                 f"With 95% confidence the test score lies between {percent(bounds[0])} and "
-                f"{percent(bounds[1])}; the test split was scored once, by the winner."
+                f"{percent(bounds[1])}; the test split was scored {scored}."
             )
         changed = part(run.tuning, "changed_from_advice")
         if changed:
