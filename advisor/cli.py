@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that ``advisor --help`` answers at on
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -151,8 +152,8 @@ def tune(
         result = pipeline.tune(
             data, model=model, text=text, text_pair=text_pair, label=label, group=group, split=split, test=test,
             source=source, sample=sample, max_length=max_length, metric=metric, device=device, seed=seed,
-            drop_rare=drop_rare, budget="10m" if budget is None and trials is None else budget, trials=trials,
-            strategy=strategy, storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
+            drop_rare=drop_rare, budget=budget, trials=trials, strategy=strategy,
+            storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
     folder = Path(result.model_dir).parent
@@ -371,7 +372,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {message}\n  why: the command line could not be read\n  fix: see {command} --help\n")
         return 2
     except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted; a tuning run that had begun goes on with --resume\n")
         return 130
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.stderr.write(
+            "error: a name on the command line is longer than the file system takes\n"
+            "  why: data and results are files\n  fix: shorten it\n"
+        )
+        return 2
     except BrokenPipeError:
         # The reader of stdout went away (advisor ... | head); that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Model: TypeAlias = str | Path | tuple[Any, Any] | None
 
 TRUNCATION_WARNING = 0.10
+DEFAULT_BUDGET = "10m"
 TRAIN_ROWS, VALIDATION_ROWS = 20_000, 2_000
 """Rows the search trains and validates on at most: beyond them a trial no longer fits a sensible budget."""
 VERSIONED = ("torch", "transformers", "datasets", "optuna", "scikit-learn", "numpy", "pandas")
@@ -200,7 +201,7 @@ def tune(
     seed: int = 0,
     drop_rare: bool = False,
     metric: str | None = None,
-    budget: str | float | None = "10m",
+    budget: str | float | None = None,
     trials: int | None = None,
     strategy: str | None = None,
     storage: str | None = None,
@@ -212,11 +213,11 @@ def tune(
 ) -> TuningResult:
     """Recommend, then search freeze depths as advised, and save the winner with its report.
 
-    `budget` is seconds or a text such as ``"10m"``; None leaves `trials` as the only bound. The columns, split and
-    model must be those of `advice` where one is passed. `on_advice` is called with the advice before the search.
+    `budget` is seconds or a text such as ``"10m"``, which is the default without `trials`. The columns, split and model
+    must be those of `advice` where one is passed. `on_advice` is called with the advice before the search.
     Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
     """
-    budget_s = parse_budget(budget)
+    budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
     metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
     if strategy is not None and strategy not in STRATEGIES:
@@ -227,10 +228,6 @@ def tune(
         )
     if trials is not None and trials < 1:
         raise OptionError(f"--trials {trials} is less than 1", why="the search needs a trial", fix="pass 1 or more")
-    if budget_s is None and trials is None:
-        raise OptionError(
-            "neither a budget nor a number of trials", why="the search would never end", fix="pass --budget or --trials"
-        )
     if out is not None:
         runs.check_folder(Path(out), resume=resume)
     opened = None if storage is None else open_storage(storage)

@@ -100,19 +100,19 @@ def read_advice(folder: Path) -> dict[str, Any]:
             why="everything about a run starts from its advice",
             fix="pass a folder that advisor recommend or advisor tune wrote",
         )
-    return _read_record(path, record="data")
+    return _read_record(path, records=("data", "model"))
 
 
 def read_tuning(folder: Path) -> dict[str, Any] | None:
     """The ``tuning.json`` of a run folder, or None where nothing was tuned yet."""
     path = folder / TUNING
-    return _read_record(path, record="winner") if path.is_file() else None
+    return _read_record(path, records=("winner",)) if path.is_file() else None
 
 
-def _read_record(path: Path, *, record: str) -> dict[str, Any]:
+def _read_record(path: Path, *, records: tuple[str, ...]) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["schema"] != 1 or not isinstance(stored[record], dict):
+        if stored["schema"] != 1 or not all(isinstance(stored[name], dict) for name in records):
             raise KeyError("schema")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -25,7 +26,7 @@ from advisor.passages import (
     evenly,
     read_source_text,
 )
-from tuner.errors import DataError, MissingFileError, ModelError, OptionError, did_you_mean
+from tuner.errors import DataError, MissingFileError, ModelError, OptionError, RunFolderError, did_you_mean
 from tuner.records import Record, user_cache_dir, write_bytes_atomically
 
 if TYPE_CHECKING:
@@ -368,6 +369,12 @@ def build_from_files(
 
     A profile among the user's is found again by name, and without one where it is the only one of its model.
     """
+    if out is not None and (out.exists() or out.suffix != SUFFIX):
+        raise OptionError(
+            f"--out {out} already exists" if out.exists() else f"--out {out} does not end in {SUFFIX}",
+            why="files are never overwritten, and profiles are known by their ending",
+            fix=f"pass a new name that ends in {SUFFIX}",
+        )
     source = read_source_text(paths)
     if name is None:
         stems = [path.resolve().stem if path.is_file() else path.resolve().name for path in paths]
@@ -559,7 +566,8 @@ def _of_model(profile: SourceProfile, backbone: Backbone) -> SourceProfile:
 def _from_text(
     source: SourceText, *, backbone: Backbone, name: str, seed: int, progress: Progress | None
 ) -> SourceProfile:
-    key = hash_texts([backbone.fingerprint, backbone.pooling, str(SCHEMA), str(seed), *map(str, source.parts)])[:16]
+    made_with = (backbone.fingerprint, backbone.pooling, backbone.max_length, SCHEMA, seed, *source.parts)
+    key = hash_texts(list(map(str, made_with)))[:16]
     path = user_cache_dir() / "sources" / f"{key}-{hash_texts(source.texts)[:16]}{SUFFIX}"
     if path.is_file():
         try:
@@ -569,7 +577,8 @@ def _from_text(
     profile = build_profile(
         source.texts, backbone=backbone, name=name, parts=source.parts, seed=seed, progress=progress
     )
-    save_profile(profile, path)
+    with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
+        save_profile(profile, path)
     return profile
 
 

@@ -262,3 +262,31 @@ def test_devices_are_checked(folder):
 def test_lengths_are_checked(folder, length):
     with pytest.raises(OptionError, match="is not between 4 and 64"):
         load_backbone(folder, device="cpu", max_length=length)
+
+
+def test_a_tokenizer_of_another_model_is_said(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "mixed")
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens(["unheard"])
+    tokenizer.save_pretrained(tmp_path / "mixed")
+    backbone = load_backbone(tmp_path / "mixed", device="cpu")
+    with pytest.raises(ModelError, match="gives tokens that the model does not know"):
+        backbone.encode(["an unheard word"])
+
+
+def test_an_empty_text_is_one_token_where_the_tokenizer_adds_none(folder):
+    backbone = load_backbone(folder, device="cpu")
+    backbone.tokenizer.backend_tokenizer.post_processor = None
+    encoded = backbone.encode(["", "good film"])
+    assert encoded.lengths.tolist() == [1, 2]
+    assert np.isfinite(backbone.block_features(encoded)).all()
+
+
+def test_many_texts_are_encoded_in_parts(folder, monkeypatch):
+    backbone = load_backbone(folder, device="cpu")
+    texts = ["good film", "the cat sleeps", "a", "", "dark plot is sad"]
+    whole = backbone.encode(texts)
+    monkeypatch.setattr(module, "ENCODED_AT_ONCE", 2)
+    parts = backbone.encode(texts)
+    assert [row.tolist() for row in parts.input_ids] == [row.tolist() for row in whole.input_ids]
+    assert parts.truncated.tolist() == whole.truncated.tolist()

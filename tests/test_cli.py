@@ -224,6 +224,18 @@ def test_a_missing_file_is_said(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_is_too_long_is_said(capsys, tmp_path):
+    failed(capsys, "recommend", "x" * 300 + ".csv", "--out", tmp_path / "run", "--quiet")
+
+
+def test_profiles_overwrite_nothing(capsys, tmp_path, model):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("A sentence.\n")
+    assert "already exists" in failed(capsys, "source", "build", corpus, "--model", model, "--out", corpus)
+    assert "does not end in" in failed(capsys, "source", "build", corpus, "--model", model, "--out", tmp_path / "x.bin")
+    assert corpus.read_text() == "A sentence.\n"
+
+
 def test_an_unknown_command_is_said(capsys):
     assert "Did you mean 'recommend'" in failed(capsys, "recomend")
 

@@ -74,8 +74,3 @@ def test_budgets_are_read(text, seconds):
 def test_unreadable_budgets_are_said(text):
     with pytest.raises(OptionError, match="cannot be read"):
         parse_budget(text)
-
-
-def test_a_search_needs_an_end(model):
-    with pytest.raises(OptionError, match="neither a budget nor a number of trials"):
-        tune(FRAME, model=model, budget=None)

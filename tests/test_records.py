@@ -72,3 +72,8 @@ def test_errors_say_what_why_and_fix():
 def test_did_you_mean_stays_silent_when_nothing_is_close():
     assert did_you_mean("acuracy", ["accuracy"]) == " Did you mean 'accuracy'?"
     assert did_you_mean("zzz", ["accuracy"]) == ""
+
+
+def test_a_file_name_beyond_utf8_is_written_as_an_escape(tmp_path):
+    write_json(tmp_path / "a.json", {"name": b"caf\xe9".decode(errors="surrogateescape")})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["name"] == "caf\udce9"

@@ -620,3 +620,11 @@ def test_a_result_of_a_later_version_is_read(backbone, tmp_path):
     (tmp_path / "tuning.json").write_text(json.dumps(stored))
     again = run_search(backbone, tmp_path, n_trials=1, resume=True)
     assert again.winner["test"]["score"] == first.winner["test"]["score"]
+
+
+def test_a_trial_that_was_queued_by_a_dead_process_is_no_ones(tmp_path):
+    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study.enqueue_trial({"frozen_blocks": 1})
+    again = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    assert [trial.state.name for trial in again.trials] == ["FAIL"]
+    assert "frozen_blocks" not in again.ask().params

@@ -32,6 +32,7 @@ LENGTH_STEP = 16
 HALF_PRECISION_COSINE = 0.999
 POOLINGS = ("mean", "cls", "last")
 DEFAULT_MAX_LENGTH = 128
+ENCODED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,11 @@ class Backbone:
         """Size of a hidden state."""
         return int(self.model.config.hidden_size)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
     @cached_property
     def parameters(self) -> int:
         """Parameters of all blocks."""
@@ -104,19 +110,32 @@ class Backbone:
         """Tokenize and cut to `max_length`; remembers which texts were cut."""
         if len(texts) == 0:
             return Encoded(input_ids=(), truncated=np.zeros(0, dtype=bool))
-        batch = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        rows = tuple(np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"])
-        if batch.encodings is not None:
-            truncated = [bool(encoding.overflowing) for encoding in batch.encodings]
-        else:  # a slow tokenizer does not say what it cut; a row of exactly the limit counts as cut
-            truncated = [len(row) >= self.max_length for row in rows]
-        return Encoded(input_ids=rows, truncated=np.asarray(truncated, dtype=bool))
+        rows: list[np.ndarray] = []
+        truncated: list[bool] = []
+        for start in range(0, len(texts), ENCODED_AT_ONCE):  # a tokenizer's own record of a text is a hundred times it
+            batch = self.tokenizer(
+                list(texts[start : start + ENCODED_AT_ONCE]),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
+            part = [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
+            if batch.encodings is not None:
+                truncated += [bool(encoding.overflowing) for encoding in batch.encodings]
+            else:  # a slow tokenizer does not say what it cut; a row of exactly the limit counts as cut
+                truncated += [len(row) >= self.max_length for row in part]
+            rows += part
+        # An empty text has no token at all where the tokenizer adds none of its own; a padding token stands for it.
+        filler = np.array([self.tokenizer.pad_token_id or 0], dtype=np.int32)
+        rows = [row if len(row) else filler for row in rows]
+        if max(int(row.max()) for row in rows) >= self.vocabulary:
+            raise ModelError(
+                f"the tokenizer of {self.id} gives tokens that the model does not know (it has {self.vocabulary:,})",
+                why="tokenizer and weights are not of the same model",
+                fix="save the tokenizer that the model was trained with into its folder",
+            )
+        return Encoded(input_ids=tuple(rows), truncated=np.asarray(truncated, dtype=bool))
 
     def batches(self, encoded: Encoded, *, tokens_per_batch: int = 4096) -> Iterator[np.ndarray]:
         """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
@@ -595,7 +614,7 @@ def _with_compute_dtype(backbone: Backbone) -> Backbone:
         return backbone
     generator = np.random.default_rng(0)
     size = min(backbone.max_length, 32)
-    vocabulary = len(backbone.tokenizer)
+    vocabulary = min(len(backbone.tokenizer), backbone.vocabulary)
     rows = tuple(generator.integers(0, vocabulary, size=size).astype(np.int32) for _ in range(4))
     sample = Encoded(input_ids=rows, truncated=np.zeros(4, dtype=bool))
     full = backbone._pooled_batch(sample, np.arange(4), half=False)

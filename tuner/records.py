@@ -88,8 +88,8 @@ def folder_error(path: Path, error: OSError) -> RunFolderError:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """As `write_bytes_atomically`, UTF-8."""
-    write_bytes_atomically(path, text.encode())
+    """As `write_bytes_atomically`, UTF-8; what a file name holds beyond it is written as an escape."""
+    write_bytes_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

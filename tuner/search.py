@@ -261,6 +261,8 @@ def open_study(
     # One process works on a run, so a trial that still runs in its study belongs to one that died.
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    while study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+        study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)  # queued by a process that died before it ran
     if study.trials:  # a resumed sampler must not draw the first session's numbers again
         study.sampler = _sampler(seed + len(study.trials))
     return study

@@ -340,7 +340,7 @@ def depth_section(run: Run) -> Section:
             else "one standard deviation."
         )
         if unmeasured:
-            caption += " A question mark: not tried."
+            caption += " A question mark: no score, since it was not tried or was pruned on the way."
     elif predicted:
         title = f"Predicted {run.metric} by freeze depth"
         said = f"{plural(len(predicted), 'depth')} with a score, {len(unmeasured)} not measured"

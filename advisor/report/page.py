@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from advisor.report.fields import Json, interval, line, lines, number, part, score, score_interval, whole
+from advisor.report.fields import Json, interval, line, lines, number, part, rows, score, score_interval, whole
 from advisor.report.findings import (
     comparison_section,
     depth_section,
@@ -125,7 +125,12 @@ def _lead(run: Run) -> tuple[str, ...]:
                 f"{_change(run, changed.get('to'))}. {sentence(line(changed.get('why')))}".strip()
             )
         else:
-            said.append("The tuner measured the alternatives and kept the advice.")
+            others = len(rows(run.tuning, "candidates")) - 1
+            said.append(
+                f"The tuner measured {plural(others, 'alternative')} and kept the advice."
+                if others > 0
+                else "No alternative came to a score, so the advice stands."
+            )
     else:
         size, similarity = part(run.advice, "size"), part(run.advice, "similarity")
         said.append(
