@@ -19,17 +19,25 @@ class Baseline(Record):
     interval: tuple[float, float]
 
 
-def majority_baseline(labels: np.ndarray, *, metric: str = "accuracy", seed: int = 0) -> Baseline:
+def majority_baseline(
+    labels: np.ndarray, *, groups: np.ndarray | None = None, metric: str = "accuracy", seed: int = 0
+) -> Baseline:
     """Always the commonest class."""
     predictions = np.full(len(labels), np.bincount(labels).argmax())
     return Baseline(
         score=score(labels, predictions, metric=metric),
-        interval=interval(labels, predictions, metric=metric, seed=seed),
+        interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
     )
 
 
 def tfidf_baseline(
-    texts: Sequence[str], labels: np.ndarray, *, folds: np.ndarray, metric: str = "accuracy", seed: int = 0
+    texts: Sequence[str],
+    labels: np.ndarray,
+    *,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+    metric: str = "accuracy",
+    seed: int = 0,
 ) -> Baseline | None:
     """TF-IDF over words and word pairs with logistic regression; None where no text holds a word of two letters."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -49,5 +57,5 @@ def tfidf_baseline(
         predictions[held_out] = classifier.predict(vectorizer.transform([texts[int(row)] for row in held_out]))
     return Baseline(
         score=score(labels, predictions, metric=metric),
-        interval=interval(labels, predictions, metric=metric, seed=seed),
+        interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
     )

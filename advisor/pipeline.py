@@ -155,8 +155,10 @@ def advise(
         if progress is not None:
             progress("baselines", 0.0)
         folds = assign_folds(features.labels, groups=features.groups, seed=seed)
-        majority = majority_baseline(features.labels, metric=metric, seed=seed)
-        tfidf = tfidf_baseline(features.texts, features.labels, folds=folds, metric=metric, seed=seed)
+        majority = majority_baseline(features.labels, groups=features.groups, metric=metric, seed=seed)
+        tfidf = tfidf_baseline(
+            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
+        )
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
     strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=tfidf)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tuner.errors import DataError
 from tuner.heads import FEATURES, cross_validate, feature_blocks, fit_head, is_weighted, select_features
-from tuner.metrics import interval, score
+from tuner.metrics import bootstrap_scores, interval, score
 from tuner.records import Record
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Probe(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint(Record):
-    """Score of the probe when it is trained on ``n`` rows."""
+    """Score of the probe when it is trained on ``n`` rows, and what it gained over the point before, paired by rows."""
 
     n: int
     score: float
     interval: tuple[float, float]
+    gain: float | None = None
+    gain_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,9 @@ def probe_blocks(
                 features="last" if name == f"block_{n_blocks - 1}" else name,
                 block=blocks[0] if len(blocks) == 1 else None,
                 score=score(features.labels, fitted.predictions, metric=metric),
-                interval=interval(features.labels, fitted.predictions, metric=metric, seed=seed),
+                interval=interval(
+                    features.labels, fitted.predictions, metric=metric, groups=features.groups, seed=seed
+                ),
                 l2=fitted.l2,
             )
         )
@@ -150,28 +155,43 @@ def learning_curve(
     """
     folds = assign_folds(features.labels, groups=features.groups, seed=seed)
     x = select_features(features.features, name=probe.features)
-    points = []
+    points: list[CurvePoint] = []
+    before: dict[int, np.ndarray] = {}
     for part in CURVE_PARTS:
-        truth, predicted, sizes = [], [], []
+        predicted, sizes = {}, []
         for fold in range(min(CURVE_REPEATS, int(folds.max()) + 1)):
             # Rows come in random order (see `sample_rows`), so the first n are a random sample of the others.
             train = np.flatnonzero(folds != fold)
             train = train[: max(len(train) // part, 2)]
-            held_out = np.flatnonzero(folds == fold)
-            seen = np.unique(features.labels[train])
-            if len(seen) < 2:
+            if len(np.unique(features.labels[train])) < 2:
                 continue
             head = fit_head(x[:, train], features.labels[train], n_classes=n_classes, l2=probe.l2)
-            predicted.append(head.logits(x[:, held_out]).argmax(1))
-            truth.append(features.labels[held_out])
+            predicted[fold] = head.logits(x[:, folds == fold]).argmax(1)
             sizes.append(len(train))
-        if truth:
-            y, p = np.concatenate(truth), np.concatenate(predicted)
-            points.append(
-                CurvePoint(
-                    n=round(float(np.mean(sizes))),
-                    score=score(y, p, metric=metric),
-                    interval=interval(y, p, metric=metric, seed=seed),
-                )
+        if not predicted:
+            continue
+        options = {"metric": metric, "groups": _held_out(features.groups, folds, predicted), "seed": seed}
+        labels, now = _held_out(features.labels, folds, predicted), np.concatenate(list(predicted.values()))
+        gain, gain_interval = None, None
+        if before.keys() == predicted.keys():
+            then = np.concatenate(list(before.values()))
+            gain = score(labels, now, metric=metric) - score(labels, then, metric=metric)
+            draws = bootstrap_scores(labels, now, **options) - bootstrap_scores(labels, then, **options)
+            low, high = np.quantile(draws, [0.025, 0.975])
+            gain_interval = float(low), float(high)
+        points.append(
+            CurvePoint(
+                n=round(float(np.mean(sizes))),
+                score=score(labels, now, metric=metric),
+                interval=interval(labels, now, **options),
+                gain=gain,
+                gain_interval=gain_interval,
             )
+        )
+        before = predicted
     return tuple(points)
+
+
+def _held_out(values: Any, folds: np.ndarray, chosen: Iterable[int]) -> Any:
+    """The values of the rows in these folds, fold after fold; None stays None."""
+    return None if values is None else np.concatenate([values[folds == fold] for fold in chosen])

@@ -367,9 +367,9 @@ def _why(
 ) -> str:
     shown = f"{_clip(score):.2f} [{_clip(interval[0]):.2f}, {_clip(interval[1]):.2f}]"
     place = (
-        f"score {shown} on a scale from 1 (the source itself) to 0 (random letters); at these text lengths, similar is "
-        f"above {_clip(cuts[1]):.2f} (a quarter of the way to random letters), dissimilar below {_clip(cuts[0]):.2f} "
-        "(half of the way)"
+        f"score {shown} on a scale from 1 (the source itself) to 0 (random letters, mean over all lengths); at these "
+        f"texts' own lengths, similar is above {_clip(cuts[1]):.2f} (a quarter of the way to random letters), "
+        f"dissimilar below {_clip(cuts[0]):.2f} (half of the way)"
     )
     covers = f"the profile {profile.name!r} covers: {profile.description}"
     parts = [place, covers]

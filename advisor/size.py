@@ -121,12 +121,11 @@ def measure_size(
 
 
 def _curve_note(curve: tuple[CurvePoint, ...]) -> str:
-    """What the last doubling of the data gained the probe, against the points' own uncertainty."""
-    if len(curve) < 2:
+    """What the last doubling of the data gained the probe, with the interval over the held-out rows."""
+    if not curve or curve[-1].gain is None or curve[-1].gain_interval is None:
         return ""
     before, after = curve[-2], curve[-1]
-    gain = after.score - before.score
-    half = math.hypot(*((point.interval[1] - point.interval[0]) / 2 for point in (before, after)))
-    trend = "still rising" if gain > half else "flat within its error"
-    points = f"{100 * gain:+.1f} ± {100 * half:.1f} points"
+    low, high = curve[-1].gain_interval
+    trend = "still rising" if low > 0 else "falling" if high < 0 else "flat within its error"
+    points = f"{100 * curve[-1].gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
     return f"; from {before.n:,} to {after.n:,} rows the probe gained {points} ({trend})"

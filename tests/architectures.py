@@ -72,6 +72,7 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen3_next": _LINEAR,
     "t5": {"decoder_start_token_id": 0},
     "t5gemma": {"encoder": _T5GEMMA, "decoder": {**_T5GEMMA, "cross_attention_hidden_size": 32}},
+    "textnet": {"image_size": [64, 64]},
     "xmod": {"default_language": "en_XX", "languages": ["en_XX"]},
     "zamba": {"num_hidden_layers": 6, "attn_layer_period": 3, "attn_layer_offset": 1, "n_mamba_heads": 2,
               "mamba_d_state": 4, "mamba_dt_rank": 4, "use_mamba_kernels": False},

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from tuner.errors import OptionError
-from tuner.metrics import bootstrap_scores, interval, score, wilson
+from tuner.metrics import bootstrap_scores, effective_rows, interval, score, wilson
 
 
 @pytest.fixture
@@ -43,6 +43,27 @@ def test_equal_seeds_draw_equal_rows(predictions):
     labels, predicted = predictions
     difference = bootstrap_scores(labels, predicted, seed=5) - bootstrap_scores(labels, labels, seed=5)
     assert np.all(difference <= 0)
+
+
+def test_groups_that_are_right_or_wrong_together_count_as_one_row():
+    labels, groups = np.zeros(200, int), np.repeat(np.arange(20), 10)
+    predicted = np.repeat(np.arange(20) % 2, 10)
+    assert effective_rows(labels == predicted, groups=groups) == pytest.approx(20)
+    assert interval(labels, predicted, groups=groups) == pytest.approx(wilson(0.5, 20))
+    spread = bootstrap_scores(labels, predicted, groups=groups, resamples=4000).std()
+    assert spread == pytest.approx(np.sqrt(0.25 / 20), rel=0.1)
+
+
+def test_groups_of_independent_rows_cost_nothing(predictions):
+    labels, predicted = predictions
+    groups = np.random.default_rng(0).permutation(np.arange(200) // 2)
+    assert effective_rows(labels == predicted, groups=groups) == pytest.approx(200, rel=0.15)
+    assert effective_rows(labels == predicted, groups=np.arange(200)) == 200
+
+
+def test_a_perfect_score_of_five_groups_keeps_the_doubt_of_five():
+    groups = np.repeat(np.arange(5), 40)
+    assert interval(np.zeros(200), np.zeros(200), groups=groups) == pytest.approx(wilson(1.0, 5))
 
 
 def test_unknown_metric_is_said():

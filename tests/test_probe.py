@@ -56,6 +56,13 @@ def test_the_learning_curve_rises_and_uses_nested_rows(telling_block_two):
     curve = probe_blocks(telling_block_two, n_classes=2).learning_curve
     assert [point.n for point in curve] == [20, 40, 80, 160]
     assert curve[-1].score >= curve[0].score
+    assert curve[0].gain is None
+    for before, after in zip(curve, curve[1:], strict=False):
+        assert after.gain == pytest.approx(after.score - before.score)
+        assert after.gain_interval[0] <= after.gain <= after.gain_interval[1]
+        # Paired by rows: narrower than two independent intervals would make it.
+        apart = np.hypot(*(point.interval[1] - point.interval[0] for point in (before, after)))
+        assert after.gain_interval[1] - after.gain_interval[0] < apart
 
 
 def test_folds_are_stratified_and_equal():

@@ -56,12 +56,17 @@ def test_probability_is_on_a_log_scale():
     assert halfway.interval == pytest.approx((0.5, 1.0), abs=1e-3)
 
 
-def test_the_curve_says_whether_more_data_would_help():
-    def curve(last):
-        return (
-            CurvePoint(n=400, score=0.70, interval=(0.68, 0.72)),
-            CurvePoint(n=800, score=last, interval=(last - 0.02, last + 0.02)),
-        )
-
-    assert "still rising" in size(5_000, 600, curve=curve(0.80)).why
-    assert "flat within its error" in size(5_000, 600, curve=curve(0.71)).why
+@pytest.mark.parametrize(
+    ("gain", "bounds", "said"),
+    [
+        (0.02, (0.01, 0.03), "gained +2.0 points [+1.0, +3.0] (still rising)"),
+        (0.01, (-0.01, 0.03), "flat within its error"),
+        (-0.02, (-0.03, -0.01), "falling"),
+    ],
+)
+def test_the_curve_says_whether_more_data_would_help(gain, bounds, said):
+    curve = (
+        CurvePoint(n=400, score=0.70, interval=(0.6, 0.8)),
+        CurvePoint(n=800, score=0.70 + gain, interval=(0.6, 0.8), gain=gain, gain_interval=bounds),
+    )
+    assert said in size(5_000, 600, curve=curve).why

@@ -36,35 +36,72 @@ def score(labels: np.ndarray, predictions: np.ndarray, *, metric: str = "accurac
 
 
 def bootstrap_scores(
-    labels: np.ndarray, predictions: np.ndarray, *, metric: str = "accuracy", seed: int = 0, resamples: int = RESAMPLES
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    *,
+    metric: str = "accuracy",
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """(resamples,) scores of rows drawn with replacement (Efron 1979); equal seeds draw equal rows, so differences
-    between two sets of predictions for the same rows are paired."""
-    n = len(labels)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    """(resamples,) scores of rows drawn with replacement (Efron 1979), or of whole groups where (n,) `groups` are given.
+
+    Equal seeds draw equal rows, so differences between two sets of predictions for the same rows are paired.
+    """
+    unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    n = int(unit.max()) + 1
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)[:, unit]
     return _scores(labels, predictions, weights, metric=check_metric(metric))
 
 
 def interval(
-    labels: np.ndarray, predictions: np.ndarray, *, metric: str = "accuracy", seed: int = 0, level: float = 0.95
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    *,
+    metric: str = "accuracy",
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Confidence interval of a score over rows.
+    """Confidence interval of a score over rows, or over whole groups where (n,) `groups` are given.
 
-    Accuracy: Wilson's interval (1927), which stays honest at 0 and 1, where a bootstrap sees no spread at all.
-    Other metrics: the bootstrap's percentiles.
+    Accuracy: Wilson's interval (1927), which stays honest at 0 and 1, where a bootstrap sees no spread at all; rows of
+    a group that are right or wrong together count as fewer (`effective_rows`). Other metrics: the bootstrap's
+    percentiles.
 
     >>> tuple(round(end, 3) for end in interval(np.zeros(20), np.zeros(20)))
     (0.839, 1.0)
     """
     if check_metric(metric) == "accuracy":
-        return wilson(float(np.mean(labels == predictions)), len(labels), level=level)
-    scores = bootstrap_scores(labels, predictions, metric=metric, seed=seed)
+        right = labels == predictions
+        return wilson(float(np.mean(right)), effective_rows(right, groups=groups), level=level)
+    scores = bootstrap_scores(labels, predictions, metric=metric, groups=groups, seed=seed)
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def wilson(proportion: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion seen in n rows."""
+def effective_rows(right: np.ndarray, *, groups: np.ndarray | None = None) -> float:
+    """Number of rows over the design effect of (n,) `groups` (Kish 1965): how many independent rows they are worth.
+
+    The design effect is the variance of the mean with whole groups drawn over that with rows drawn, at least 1. Where
+    all rows are right or all wrong it cannot be measured, and a group counts as one row.
+
+    >>> effective_rows(np.array([1, 1, 0, 0]), groups=np.array([0, 0, 1, 1]))
+    2.0
+    """
+    n = len(right)
+    if groups is None:
+        return float(n)
+    unit = np.unique(groups, return_inverse=True)[1]
+    errors = right - np.mean(right)
+    squares = float((errors**2).sum())
+    if squares == 0:
+        return n**2 / float((np.bincount(unit) ** 2).sum())
+    return n / max(float((np.bincount(unit, weights=errors) ** 2).sum()) / squares, 1.0)
+
+
+def wilson(proportion: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion seen in n (effective) rows."""
     from statistics import NormalDist
 
     z = NormalDist().inv_cdf((1 + level) / 2)

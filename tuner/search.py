@@ -488,12 +488,12 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A candidate's validation score over its seeds, and how far it lies below the best."""
+    """A candidate's validation score over the seeds that count, and how far it lies below the best."""
 
     run: Run
     mean: float
     sd: float | None
-    n: int
+    seeds: tuple[int, ...]
     interval: tuple[float, float]
     below_best: float
     standard_error: float
@@ -502,33 +502,48 @@ class Comparison:
 def compare(bench: Bench) -> list[Comparison]:
     """Every candidate against the best one by mean validation score, best first.
 
-    The standard error of a difference has two parts: rows (a paired bootstrap of the seeds' mean scores) and seeds
-    (their variance over their number, where there are several).
+    A candidate that was repeated counts by its repeats alone: the trial before them was picked for its score. While
+    there are such candidates, the best is one of them. The standard error of a difference has two parts: rows (a paired
+    bootstrap of the mean scores) and seeds (their variance, pooled over all that was repeated, since a few seeds say
+    little of one candidate, over the number of seeds). Linear heads are convex problems and have no seeds.
     """
-    labels = bench.data.validation.labels
+    labels, groups = bench.data.validation.labels, bench.data.validation.groups
     measured = []
     for run in bench.leaders():
-        repeats = bench.repeats(run)
-        scores = np.array([repeat.score for repeat in repeats])
+        counted = bench.repeats(run)[1:] or [run]
+        scores = np.array([repeat.score for repeat in counted])
         draws = np.mean(
-            [bootstrap_scores(labels, r.predictions, metric=bench.metric, seed=bench.seed) for r in repeats], axis=0
+            [
+                bootstrap_scores(labels, r.predictions, metric=bench.metric, groups=groups, seed=bench.seed)
+                for r in counted
+            ],
+            axis=0,
         )
-        measured.append((run, scores, draws))
-    measured.sort(key=lambda entry: -entry[1].mean())  # stable: of equals the one that was ahead
-    _, best_scores, best_draws = measured[0]
+        measured.append((run, counted, scores, draws))
+    measured.sort(key=lambda entry: -entry[2].mean())  # stable: of equals the one that was ahead
+    repeated = [scores for _, _, scores, _ in measured if len(scores) > 1]
+    freedom = sum(len(scores) - 1 for scores in repeated)
+    seed_variance = sum(float(((s - s.mean()) ** 2).sum()) for s in repeated) / freedom if freedom else 0.0
+
+    def over_seeds(run: Run, n: int) -> float:
+        return 0.0 if run.candidate.is_linear else seed_variance / n
+
+    trusted = [entry for entry in measured if entry[1][0].is_confirmation or entry[0].candidate.is_linear]
+    was_confirmed = any(entry[1][0].is_confirmation for entry in measured)
+    best_run, _, best_scores, best_draws = (trusted if was_confirmed else measured)[0]
     compared = []
-    for run, scores, draws in measured:
+    for run, counted, scores, draws in measured:
         rows = float(np.std(best_draws - draws))
-        seeds = sum(float(np.var(s, ddof=1)) / len(s) for s in (best_scores, scores) if len(s) > 1)
+        seeds = 0.0 if run is best_run else over_seeds(run, len(scores)) + over_seeds(best_run, len(best_scores))
         low, high = np.quantile(draws, [0.025, 0.975])
-        if bench.metric == "accuracy" and len(scores) == 1:
-            low, high = interval(labels, run.predictions, metric=bench.metric)
+        if len(scores) == 1:
+            low, high = interval(labels, counted[0].predictions, metric=bench.metric, groups=groups, seed=bench.seed)
         compared.append(
             Comparison(
                 run=run,
                 mean=float(scores.mean()),
                 sd=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-                n=len(scores),
+                seeds=tuple(repeat.seed for repeat in counted),
                 interval=(float(low), float(high)),
                 below_best=float(best_scores.mean() - scores.mean()),
                 standard_error=math.sqrt(rows**2 + seeds),
@@ -601,7 +616,7 @@ def _finish(
         | {
             "mean": entry.mean,
             "sd": entry.sd,
-            "n": entry.n,
+            "n": len(entry.seeds),
             "interval": entry.interval,
             "below_best": entry.below_best,
             "standard_error": entry.standard_error,
@@ -624,7 +639,7 @@ def _finish(
             "validation": {
                 "mean": chosen.mean,
                 "sd": chosen.sd,
-                "seeds": [repeat.seed for repeat in bench.repeats(winner)],
+                "seeds": list(chosen.seeds),
             },
             "test": test,
             "run": shipped.name,
@@ -665,7 +680,9 @@ def _test_once(bench: Bench, model: TransferClassifier, *, run: Run) -> dict[str
         predicted = logits.argmax(1)
         scored[run.name] = {
             "score": score(data.test.labels, predicted, metric=bench.metric),
-            "interval": interval(data.test.labels, predicted, metric=bench.metric, seed=bench.seed),
+            "interval": interval(
+                data.test.labels, predicted, metric=bench.metric, groups=data.test.groups, seed=bench.seed
+            ),
             "n": len(data.test.texts),
         }
         write_json(path, scored)

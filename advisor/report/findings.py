@@ -263,14 +263,14 @@ def _against_the_rule(run: Run) -> list[str]:
     value, how = measured[situation]
     verdict = f"{CLASSIC_RULES[situation].lower()}"
     difference = validation - value
-    if abs(difference) < 0.0005:
+    if not how.endswith("validation"):
+        said = f"the winner was scored on other rows, {percent(validation)} on validation, so no difference is drawn"
+    elif abs(difference) < 0.0005:
         said = "the same as the winner"
+    elif difference > 0:
+        said = f"the winner has {points(difference)} on it"
     else:
-        said = (
-            f"the winner has {points(difference)} on it"
-            if difference > 0
-            else (f"{points(-difference)} against the winner, which freezes more at a score within one standard error")
-        )
+        said = f"{points(-difference)} against the winner, which freezes more within one standard error of the best"
     return [f"Measured here, the rule of situation {situation} ({verdict}) reached {percent(value)} ({how}); {said}."]
 
 
@@ -584,12 +584,12 @@ def comparison_section(run: Run) -> Section:
     curve.sort(key=lambda mark: mark.x)
     if curve:
         title = "Would more data help?"
-        gain = points(curve[-1].score - curve[-2].score) if len(curve) > 1 else ""
+        gain = _last_gain(rows(part(run.advice, "size"), "learning_curve"))
         figures.append(
             FigureOnPage(
                 title=title,
                 caption="The probe's score with fewer training rows."
-                + (f" From {curve[-2].label} to {curve[-1].label}: {gain}." if gain else ""),
+                + (f" From {curve[-2].label} to {curve[-1].label}: {gain}." if gain and len(curve) > 1 else ""),
                 drawing=plots.learning_curve(
                     marks=curve,
                     title=title,
@@ -599,6 +599,16 @@ def comparison_section(run: Run) -> Section:
             )
         )
     return Section(anchor="comparison", heading="How it compares", figures=tuple(figures))
+
+
+def _last_gain(stored: Sequence[Any]) -> str:
+    """What the last doubling of the rows gained, with its interval."""
+    if not stored:
+        return ""
+    gain, bounds = number(stored[-1].get("gain")), interval(stored[-1].get("gain_interval"))
+    if gain is None or bounds is None:
+        return ""
+    return f"{points(gain)} ({points(bounds[0])} to {points(bounds[1])})"
 
 
 def _ranked_candidates(run: Run) -> list[Mark]:
