@@ -90,6 +90,7 @@ def recommend(
 ) -> None:
     """Measure the data against the model and recommend a strategy, with reasons and a report."""
     _no_images_yet(image)
+    _check_data(data)
     from advisor import pipeline, runs
 
     folder = Path(out) if out else runs.default_folder(data, model or _default_model())
@@ -141,6 +142,7 @@ def tune(
 ) -> None:
     """Recommend, then search the freeze depth as advised and save the winning model."""
     _no_images_yet(image)
+    _check_data(data)
     from advisor import pipeline
 
     def show(advice: dict[str, Any]) -> None:
@@ -190,6 +192,7 @@ def predict(
             why="files are never overwritten",
             fix="pass another name, or remove the file first",
         )
+    _check_data(data)
     from advisor import pipeline
     from tuner.records import write_text_atomically
 
@@ -392,6 +395,13 @@ def _default_model() -> str:
     from tuner.backbone import DEFAULT_TEXT_MODEL
 
     return DEFAULT_TEXT_MODEL
+
+
+def _check_data(data: str) -> None:
+    """A dataset that is not there is said before the seconds that importing torch takes."""
+    from advisor.tables import check_named
+
+    check_named(data)
 
 
 def _no_images_yet(image: str | None) -> None:

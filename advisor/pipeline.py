@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 TRUNCATION_WARNING = 0.10
 DEFAULT_BUDGET = "10m"
-TRAIN_ROWS, VALIDATION_ROWS = 20_000, 2_000
-"""Rows the search trains and validates on at most: beyond them a trial no longer fits a sensible budget."""
+TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 20_000, 2_000, 10_000
+"""Rows the search trains, validates and tests on at most: beyond them a trial no longer fits a sensible budget, and a
+test score is known to a point already."""
 VERSIONED = ("torch", "transformers", "datasets", "optuna", "scikit-learn", "numpy", "pandas")
 
 
@@ -277,6 +278,7 @@ def tune(
             folder=folder,
             budget_s=budget_s,
             n_trials=trials,
+            limited_to=strategy,
             metric=metric,
             seed=seed,
             resume=resume,
@@ -312,19 +314,21 @@ def predict(
 def tuning_data(target: TargetData, *, seed: int) -> TuningData:
     """The splits as the search takes them; very large ones are sampled, stratified."""
 
-    def part(rows: np.ndarray, most: int | None) -> LabelledTexts:
-        if most is not None and len(rows) > most:
+    def part(rows: np.ndarray, most: int) -> LabelledTexts:
+        if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         together = target.kept_together(rows)
         return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows], groups=together)
 
-    used = min(len(target.train), TRAIN_ROWS)
-    notes = (f"trained on a sample of {used:,} of {len(target.train):,} rows",) if used < len(target.train) else ()
+    parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
+    notes = tuple(
+        f"{what} on a sample of {most:,} of {len(rows):,} rows" for what, rows, most in parts if len(rows) > most
+    )
     return TuningData(
         name=target.name,
         train=part(target.train, TRAIN_ROWS),
         validation=part(target.validation, VALIDATION_ROWS),
-        test=part(target.test, None),
+        test=part(target.test, TEST_ROWS),
         class_names=target.class_names,
         fingerprint=target.fingerprint,
         notes=notes,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from advisor.files import (
     refuse_repeated,
 )
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
+from tuner.hub import ask_hub, is_offline
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +41,6 @@ SPLITS = ("train", "validation", "test")
 _SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_HUB_SECONDS = 7.0  # the answer without a network must come within ten, imports included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,31 +280,49 @@ def _read_saved(folder: Path) -> Tables:
 
 def _read_hub(name: str) -> Tables:
     """A dataset of the Hugging Face hub, or out of its local cache when the hub is switched off."""
-    switches = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("HF_DATASETS_OFFLINE", ""))
-    offline = any(switch.upper() in ("1", "ON", "YES", "TRUE") for switch in switches)
-    if not offline:
-        answer = _ask_hub(name)
-        if answer == "unreachable":
-            raise _not_fetched(name, "the hub cannot be reached from here")
-        if answer == "missing":
-            raise MissingFileError(
-                f"'{name}' is neither a file or folder here nor a dataset on the hub that may be read",
-                why="the dataset is read from it",
-                fix="check the name; for a private or gated dataset log in first with: hf auth login",
-            )
+    _check_hub(name)
     import datasets
 
     try:
         loaded = datasets.load_dataset(name)
     except (ConnectionError, FileNotFoundError) as error:
-        raise _not_fetched(name, "HF_HUB_OFFLINE is set and it is not in the local cache") from error
+        why = "HF_HUB_OFFLINE is set and it is not in the local cache" if is_offline() else _first_line(error)
+        raise _not_fetched(name, why) from error
     except (ValueError, RuntimeError, OSError) as error:
         raise DataError(
-            f"'{name}' cannot be loaded from the hub ({str(error).splitlines()[0]})",
+            f"'{name}' cannot be loaded from the hub ({_first_line(error)})",
             why="it may need a configuration to be chosen, or run code of its own, which is never done",
             fix="download its files, pass the one you mean, or a folder with train.parquet and test.parquet",
         ) from error
     return _from_datasets(dict(loaded), name=name.rpartition("/")[2], place=f"'{name}'")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+def check_named(data: str | Path) -> None:
+    """Raise at once where a named dataset is not there; asked before what takes seconds to import."""
+    text = str(data)
+    if text.startswith("example:") or not text.strip() or Path(text).expanduser().exists():
+        return
+    if not _could_be_hub_id(text):
+        raise missing_file(Path(text).expanduser())
+    _check_hub(text)
+
+
+def _check_hub(name: str) -> None:
+    if is_offline():
+        return
+    answer = ask_hub(name, "dataset")
+    if answer == "unreachable":
+        raise _not_fetched(name, "the hub cannot be reached from here")
+    if answer == "missing":
+        raise MissingFileError(
+            f"'{name}' is neither a file or folder here nor a dataset on the hub that may be read",
+            why="the dataset is read from it",
+            fix="check the name; for a private or gated dataset log in first with: hf auth login",
+        )
 
 
 def _not_fetched(name: str, why: str) -> MissingFileError:
@@ -317,30 +333,6 @@ def _not_fetched(name: str, why: str) -> MissingFileError:
         fix=f"where there is a network run: hf download {name} --repo-type dataset --local-dir {folder}; bring that "
         f"folder here (its files named train.parquet, test.parquet...) and pass ./{folder}; or correct the path",
     )
-
-
-def _ask_hub(name: str) -> str:
-    """``found``, ``missing`` or ``unreachable``, within a few seconds whatever name resolution does."""
-    answers: list[str] = []
-
-    def ask() -> None:
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-        try:
-            huggingface_hub.HfApi().dataset_info(name, timeout=_HUB_SECONDS - 2)
-        except (HFValidationError, HfHubHTTPError) as error:
-            status = getattr(getattr(error, "response", None), "status_code", 404)
-            answers.append("unreachable" if status >= 500 or status in (403, 407, 429) else "missing")
-        except Exception:  # noqa: BLE001  # whatever the transport raises, the hub did not answer
-            answers.append("unreachable")
-        else:
-            answers.append("found")
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_HUB_SECONDS)
-    return answers[0] if answers else "unreachable"
 
 
 # --- data in memory

@@ -1,13 +1,16 @@
 """The Python interface on every kind of input."""
 
 import datasets
+import numpy as np
 import pandas as pd
 import pytest
 import test_cli
 import tiny
 
+import advisor.pipeline
 from advisor import recommend, tune
 from advisor.pipeline import parse_budget
+from advisor.target import load_target
 from tuner.errors import OptionError
 
 ROWS = test_cli.reviews()
@@ -74,3 +77,12 @@ def test_budgets_are_read(text, seconds):
 def test_unreadable_budgets_are_said(text):
     with pytest.raises(OptionError, match="cannot be read"):
         parse_budget(text)
+
+
+def test_very_large_splits_are_sampled_and_said(monkeypatch):
+    monkeypatch.setattr(advisor.pipeline, "TRAIN_ROWS", 40)
+    monkeypatch.setattr(advisor.pipeline, "TEST_ROWS", 20)
+    data = advisor.pipeline.tuning_data(load_target(FRAME), seed=0)
+    assert (len(data.train.texts), len(data.test.texts)) == (40, 20)
+    assert np.bincount(data.train.labels).tolist() == [20, 20]
+    assert data.notes == ("trained on a sample of 40 of 102 rows", "tested on a sample of 20 of 32 rows")

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -57,7 +59,7 @@ def test_the_learning_curve_rises_and_uses_nested_rows(telling_block_two):
     assert [point.n for point in curve] == [20, 40, 80, 160]
     assert curve[-1].score >= curve[0].score
     assert curve[0].gain is None
-    for before, after in zip(curve, curve[1:], strict=False):
+    for before, after in itertools.pairwise(curve):
         assert after.gain == pytest.approx(after.score - before.score)
         assert after.gain_interval[0] <= after.gain <= after.gain_interval[1]
         # Paired by rows: narrower than two independent intervals would make it.

@@ -218,8 +218,48 @@ def test_a_resumed_search_repeats_nothing(backbone, tmp_path, monkeypatch):
     assert not names & set(calls)
     assert result.trials["complete"] + result.trials["pruned"] == 6
     assert result.trials["failed"] == 1
+    (tmp_path / ".search").mkdir()  # as where the process died between the result and its clearing away
     again = run_search(backbone, tmp_path, n_trials=50, resume=True)
-    assert again.to_json() == result.to_json()
+    assert again.to_json() == result.to_json() | {"warnings": [*result.warnings, tuner.search.ENDED_BEFORE]}
+    assert not (tmp_path / ".search").exists()
+
+
+def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuner.search, "choose_winner", interrupted)
+    limited = restrict(default_space(4), strategy="head_only")
+    with pytest.raises(KeyboardInterrupt):
+        run_search(backbone, tmp_path, n_trials=1, space=limited, limited_to="head_only")
+    monkeypatch.undo()
+    with pytest.raises(OptionError, match="was limited to head_only, not without a limit"):
+        run_search(backbone, tmp_path, n_trials=1, resume=True)
+    result = run_search(backbone, tmp_path, n_trials=1, resume=True, space=limited, limited_to="head_only")
+    assert result.limited_to == "head_only"
+    with pytest.raises(OptionError, match="not to train_all"):
+        run_search(backbone, tmp_path, n_trials=1, resume=True, limited_to="train_all")
+
+
+def test_candidates_without_a_score_are_listed_with_the_reason(backbone, tmp_path):
+    result = run_search(backbone, tmp_path, n_trials=1)
+    assert {(row["frozen_blocks"], row["why"]) for row in result.unscored} == {
+        (0, "the search stopped before its turn"),
+        (4, "the search stopped before its turn"),
+    }
+
+
+def test_a_resumed_cache_counts_what_is_on_disk_already(backbone, tmp_path, monkeypatch):
+    space = default_space(4)
+    options = {"data": DATA, "space": space, "work": tmp_path, "metric": "accuracy", "seed": 0, "progress": None}
+    first = Bench(backbone, **options)
+    first.prepare()
+    assert set(first.cached_depths) == {1, 2, 3}
+    full = dataclasses.make_dataclass("usage", [("free", int)])(0)
+    monkeypatch.setattr(tuner.trials.shutil, "disk_usage", lambda _path: full)
+    again = Bench(backbone, **options)
+    again.prepare()
+    assert again.cached_depths == first.cached_depths
 
 
 def test_trials_of_a_dead_process_are_marked_failed(backbone, tmp_path):

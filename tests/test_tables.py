@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
 
+import tuner.hub
 from advisor import tables as tables_module
 from advisor.columns import choose_columns
 from advisor.tables import concatenate, read_tables
@@ -194,7 +196,7 @@ def test_hub_ids_without_a_network_are_answered_soon_and_say_what_to_fetch(
     assert time.monotonic() - start < 10
     assert "hf download someone/reviews --repo-type dataset --local-dir reviews" in caught.value.fix
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(tables_module, "_HUB_SECONDS", 2.0)
+    tuner.hub.ask_hub.cache_clear()
     start = time.monotonic()
     with pytest.raises(MissingFileError, match="the hub cannot be reached from here"):
         read_tables("someone/reviews")
@@ -204,15 +206,22 @@ def test_hub_ids_without_a_network_are_answered_soon_and_say_what_to_fetch(
 def test_hub_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(tables_module, "_ask_hub", lambda name: "missing")
+    monkeypatch.setattr(tables_module, "ask_hub", lambda name, kind: "missing")
     with pytest.raises(MissingFileError, match="nor a dataset on the hub that may be read") as caught:
         read_tables("someone/private")
     assert "hf auth login" in caught.value.fix
-    monkeypatch.setattr(tables_module, "_ask_hub", lambda name: "found")
+    monkeypatch.setattr(tables_module, "ask_hub", lambda name, kind: "found")
     loaded = datasets.DatasetDict(train=datasets.Dataset.from_pandas(FRAME))
     monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded)
     tables = read_tables("someone/reviews")
     assert (tables.name, {name: part.num_rows for name, part in tables.parts.items()}) == ("reviews", {"train": 12})
+
+    def fails(_name: str) -> None:
+        raise ConnectionError("half-way through\nand more")
+
+    monkeypatch.setattr(datasets, "load_dataset", fails)
+    with pytest.raises(MissingFileError, match=r"cannot be fetched as a hub dataset: half-way through\n"):
+        read_tables("someone/reviews")
 
     def needs_configuration(name: str) -> None:
         raise ValueError("Config name is missing.\nPlease pick one")
@@ -220,6 +229,37 @@ def test_hub_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", needs_configuration)
     with pytest.raises(DataError, match=r"cannot be loaded from the hub \(Config name is missing\.\)"):
         read_tables("someone/reviews")
+
+
+def test_a_hub_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def hangs(*_args: object, **_kwargs: object) -> None:
+        time.sleep(30)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", hangs)
+    monkeypatch.setattr(tuner.hub, "HUB_SECONDS", 0.2)
+    tuner.hub.ask_hub.cache_clear()
+    start = time.monotonic()
+    assert tuner.hub.ask_hub("someone/reviews", "dataset") == "unreachable"
+    assert time.monotonic() - start < 5
+    tuner.hub.ask_hub.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [(404, "missing"), (401, "missing"), (403, "unreachable"), (503, "unreachable")]
+)
+def test_what_the_hub_answers(monkeypatch: pytest.MonkeyPatch, status: int, answer: str) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def refuses(*_args: object, **_kwargs: object) -> None:
+        raise HfHubHTTPError("no", response=Mock(status_code=status, headers={}))
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuses)
+    tuner.hub.ask_hub.cache_clear()
+    assert tuner.hub.ask_hub("someone/model", "model") == answer
+    tuner.hub.ask_hub.cache_clear()
 
 
 def test_files_with_different_kinds_of_values_are_joined_as_text() -> None:

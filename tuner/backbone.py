@@ -16,6 +16,7 @@ import torch
 
 from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.hub import ask_hub, is_offline
 from tuner.records import Progress
 
 if TYPE_CHECKING:
@@ -393,10 +394,7 @@ def _hub_snapshot(model: str) -> Path:
         ) from error
     except (OSError, ValueError):
         pass  # not in the cache: it has to be fetched
-    import huggingface_hub.constants
-
-    reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
-    if reachable:
+    if not is_offline() and ask_hub(model, "model") != "unreachable":
         try:
             return Path(snapshot_download(model, allow_patterns=patterns, etag_timeout=8))
         except (OSError, ValueError) as error:
@@ -410,21 +408,6 @@ def _hub_snapshot(model: str) -> Path:
         why="the model's weights have to be fetched once",
         fix=f"on a machine with a network run `hf download {model}` and pass the folder it prints with --model",
     )
-
-
-def _hub_answers(timeout_s: float = 5.0) -> bool:
-    """Whether the hub accepts a connection; asked first, because the client itself retries for minutes."""
-    import socket
-    from urllib.parse import urlparse
-
-    from huggingface_hub import constants
-
-    host = urlparse(constants.ENDPOINT)
-    try:
-        socket.create_connection((host.hostname or "", host.port or 443), timeout=timeout_s).close()
-    except OSError:
-        return False
-    return True
 
 
 def _load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:

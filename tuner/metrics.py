@@ -44,7 +44,7 @@ def bootstrap_scores(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """(resamples,) scores of rows drawn with replacement (Efron 1979), or of whole groups where (n,) `groups` are given.
+    """(resamples,) scores of rows drawn with replacement (Efron 1979); with (n,) `groups`, of whole groups.
 
     Equal seeds draw equal rows, so differences between two sets of predictions for the same rows are paired.
     """

@@ -45,6 +45,10 @@ CONFIRM_UNTIL = 0.92
 LEAST_STEPS = 50
 DEFAULT_HEAD_RATIO, DEFAULT_EPOCHS = 5.0, 6
 SCRATCH_RATE = 3e-4
+ENDED_BEFORE = (
+    "this search had come to its end and its test split has been used: the result is shown as it was; "
+    "a new search needs a new --out"
+)
 WORK = ".search"
 STUDY = "study.journal"
 
@@ -71,6 +75,8 @@ class TuningResult(Record):
     range: dict[str, Any]
     prefix: dict[str, Any]
     warnings: tuple[str, ...]
+    limited_to: str | None = None
+    unscored: tuple[dict[str, Any], ...] = ()
     schema: int = field(default=1)
 
     @property
@@ -105,6 +111,7 @@ def search(
     folder: Path,
     budget_s: float | None,
     n_trials: int | None,
+    limited_to: str | None = None,
     metric: str = "accuracy",
     seed: int = 0,
     resume: bool = False,
@@ -119,13 +126,16 @@ def search(
     that was computed stays in `folder` until the end, so a search that is resumed repeats nothing; one that came to
     its end is returned as it is, since its test split has been used. One that goes on after an interruption scores the
     test split again only where another run wins, and says so. With a number of trials and no budget, equal seeds give
-    equal results. Raises `OptionError` where the budget is too short for one trial.
+    equal results. `limited_to` names the strategy that `space` was restricted to, if any. Raises `OptionError` where
+    the budget is too short for one trial, or where a resumed search was limited otherwise.
     """
     check_metric(metric)
     finished = folder / "tuning.json"
     earlier = read_result(finished) if resume and finished.exists() else None
     if earlier is not None and earlier.stopped_because != "interrupted":
-        return earlier
+        _check_limit(earlier.limited_to, limited_to, folder=folder)
+        shutil.rmtree(folder / WORK, ignore_errors=True)  # left where the process died after writing the result
+        return dataclasses.replace(earlier, warnings=(*earlier.warnings, ENDED_BEFORE))
     deadline = Deadline(budget_s)
     bench = Bench(backbone, data=data, space=space, work=folder / WORK, metric=metric, seed=seed, progress=progress)
     try:
@@ -134,6 +144,9 @@ def search(
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
         run_key = _run_key(folder, data=data, backbone=backbone, metric=metric)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key)
+        if study.trials:
+            _check_limit(study.user_attrs.get("limited_to"), limited_to, folder=folder)
+        study.set_user_attr("limited_to", limited_to)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
         if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
@@ -145,6 +158,7 @@ def search(
             deadline=deadline,
             stopped_because=stopped_because,
             baselines=baselines or {},
+            limited_to=limited_to,
             earlier=earlier,
         )
     except (OSError, SafetensorError) as error:
@@ -162,6 +176,17 @@ def search(
     if result.stopped_because != "interrupted":  # an interrupted search may go on from its caches and weights
         shutil.rmtree(folder / WORK)
     return result
+
+
+def _check_limit(then: str | None, now: str | None, *, folder: Path) -> None:
+    """Raise `OptionError` where a search is to go on with another limit than it started with."""
+    if then != now:
+        raise OptionError(
+            f"the search in {folder} was {'not limited' if then is None else f'limited to {then}'}, not "
+            f"{'without a limit' if now is None else f'to {now}'}",
+            why="candidates of both would be mixed, and the winner would be neither's",
+            fix=f"{'leave --strategy away' if then is None else f'pass --strategy {then}'}, or --out with a new folder",
+        )
 
 
 def has_finished_runs(folder: Path) -> bool:
@@ -322,8 +347,6 @@ class _Trials:
         """Why a candidate has no score: limited away, never reached, out of time, pruned or failed."""
         from optuna.trial import TrialState
 
-        if candidate not in (*self.bench.space.first, *self.bench.space.controls):
-            return "the search was limited to other strategies"
         states = {}
         for trial in self.study.get_trials(deepcopy=False):
             if trial.user_attrs.get("candidate") == candidate.to_json():
@@ -332,7 +355,18 @@ class _Trials:
             if states[TrialState.PRUNED].user_attrs.get("out_of_time"):
                 return "the time was up before its trial came to an end"
             return "its trial was pruned: it lay behind the others on the way"
-        return "its trial failed" if states else "the search stopped before its turn"
+        if states:
+            return "its trial failed"
+        if candidate not in (*self.bench.space.first, *self.bench.space.controls):
+            return "the search was limited to other strategies"
+        return "the search stopped before its turn"
+
+    def unscored(self, scored: Sequence[Candidate]) -> tuple[dict[str, Any], ...]:
+        """Candidates that were asked for or begun and have no score, with the reason."""
+        begun = (trial.user_attrs.get("candidate") for trial in self.study.get_trials(deepcopy=False))
+        tried = (Candidate(**candidate) for candidate in begun if candidate is not None)
+        named = dict.fromkeys((*self.bench.space.first, *self.bench.space.controls, *tried))
+        return tuple(c.to_json() | {"why": self.why_unscored(c)} for c in named if c not in scored)
 
     def _finished(self) -> int:
         counts = self.counts()
@@ -569,6 +603,7 @@ def _finish(
     deadline: Deadline,
     stopped_because: str,
     baselines: Mapping[str, Any],
+    limited_to: str | None,
     earlier: TuningResult | None,
 ) -> TuningResult:
     """Save the winner, score it on the test split, and put everything measured into one record."""
@@ -667,6 +702,8 @@ def _finish(
         range={"advised": bench.space.depths, "searched": trials.depths},
         prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
         warnings=tuple(warnings),
+        limited_to=limited_to,
+        unscored=trials.unscored([entry.run.candidate for entry in compared]),
     )
 
 

@@ -118,7 +118,9 @@ class Bench:
         self.restore_base()
         self.work.mkdir(parents=True, exist_ok=True)
         a_depth = self.train_cache.bytes_per_depth + self.validation_cache.bytes_per_depth
-        budget = min(CACHE_BYTES, shutil.disk_usage(self.work).free // 2)
+        caches = (self.train_cache, self.validation_cache)
+        paid = a_depth * sum(all(cache.has(depth) for cache in caches) for depth in range(1, self.backbone.n_blocks))
+        budget = min(CACHE_BYTES, paid + shutil.disk_usage(self.work).free // 2)
         for depth in dict.fromkeys(depths):
             if not 0 < depth < self.backbone.n_blocks or depth in self.cached_depths:
                 continue

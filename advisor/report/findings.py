@@ -376,6 +376,9 @@ def depth_section(run: Run) -> Section:
                 f" A control outside the advised range led, so the range was widened from "
                 f"{advised_range[0]:.0f}–{advised_range[1]:.0f} to {searched[0]}–{searched[1]}."
             )
+        unscored = [f"{run.words(row)} ({line(row.get('why'), limit=200)})" for row in rows(run.tuning, "unscored")]
+        if unscored:
+            paragraph += f" Without a score: {'; '.join(unscored)}."
     else:
         paragraph += " Only what was measured has a score."
     return Section(

@@ -1,0 +1,42 @@
+"""Whether the Hugging Face hub answers and has something: asked first, because its clients retry for minutes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+
+HUB_SECONDS = 6.0
+"""An answer must come within ten, imports included."""
+
+
+def is_offline() -> bool:
+    """Whether the environment switches the hub off."""
+    switches = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("HF_DATASETS_OFFLINE", ""))
+    return any(switch.upper() in ("1", "ON", "YES", "TRUE") for switch in switches)
+
+
+@functools.cache
+def ask_hub(name: str, kind: str) -> str:
+    """``found``, ``missing`` or ``unreachable`` for a dataset or model, within `HUB_SECONDS` in any network."""
+    answers: list[str] = []
+
+    def ask() -> None:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        hub = huggingface_hub.HfApi()
+        try:
+            (hub.dataset_info if kind == "dataset" else hub.model_info)(name, timeout=HUB_SECONDS - 2)
+        except (HFValidationError, HfHubHTTPError) as error:
+            status = getattr(getattr(error, "response", None), "status_code", 404)
+            answers.append("unreachable" if status >= 500 or status in (403, 407, 429) else "missing")
+        except Exception:  # noqa: BLE001  # whatever the transport raises, the hub did not answer
+            answers.append("unreachable")
+        else:
+            answers.append("found")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return answers[0] if answers else "unreachable"
