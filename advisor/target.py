@@ -202,7 +202,13 @@ class _Rows:
 
 def _with_test(tables: Tables, test: str | Path) -> Tables:
     path = Path(test).expanduser()
-    if not path.is_file():
+    if path.is_dir():
+        raise OptionError(
+            f"--test {path} is a folder",
+            why="the winner is scored on the rows of one file",
+            fix="pass a table with labels, such as test.csv, or a DATA folder that holds train.* and test.*",
+        )
+    if not path.exists():
         raise missing_file(path)
     result = read_file(path)
     parts = dict(tables.parts)

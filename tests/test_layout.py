@@ -6,7 +6,6 @@ import importlib
 import pkgutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,16 +65,11 @@ def test_examples_in_docstrings_hold(name):
     assert failed == 0
 
 
-def test_importing_the_packages_loads_nothing_heavy():
-    heavy = ("torch", "transformers", "optuna", "matplotlib", "pandas", "sklearn", "datasets")
-    code = f"import sys, advisor, tuner, advisor.cli; print([m for m in {heavy!r} if m in sys.modules])"
+def test_help_loads_nothing_heavy():
+    """What `advisor --help` imports is what its time is; benchmarks/README.md holds the measured one."""
+    heavy = ("torch", "transformers", "optuna", "matplotlib", "pandas", "sklearn", "datasets", "pyarrow")
+    code = "import sys, advisor, tuner, advisor.cli; advisor.cli.run(['--help'])"
+    code += f"; print([name for name in {heavy!r} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "[]"
-
-
-def test_help_answers_at_once():
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "advisor", "--help"], capture_output=True, text=True, check=True)
-    # The limit catches a heavy import (seconds), not a slow machine; benchmarks/README.md holds the measured time.
-    assert time.perf_counter() - start < 3
-    assert "recommend" in done.stdout
+    assert "recommend" in printed
+    assert printed.splitlines()[-1] == "[]"

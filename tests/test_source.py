@@ -283,3 +283,9 @@ def test_a_source_that_may_not_be_read_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "read_text", refuse)
     with pytest.raises(MissingFileError, match=r"corpus\.txt cannot be read \(Permission denied\)"):
         read_source_text([tmp_path / "corpus.txt"])
+
+
+def test_a_binary_source_is_said(tmp_path):
+    (tmp_path / "corpus.txt").write_bytes(b"text\x00more")
+    with pytest.raises(DataError, match=r"corpus\.txt is binary, not text"):
+        read_source_text([tmp_path / "corpus.txt"])

@@ -230,6 +230,8 @@ def test_a_test_file_can_be_named(tmp_path: Path) -> None:
     assert f"the test split of {folder} was replaced by held_out.csv" in target.warnings
     with pytest.raises(MissingFileError, match=r"Did you mean 'held_out\.csv'"):
         load_target(folder, test=folder / "held_outt.csv")
+    with pytest.raises(OptionError, match="is a folder"):
+        load_target(folder / "train.csv", test=folder)
 
 
 def test_leaked_training_rows_are_left_out_and_reported(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def folder_error(path: Path, error: OSError) -> RunFolderError:
     return RunFolderError(
         f"{path} cannot be written ({error.strerror or error})",
         why="results and the model are saved there",
-        fix="pass --out with a folder you may write to",
+        fix="make that folder writable, or pass --out with another one where a run starts",
     )
 
 

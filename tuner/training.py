@@ -42,13 +42,12 @@ class Recipe(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run measured: predictions on the validation rows at its end, seconds, and the losses on the way."""
+    """What a run measured: predictions on the validation rows at its end, seconds and steps."""
 
     predictions: np.ndarray
     seconds: float
     steps: int
     stopped: bool
-    final_loss: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +118,7 @@ def train(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     checks = {math.ceil(recipe.steps * (i + 1) / CHECKS): i for i in range(CHECKS)}
     start = time.perf_counter()
-    loss_value, stopped, done = float("nan"), False, 0
+    stopped, done = False, 0
     predictions = np.zeros(0, dtype=np.int64)
     model.train()
     for step, rows in enumerate(training_batches(train_rows, recipe)):
@@ -137,7 +136,6 @@ def train(
             if on_step is not None:
                 on_step(done)
             if done in checks:
-                loss_value = float(loss.detach())
                 positions = None if done == recipe.steps else rows_on_the_way(len(validation_rows.labels))
                 logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=positions)
                 predictions = logits_now.argmax(1)
@@ -153,7 +151,6 @@ def train(
         seconds=time.perf_counter() - start,
         steps=done,
         stopped=stopped,
-        final_loss=loss_value,
     )
 
 

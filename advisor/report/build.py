@@ -23,22 +23,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCHEMA = 1
 
 
-def render_html(
-    advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None, examples: Mapping[str, Any] | None = None
-) -> str:
+def render_html(advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None) -> str:
     """The report as one self-contained page: no script, no outside request, light and dark.
 
-    `advice` and `tuning` are the contents of advice.json and tuning.json. `examples` maps a heading to a list of flat
-    records to show, rows of the user's data for instance; it is kept out of the Markdown. Every string is treated as
-    data and escaped; missing and null parts are shown as "not measured" or left out. The same input gives the same
-    bytes.
+    `advice` and `tuning` are the contents of advice.json and tuning.json. Every string is treated as data and escaped;
+    missing and null parts are shown as "not measured" or left out. The same input gives the same bytes.
     """
-    return _html(make_page(advice, tuning=tuning, examples=examples))
+    return _html(make_page(advice, tuning=tuning))
 
 
 def render_markdown(advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None) -> str:
     """The same report as Markdown: the figures' tables in place of the figures. Every string is escaped."""
-    return _markdown(make_page(advice, tuning=tuning, examples=None))
+    return _markdown(make_page(advice, tuning=tuning))
 
 
 def _html(page: Page) -> str:
@@ -136,7 +132,7 @@ def write_report(folder: Path) -> Path:
         )
     if tuning is not None:  # only here is it known where the run lies
         tuning.setdefault("next_command", f"advisor predict {shlex.quote(str(folder))} NEW_DATA.csv")
-    page = make_page(advice, tuning=tuning, examples=None)
+    page = make_page(advice, tuning=tuning)
     write_text_atomically(folder / "report.md", _markdown(page))
     write_text_atomically(folder / "report.html", _html(page))
     return folder / "report.html"

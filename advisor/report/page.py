@@ -14,7 +14,7 @@ from advisor.report.findings import (
     reasons_section,
     situation_section,
 )
-from advisor.report.particulars import data_section, examples_section, provenance_section, search_section
+from advisor.report.particulars import data_section, provenance_section, search_section
 from advisor.report.parts import (
     Blocks,
     Fact,
@@ -36,7 +36,7 @@ from advisor.report.wording import (
 )
 
 
-def make_page(advice: Json, *, tuning: Json | None, examples: Json | None) -> Page:
+def make_page(advice: Json, *, tuning: Json | None) -> Page:
     """The report of one run."""
     data, model = part(advice, "data"), part(advice, "model")
     run = Run(
@@ -57,7 +57,6 @@ def make_page(advice: Json, *, tuning: Json | None, examples: Json | None) -> Pa
         Section(anchor="warnings", heading="Warnings", points=tuple(map(capital, warnings))),
         Section(anchor="next", heading="What to do next", points=tuple(map(capital, _next_steps(run)))),
         data_section(run),
-        examples_section(examples),
         provenance_section(run),
     )
     return Page(

@@ -1,4 +1,4 @@
-"""The sections to look things up in: the search, the data, examples, provenance."""
+"""The sections to look things up in: the search, the data, provenance."""
 
 from __future__ import annotations
 
@@ -175,15 +175,6 @@ def _class_counts(data: Json, size: Json) -> list[tuple[str, int]]:
         if found:
             return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:1000]
     return []
-
-
-def examples_section(examples: Json | None) -> Section:
-    tables = [
-        records_table(key_words(str(name)), rows(examples, name), limit=50)
-        for name in examples or {}
-        if rows(examples, name)
-    ]
-    return Section(anchor="examples", heading="Examples from the data", tables=tuple(tables))
 
 
 def provenance_section(run: Run) -> Section:
