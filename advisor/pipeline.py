@@ -31,8 +31,9 @@ from tuner.errors import OptionError, did_you_mean
 from tuner.export import TransferModel
 from tuner.metrics import check_metric
 from tuner.records import Progress, Record, write_json
-from tuner.search import LabelledTexts, TuningData, TuningResult, has_finished_runs, open_storage, search
+from tuner.search import LabelledTexts, TuningData, TuningResult, has_finished_runs, search
 from tuner.space import STRATEGIES, SearchSpace, restrict
+from tuner.study import open_storage
 
 if TYPE_CHECKING:
     import datasets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import DataError, MissingFileError, RunFolderError, TransferError
-from tuner.records import folder_error
+from tuner.records import folder_error, read_record
 
 RUNS = Path("runs")
 ADVICE, TUNING = "advice.json", "tuning.json"
@@ -94,33 +93,20 @@ def is_run(folder: Path) -> bool:
 def read_advice(folder: Path) -> dict[str, Any]:
     """The ``advice.json`` of a run folder."""
     path = folder / ADVICE
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(
             f"{folder} holds no run: there is no {ADVICE}",
             why="everything about a run starts from its advice",
-            fix="pass a folder that advisor recommend or advisor tune wrote",
+            fix="pass a folder that `advisor recommend` or `advisor tune` wrote",
         )
-    return _read_record(path, records=("data", "model"))
+    records = ("model", "data", "size", "similarity", "strategy", "freeze")
+    return read_record(path, expected=dict.fromkeys(records, dict))
 
 
 def read_tuning(folder: Path) -> dict[str, Any] | None:
     """The ``tuning.json`` of a run folder, or None where nothing was tuned yet."""
     path = folder / TUNING
-    return _read_record(path, records=("winner",)) if path.is_file() else None
-
-
-def _read_record(path: Path, *, records: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["schema"] != 1 or not all(isinstance(stored[name], dict) for name in records):
-            raise KeyError("schema")
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is not a file of this program ({type(error).__name__}: {error})",
-            why="it is damaged, or was written by something else",
-            fix="run the command that wrote it again, with a new --out",
-        ) from error
-    return dict(stored)
+    return read_record(path, expected={"candidates": list, "winner": dict}) if path.exists() else None
 
 
 def find_run(*, data_fingerprint: str, model: str, root: Path | None = None) -> Path | None:

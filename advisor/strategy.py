@@ -10,7 +10,7 @@ from advisor.baselines import Baseline
 from advisor.probe import Probe, ProbeProfile
 from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
-from tuner.records import Record
+from tuner.records import SCHEMA, Record
 from tuner.space import Candidate, SearchSpace, candidate_at
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from advisor.similarity import SimilarityProfile
 
-SCHEMA = 1
 DEFAULT_SHARE = 0.75
 """The documented constant: freeze three quarters of the blocks. On eleven small text tasks it lay as near the best
 depth as full fine-tuning did, 1.2 points, at a fifth of the cost; the head alone lay 6.3 points below the best."""

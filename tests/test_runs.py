@@ -7,6 +7,7 @@ from advisor import runs
 from tuner.errors import DataError, MissingFileError, RunFolderError
 
 ADVICE = {"schema": 1, "data": {"fingerprint": "d"}, "model": {"sha256": "m"}}
+ADVICE |= {name: {} for name in ("size", "similarity", "strategy", "freeze")}
 
 
 def make_run(folder, advice=ADVICE):
@@ -66,10 +67,18 @@ def test_a_folder_without_a_run_is_said(tmp_path):
         runs.read_advice(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2, "data": {}}', '{"schema": 1}', '{"schema": 1, "data": 3}'])
-def test_a_damaged_advice_is_said(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not readable JSON"),
+        ("[]", "was not written by this program"),
+        ('{"schema": 1}', "no model, data, size"),
+        ('{"schema": 1, "data": 3}', "no model, data, size"),
+    ],
+)
+def test_a_damaged_advice_is_said(tmp_path, text, message):
     (tmp_path / "advice.json").write_text(text)
-    with pytest.raises(DataError, match="is not a file of this program"):
+    with pytest.raises(DataError, match=message):
         runs.read_advice(tmp_path)
 
 
@@ -122,5 +131,5 @@ def test_ctrl_c_keeps_what_can_be_continued(tmp_path):
 def test_a_damaged_tuning_is_said(tmp_path):
     assert runs.read_tuning(tmp_path) is None
     (tmp_path / "tuning.json").write_text('{"schema": 1')
-    with pytest.raises(DataError, match="is not a file of this program"):
+    with pytest.raises(DataError, match="is not readable JSON"):
         runs.read_tuning(tmp_path)

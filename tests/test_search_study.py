@@ -9,13 +9,15 @@ import tiny
 import torch
 
 import tuner.search
+import tuner.study
 import tuner.training
 import tuner.trials
 from tuner.backbone import load_backbone
+from tuner.choice import choose_winner, compare
 from tuner.classifier import build_classifier
 from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
-from tuner.search import LabelledTexts, TuningData, choose_winner, compare, confirm, search
+from tuner.search import LabelledTexts, TuningData, confirm, search
 from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
 from tuner.training import (
     Recipe,
@@ -263,8 +265,8 @@ def test_a_resumed_cache_counts_what_is_on_disk_already(backbone, tmp_path, monk
 
 
 def test_trials_of_a_dead_process_are_marked_failed(backbone, tmp_path):
-    tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x").ask()
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x").ask()
+    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     assert [trial.state.name for trial in study.trials] == ["FAIL"]
 
 
@@ -336,7 +338,7 @@ def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_p
 
 def test_a_trial_that_overruns_the_budget_is_stopped(bench, tmp_path):
     kept(bench, "0", 4, 30)
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     trials = tuner.search._Trials(
         bench, study=study, deadline=tuner.search.Deadline(1e-6), recommended=candidate_at(3, 4), n_trials=None
     )
@@ -576,7 +578,7 @@ def test_checks_on_the_way_look_at_some_rows_and_the_end_at_all(backbone, monkey
 
 
 def test_steps_are_cut_so_that_a_trial_and_its_checks_fit_its_share(bench, tmp_path):
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     deadline = tuner.search.Deadline(100.0)
     trials = tuner.search._Trials(bench, study=study, deadline=deadline, recommended=candidate_at(3, 4), n_trials=None)
     bench.step_seconds[3] = 0.15
@@ -591,7 +593,7 @@ def test_steps_are_cut_so_that_a_trial_and_its_checks_fit_its_share(bench, tmp_p
 
 def test_runs_do_not_mix_in_a_shared_storage(backbone, tmp_path):
     url = f"sqlite:///{tmp_path / 'trials.db'}"
-    options = {"storage": tuner.search.open_storage(url), "space": restrict(default_space(4), strategy="head_only")}
+    options = {"storage": tuner.study.open_storage(url), "space": restrict(default_space(4), strategy="head_only")}
     first = run_search(backbone, tmp_path / "a", n_trials=1, **options)
     second = run_search(backbone, tmp_path / "b", n_trials=1, **options)
     assert first.trials == second.trials == {"complete": 1, "pruned": 0, "failed": 0}
@@ -604,12 +606,12 @@ def test_runs_do_not_mix_in_a_shared_storage(backbone, tmp_path):
 @pytest.mark.parametrize("url", ["garbage", "foo://x", "sqlite:////no/such/folder/trials.db", "postgresql://x"])
 def test_a_storage_that_cannot_be_opened_is_said(url):
     with pytest.raises(OptionError, match="cannot be opened"):
-        tuner.search.open_storage(url)
+        tuner.study.open_storage(url)
 
 
 def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
     """Linear candidates, which report nothing, and one trained trial are no median to be pruned by."""
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     for value in (0.7, 0.71, 0.72):
         study.tell(study.ask(), value)
 
@@ -642,7 +644,7 @@ def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
     ],
 )
 def test_why_a_candidate_has_no_score(bench, tmp_path, tell, why):
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     if tell == "limited":
         bench.space = restrict(bench.space, strategy="head_only")
     elif tell is not None:
@@ -676,10 +678,10 @@ def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, mo
     assert set(seen["folds"]) == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', '{"schema": 1, "winner": {}, "candidates": []}'])
 def test_a_damaged_result_is_said_when_a_search_is_resumed(backbone, tmp_path, content):
     (tmp_path / "tuning.json").write_text(content)
-    with pytest.raises(DataError, match="is not the result of a search"):
+    with pytest.raises(DataError, match=r"is not readable JSON|was not written by|is not the result of a search"):
         run_search(backbone, tmp_path, resume=True)
 
 
@@ -692,8 +694,8 @@ def test_a_result_of_a_later_version_is_read(backbone, tmp_path):
 
 
 def test_a_trial_that_was_queued_by_a_dead_process_is_no_ones(tmp_path):
-    study = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     study.enqueue_trial({"frozen_blocks": 1})
-    again = tuner.search.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    again = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     assert [trial.state.name for trial in again.trials] == ["FAIL"]
     assert "frozen_blocks" not in again.ask().params

@@ -13,7 +13,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import RunFolderError
+from tuner.errors import DataError, RunFolderError
+
+SCHEMA = 1
+"""Of advice.json and tuning.json: keys may be added to it, not changed."""
 
 Progress = Callable[[str, float], None]
 """Called with a one-line message and the fraction done, 0 to 1."""
@@ -95,6 +98,43 @@ def write_text_atomically(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a record or plain value as indented JSON, atomically."""
     write_text_atomically(path, json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_record(path: Path, *, expected: Mapping[str, type]) -> dict[str, Any]:
+    """A run's JSON file, checked for being one: the schema of this version, and values of these types.
+
+    Raises `DataError` for anything else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error})",
+            why="what a run goes on from, or is reported from, stands there",
+            fix="make the file readable, or run the command that wrote it again with a new --out",
+        ) from error
+    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
+        raise DataError(
+            f"{path} is not readable JSON ({error})",
+            why="the file is damaged or incomplete",
+            fix="run the command that wrote it again with a new --out",
+        ) from error
+    missing = [
+        name for name, kind in expected.items() if not isinstance(value, dict) or not isinstance(value.get(name), kind)
+    ]
+    if missing or not isinstance(value, dict):
+        raise DataError(
+            f"{path} was not written by this program (no {', '.join(missing) or 'records'} in it)",
+            why="a run's records are read from it",
+            fix="pass the folder that `advisor recommend` or `advisor tune` printed",
+        )
+    if value.get("schema") != SCHEMA:
+        raise DataError(
+            f"{path} has schema {value.get('schema')!r}; this version reads schema {SCHEMA}",
+            why="another version of transfer-advisor wrote it, and its numbers may mean something else",
+            fix="use the version that wrote it, or run the command again with this one",
+        )
+    return value
 
 
 def user_cache_dir() -> Path:

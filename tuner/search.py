@@ -1,15 +1,13 @@
-"""The Optuna study over freeze depths: budget, pruning, resume, confirmation, and the choice of the winner."""
+"""The search over freeze depths: budget, pruning, resume, confirmation, and the result."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
 import math
 import shutil
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 
+from tuner.choice import Comparison, choose_winner
 from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
-from tuner.metrics import bootstrap_scores, check_metric, interval, score
-from tuner.records import Progress, Record, folder_error, write_json
+from tuner.metrics import check_metric, interval, score
+from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
 from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.study import open_study, run_key_of
 from tuner.training import CHECKS, Stopped, rows_on_the_way
 from tuner.trials import Bench, LabelledTexts, Run, TuningData
 
@@ -50,7 +50,6 @@ ENDED_BEFORE = (
     "a new search needs a new --out"
 )
 WORK = ".search"
-STUDY = "study.journal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ class TuningResult(Record):
     warnings: tuple[str, ...]
     limited_to: str | None = None
     unscored: tuple[dict[str, Any], ...] = ()
-    schema: int = field(default=1)
+    schema: int = field(default=SCHEMA)
 
     @property
     def model(self) -> TransferModel:
@@ -142,7 +141,7 @@ def search(
         bench.prepare()
         asked = (*space.first, *space.controls)
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
-        run_key = _run_key(folder, data=data, backbone=backbone, metric=metric)
+        run_key = run_key_of(folder, data=data, backbone=backbone, metric=metric)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key)
         if study.trials:
             _check_limit(study.user_attrs.get("limited_to"), limited_to, folder=folder)
@@ -196,17 +195,17 @@ def has_finished_runs(folder: Path) -> bool:
 
 def read_result(path: Path) -> TuningResult:
     """A stored ``tuning.json``. Raises `DataError` where it is damaged."""
+    stored = read_record(path, expected={"winner": dict, "candidates": list})
     known = {field.name for field in dataclasses.fields(TuningResult)}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
+    }
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
-        }
         # A run folder may have been moved since.
         return TuningResult(**values | {"model_dir": str(path.parent / "model")})
-    except (ValueError, AttributeError, TypeError) as error:
+    except TypeError as error:
         raise DataError(
-            f"{path} is not the result of a search ({type(error).__name__}: {error})",
+            f"{path} is not the result of a search ({error})",
             why="it is damaged, or was written by something else",
             fix="run advisor tune again with a new --out",
         ) from error
@@ -228,79 +227,6 @@ def check_budget(bench: Bench, *, first: Candidate, deadline: Deadline) -> None:
             why=f"preparing took {prepared:.0f} s, and the shortest run of what is tried first takes {needed:.0f} s",
             fix=f"pass --budget {enough}s or more",
         )
-
-
-def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """The Optuna storage at a URL; `OptionError` where there is none or it cannot be reached."""
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        return optuna.storages.get_storage(url)
-    except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise OptionError(
-            f"--storage {url!r} cannot be opened ({type(error).__name__}: {reason[:200]})",
-            why="the trials of the search would be stored there",
-            fix="pass a URL that Optuna takes, such as sqlite:///trials.db, or leave --storage away",
-        ) from error
-
-
-def _run_key(folder: Path, *, data: TuningData, backbone: Backbone, metric: str) -> str:
-    """What tells the studies of a shared storage apart: the run folder's name, data, model and metric."""
-    what = hashlib.sha256("\0".join((data.fingerprint, backbone.fingerprint, metric)).encode()).hexdigest()
-    return f"{folder.absolute().name}-{what[:12]}"
-
-
-def open_study(
-    folder: Path, *, seed: int, storage: optuna.storages.BaseStorage | None, name: str | None, run_key: str
-) -> optuna.Study:
-    """The study in the run folder's journal, or in another storage; trials of a dead process are marked failed.
-
-    Raises `OptionError` where the study holds the trials of another run, which would count and steer here.
-    """
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name=name or ("freeze-depth" if storage is None else f"freeze-depth-{run_key}"),
-        storage=storage or optuna.storages.JournalStorage(JournalFileBackend(str(folder / STUDY))),
-        sampler=_sampler(seed),
-        # Linear candidates finish first and report nothing on the way: what counts is how many trials were seen at the
-        # same point, and a quarter of a schedule is too early to judge.
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=0, n_warmup_steps=1, n_min_trials=3),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    if storage is not None:
-        owner = study.user_attrs.get("run")
-        if owner != run_key and (owner is not None or study.trials):
-            raise OptionError(
-                f"the study {study.study_name!r} already holds the trials of another run",
-                why="trials on other data, with another model or metric would be counted and steer the search",
-                fix="pass another --study, or leave it away for a name of its own",
-            )
-        study.set_user_attr("run", run_key)
-    # One process works on a run, so a trial that still runs in its study belongs to one that died.
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    while study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-        study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)  # queued by a process that died before it ran
-    if study.trials:  # a resumed sampler must not draw the first session's numbers again
-        study.sampler = _sampler(seed + len(study.trials))
-    return study
-
-
-def _sampler(seed: int) -> optuna.samplers.BaseSampler:
-    import optuna
-
-    with warnings.catch_warnings():
-        # group is marked experimental; without it, one trial without parameters (a linear candidate) would make the
-        # sampler forget how the parameters of all others hang together.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6, multivariate=True, group=True)
 
 
 class _Trials:
@@ -518,81 +444,6 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
         if not wanted and winner.name not in confirmed and not winner.candidate.is_linear:
             wanted = [(winner, extra) for extra in range(1, CONFIRMATION_SEEDS + 1)]
     return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A candidate's validation score over the seeds that count, and how far it lies below the best."""
-
-    run: Run
-    mean: float
-    sd: float | None
-    seeds: tuple[int, ...]
-    interval: tuple[float, float]
-    below_best: float
-    standard_error: float
-
-
-def compare(bench: Bench) -> list[Comparison]:
-    """Every candidate against the best one by mean validation score, best first.
-
-    A candidate that was repeated counts by its repeats alone: the trial before them was picked for its score. While
-    there are such candidates, the best is one of them. The standard error of a difference has two parts: rows (a paired
-    bootstrap of the mean scores) and seeds (their variance, pooled over all that was repeated, since a few seeds say
-    little of one candidate, over the number of seeds). Linear heads are convex problems and have no seeds.
-    """
-    labels, groups = bench.data.validation.labels, bench.data.validation.groups
-    measured = []
-    for run in bench.leaders():
-        counted = bench.repeats(run)[1:] or [run]
-        scores = np.array([repeat.score for repeat in counted])
-        draws = np.mean(
-            [
-                bootstrap_scores(labels, r.predictions, metric=bench.metric, groups=groups, seed=bench.seed)
-                for r in counted
-            ],
-            axis=0,
-        )
-        measured.append((run, counted, scores, draws))
-    measured.sort(key=lambda entry: -entry[2].mean())  # stable: of equals the one that was ahead
-    repeated = [scores for _, _, scores, _ in measured if len(scores) > 1]
-    freedom = sum(len(scores) - 1 for scores in repeated)
-    seed_variance = sum(float(((s - s.mean()) ** 2).sum()) for s in repeated) / freedom if freedom else 0.0
-
-    def over_seeds(run: Run, n: int) -> float:
-        return 0.0 if run.candidate.is_linear else seed_variance / n
-
-    trusted = [entry for entry in measured if entry[1][0].is_confirmation or entry[0].candidate.is_linear]
-    was_confirmed = any(entry[1][0].is_confirmation for entry in measured)
-    best_run, _, best_scores, best_draws = (trusted if was_confirmed else measured)[0]
-    compared = []
-    for run, counted, scores, draws in measured:
-        rows = float(np.std(best_draws - draws))
-        seeds = 0.0 if run is best_run else over_seeds(run, len(scores)) + over_seeds(best_run, len(best_scores))
-        low, high = np.quantile(draws, [0.025, 0.975])
-        if len(scores) == 1:
-            low, high = interval(labels, counted[0].predictions, metric=bench.metric, groups=groups, seed=bench.seed)
-        compared.append(
-            Comparison(
-                run=run,
-                mean=float(scores.mean()),
-                sd=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-                seeds=tuple(repeat.seed for repeat in counted),
-                interval=(float(low), float(high)),
-                below_best=float(best_scores.mean() - scores.mean()),
-                standard_error=math.sqrt(rows**2 + seeds),
-            )
-        )
-    return compared
-
-
-def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
-    """The most frozen candidate within one standard error of the best (Breiman et al. 1984, the 1-SE rule)."""
-    compared = compare(bench)
-    within = [c for c in compared if c.below_best <= c.standard_error]
-    n_blocks = bench.backbone.n_blocks
-    best = max(within, key=lambda c: (c.run.candidate.frozenness(n_blocks), c.mean))
-    return best.run, compared
 
 
 def _finish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from advisor.report.page import make_page
 from advisor.report.parts import Blocks, Fact, Page, Table
 from advisor.report.wording import Markdown, capital, code_block, markdown
-from tuner.errors import MissingFileError, RunFolderError
+from advisor.runs import read_advice, read_tuning
+from tuner.errors import DataError
 from tuner.records import write_text_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCHEMA = 1
 
 
 def render_html(advice: Mapping[str, Any], *, tuning: Mapping[str, Any] | None = None) -> str:
@@ -104,28 +103,15 @@ def _table(table: Table) -> Markdown:
 def write_report(folder: Path) -> Path:
     """Read advice.json, and tuning.json where there is one, and write report.html and report.md beside them.
 
-    Returns the path of report.html. Raises `MissingFileError` where the folder or its advice.json is missing, and
-    `RunFolderError` where a file in it is not what a run of this program writes, or the folder cannot be written.
+    Returns the path of report.html. Raises `MissingFileError` where the folder or its advice.json is missing,
+    `DataError` where a file in it is not what a run of this program writes, and `RunFolderError` where the folder
+    cannot be written.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingFileError(
-            f"there is no run folder {folder}",
-            why="a report is made from the advice.json that a run leaves in its folder",
-            fix="pass the folder that `advisor recommend` or `advisor tune` printed",
-        )
-    records = ("model", "data", "size", "similarity", "strategy", "freeze")
-    advice = _read(folder / "advice.json", expected=dict.fromkeys(records, dict))
-    if advice is None:
-        raise MissingFileError(
-            f"{folder} holds no advice.json",
-            why="a report is made from the advice.json that a run leaves in its folder",
-            fix="pass the folder that `advisor recommend` or `advisor tune` printed, or run one of them first",
-        )
-    tuning = _read(folder / "tuning.json", expected={"candidates": list})
+    advice, tuning = read_advice(folder), read_tuning(folder)
     blocks, tuned_blocks = advice["model"].get("n_blocks"), (tuning or {}).get("n_blocks")
     if tuned_blocks is not None and blocks is not None and tuned_blocks != blocks:
-        raise RunFolderError(
+        raise DataError(
             f"advice.json and tuning.json in {folder} are from different models ({blocks} and {tuned_blocks} blocks)",
             why="a report that mixes two runs would be wrong without looking wrong",
             fix="run `advisor tune` again with its own --out folder",
@@ -136,41 +122,3 @@ def write_report(folder: Path) -> Path:
     write_text_atomically(folder / "report.md", _markdown(page))
     write_text_atomically(folder / "report.html", _html(page))
     return folder / "report.html"
-
-
-def _read(path: Path, *, expected: Mapping[str, type]) -> dict[str, Any] | None:
-    """A JSON file of a run, checked for being one; None where it does not exist."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error.strerror or error})",
-            why="the report is made from it",
-            fix="make the file readable, or run `advisor recommend` again",
-        ) from error
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
-        raise RunFolderError(
-            f"{path} is not readable JSON ({error})",
-            why="the report is made from it, and the file is damaged or incomplete",
-            fix="run the command that wrote it again",
-        ) from error
-    missing = [
-        name for name, kind in expected.items() if not isinstance(value, dict) or not isinstance(value.get(name), kind)
-    ]
-    if missing:
-        raise RunFolderError(
-            f"{path} was not written by this program (no {', '.join(missing)} in it)",
-            why="the report needs the records of a run",
-            fix="pass the folder that `advisor recommend` or `advisor tune` printed",
-        )
-    if value.get("schema", SCHEMA) != SCHEMA:
-        raise RunFolderError(
-            f"{path} has schema {value['schema']!r}; this version reads schema {SCHEMA}",
-            why="another version of transfer-advisor wrote it, and its numbers may mean something else",
-            fix="use the version that wrote it, or run the command again with this one",
-        )
-    return dict(value)

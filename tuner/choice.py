@@ -1,0 +1,86 @@
+"""The choice of the winner: candidates compared over rows and seeds, and the one-standard-error rule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.metrics import bootstrap_scores, interval
+from tuner.trials import Bench, Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A candidate's validation score over the seeds that count, and how far it lies below the best."""
+
+    run: Run
+    mean: float
+    sd: float | None
+    seeds: tuple[int, ...]
+    interval: tuple[float, float]
+    below_best: float
+    standard_error: float
+
+
+def compare(bench: Bench) -> list[Comparison]:
+    """Every candidate against the best one by mean validation score, best first.
+
+    A candidate that was repeated counts by its repeats alone: the trial before them was picked for its score. While
+    there are such candidates, the best is one of them. The standard error of a difference has two parts: rows (a paired
+    bootstrap of the mean scores) and seeds (their variance, pooled over all that was repeated, since a few seeds say
+    little of one candidate, over the number of seeds). Linear heads are convex problems and have no seeds.
+    """
+    labels, groups = bench.data.validation.labels, bench.data.validation.groups
+    measured = []
+    for run in bench.leaders():
+        counted = bench.repeats(run)[1:] or [run]
+        scores = np.array([repeat.score for repeat in counted])
+        draws = np.mean(
+            [
+                bootstrap_scores(labels, r.predictions, metric=bench.metric, groups=groups, seed=bench.seed)
+                for r in counted
+            ],
+            axis=0,
+        )
+        measured.append((run, counted, scores, draws))
+    measured.sort(key=lambda entry: -entry[2].mean())  # stable: of equals the one that was ahead
+    repeated = [scores for _, _, scores, _ in measured if len(scores) > 1]
+    freedom = sum(len(scores) - 1 for scores in repeated)
+    seed_variance = sum(float(((s - s.mean()) ** 2).sum()) for s in repeated) / freedom if freedom else 0.0
+
+    def over_seeds(run: Run, n: int) -> float:
+        return 0.0 if run.candidate.is_linear else seed_variance / n
+
+    trusted = [entry for entry in measured if entry[1][0].is_confirmation or entry[0].candidate.is_linear]
+    was_confirmed = any(entry[1][0].is_confirmation for entry in measured)
+    best_run, _, best_scores, best_draws = (trusted if was_confirmed else measured)[0]
+    compared = []
+    for run, counted, scores, draws in measured:
+        rows = float(np.std(best_draws - draws))
+        seeds = 0.0 if run is best_run else over_seeds(run, len(scores)) + over_seeds(best_run, len(best_scores))
+        low, high = np.quantile(draws, [0.025, 0.975])
+        if len(scores) == 1:
+            low, high = interval(labels, counted[0].predictions, metric=bench.metric, groups=groups, seed=bench.seed)
+        compared.append(
+            Comparison(
+                run=run,
+                mean=float(scores.mean()),
+                sd=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+                seeds=tuple(repeat.seed for repeat in counted),
+                interval=(float(low), float(high)),
+                below_best=float(best_scores.mean() - scores.mean()),
+                standard_error=math.sqrt(rows**2 + seeds),
+            )
+        )
+    return compared
+
+
+def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
+    """The most frozen candidate within one standard error of the best (Breiman et al. 1984, the 1-SE rule)."""
+    compared = compare(bench)
+    within = [c for c in compared if c.below_best <= c.standard_error]
+    n_blocks = bench.backbone.n_blocks
+    best = max(within, key=lambda c: (c.run.candidate.frozenness(n_blocks), c.mean))
+    return best.run, compared
