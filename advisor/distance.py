@@ -62,31 +62,37 @@ def surprisal(distances: np.ndarray) -> np.ndarray:
     return logs
 
 
-def excess_knn_surprisal(target_distances: np.ndarray, held_out_distances: np.ndarray) -> float:
+def excess_knn_surprisal(target_distances: np.ndarray, held_out_distances: np.ndarray) -> np.ndarray:
     """How much more surprising target rows are to the source than its own held-out rows: difference of mean logs.
 
-    The cross-entropy difference of Moore & Lewis (2010) with a k-NN density. Directed: a target that covers little of
-    the source costs nothing as long as it lies inside. 0 = as near as the source itself; log 2 = twice as far.
+    Distances are (..., rows), the result (...). The cross-entropy difference of Moore & Lewis (2010) with a k-NN
+    density. Directed: a target that covers little of the source costs nothing as long as it lies inside. 0 = as near as
+    the source itself; log 2 = twice as far.
 
-    >>> round(excess_knn_surprisal(np.array([0.2, 0.4]), np.array([0.1, 0.2])), 4)  # twice as far: log 2
+    >>> float(excess_knn_surprisal(np.array([0.2, 0.4]), np.array([0.1, 0.2])).round(4))  # twice as far: log 2
     0.6931
     """
-    if len(target_distances) == 0 or len(held_out_distances) == 0:
+    if target_distances.shape[-1] == 0 or held_out_distances.shape[-1] == 0:
         raise ValueError("no rows to compare")
-    return float(surprisal(target_distances).mean() - surprisal(held_out_distances).mean())
+    excess: np.ndarray = surprisal(target_distances).mean(-1) - surprisal(held_out_distances).mean(-1)
+    return excess
 
 
-def support_share(target_distances: np.ndarray, held_out_distances: np.ndarray, *, coverage: float = 0.95) -> float:
-    """Share of target rows within the radius that holds `coverage` of the source's held-out rows, 0..1.
+def inside_support(
+    target_distances: np.ndarray, held_out_distances: np.ndarray, *, coverage: float = 0.95
+) -> np.ndarray:
+    """(..., n) booleans: target rows within the radius that holds `coverage` of the (..., m) held-out rows.
 
-    Precision of the target with respect to the source's support (Kynkäänniemi et al. 2019), with one radius.
+    Their share is the precision of the target with respect to the source's support (Kynkäänniemi et al. 2019), with
+    one radius.
 
-    >>> support_share(np.array([0.1, 0.3, 0.9, 0.8]), np.array([0.1, 0.2, 0.5]), coverage=1.0)
-    0.5
+    >>> inside_support(np.array([0.1, 0.3, 0.9, 0.8]), np.array([0.1, 0.2, 0.5]), coverage=1.0).mean()
+    np.float64(0.5)
     """
-    if len(target_distances) == 0 or len(held_out_distances) == 0:
+    if target_distances.shape[-1] == 0 or held_out_distances.shape[-1] == 0:
         raise ValueError("no rows to compare")
-    return float((target_distances <= np.quantile(held_out_distances, coverage)).mean())
+    inside: np.ndarray = target_distances <= np.quantile(held_out_distances, coverage, axis=-1, keepdims=True)
+    return inside
 
 
 def frechet_distance(target: np.ndarray, source: np.ndarray) -> float:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.distance import frechet_infinity, surprisal, trigram_counts, trigram_distance
+from advisor.distance import (
+    excess_knn_surprisal,
+    frechet_infinity,
+    inside_support,
+    surprisal,
+    trigram_counts,
+    trigram_distance,
+)
 from tuner.records import Record
 
 if TYPE_CHECKING:
@@ -90,7 +97,7 @@ def measure_similarity(
         )
     rng = np.random.default_rng(seed)
     rows = _compare(features, lengths, profile)
-    far = np.mean([_excess(band.letters, band) for band in profile.bands], axis=0)
+    far = np.mean([excess_knn_surprisal(band.letters, band.held_out) for band in profile.bands], axis=0)
     measures, why_far = _measures(features, rows, texts, profile, far, seed=seed)
     warnings = _warnings(lengths, profile)
     if far.min() <= 0.05:
@@ -148,15 +155,9 @@ def ladder_positions(profile: SourceProfile, band: Band) -> dict[str, float]:
             differences.append(values[first].mean() - values[~first].mean())
     return {
         "halves": round(float(np.std(differences)), 4) if differences else 0.0,
-        "shuffled": round(float(_excess(band.shuffled, band).mean()), 4),
-        "letters": round(float(_excess(band.letters, band).mean()), 4),
+        "shuffled": round(float(excess_knn_surprisal(band.shuffled, band.held_out).mean()), 4),
+        "letters": round(float(excess_knn_surprisal(band.letters, band.held_out).mean()), 4),
     }
-
-
-def _excess(distances: np.ndarray, band: Band) -> np.ndarray:
-    """Excess surprisal over the band's held-out rows, by block (B,)."""
-    excess: np.ndarray = surprisal(distances).mean(1) - surprisal(band.held_out).mean(1)
-    return excess
 
 
 def band_of(lengths: np.ndarray, profile: SourceProfile) -> np.ndarray:
@@ -181,7 +182,7 @@ def _compare(features: np.ndarray, lengths: np.ndarray, profile: SourceProfile) 
             continue
         distances = profile.distances(features[:, chosen], band)
         surprisals[:, chosen] = surprisal(distances)
-        inside[:, chosen] = distances <= np.quantile(band.held_out, SUPPORT_COVERAGE, axis=1)[:, None]
+        inside[:, chosen] = inside_support(distances, band.held_out, coverage=SUPPORT_COVERAGE)
     return _Rows(band=band_index, surprisals=surprisals, inside=inside)
 
 
@@ -230,7 +231,7 @@ def _cuts(profile: SourceProfile, shares: np.ndarray, far: np.ndarray) -> tuple[
 
     Long texts make every difference plainer, so the same distance means less there: the anchors move along.
     """
-    letters = np.stack([_excess(band.letters, band) for band in profile.bands], axis=1) @ shares
+    letters = np.stack([excess_knn_surprisal(band.letters, band.held_out) for band in profile.bands], axis=1) @ shares
     way = max(float((letters / far).mean()), 1e-3)
     return 1 - DISSIMILAR_BEYOND * way, 1 - SIMILAR_WITHIN * way
 
