@@ -8,13 +8,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import CONFIG_MAPPING
-from transformers.models.auto import modeling_auto
-
-MAPPINGS = {
-    "text": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-    "tokens": modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
-    "image": modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
-}
 
 SMALL: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size"), 32),
@@ -87,15 +80,6 @@ UNBUILT = frozenset(
 """Not built tiny here: other inputs or packages, or several towers, which are refused."""
 
 
-def architectures() -> dict[str, tuple[str, str]]:
-    """Model type to its first kind of task and class name."""
-    found: dict[str, tuple[str, str]] = {}
-    for kind, mapping in MAPPINGS.items():
-        for model_type, name in mapping.items():
-            found.setdefault(model_type, (kind, name if isinstance(name, str) else name[0]))
-    return dict(sorted(found.items()))
-
-
 def tiny_model(model_type: str, class_name: str) -> torch.nn.Module:
     """A model of a few ten thousand weights."""
     config_class = CONFIG_MAPPING[model_type]
@@ -109,11 +93,11 @@ def tiny_model(model_type: str, class_name: str) -> torch.nn.Module:
     return getattr(transformers, class_name)._from_config(config_class(**values))
 
 
-def example_inputs(model: torch.nn.Module, kind: str) -> dict[str, torch.Tensor]:
+def example_inputs(model: torch.nn.Module, task: str) -> dict[str, torch.Tensor]:
     """Two random texts or images for a tiny model."""
     generator = torch.Generator().manual_seed(0)
     config = model.config
-    if kind == "image" and config.model_type != "imagegpt":
+    if task == "image" and config.model_type != "imagegpt":
         size = getattr(config, "image_size", 32) or 32
         size = size if isinstance(size, int) else size[0]
         return {

@@ -1,6 +1,9 @@
 """Blocks and exact freezing on tiny models of every family: the order is the order in which data really flows."""
 
+from pathlib import Path
+
 import architectures
+import make_architectures
 import pytest
 import torch
 
@@ -9,18 +12,22 @@ from tuner.freezing import audit, freeze
 
 pytestmark = pytest.mark.slow
 
-CASES = {name: case for name, case in architectures.architectures().items() if name not in architectures.UNBUILT}
+CASES = {
+    name: next(iter(classes.items()))
+    for name, classes in make_architectures.architectures().items()
+    if name not in architectures.UNBUILT
+}
 
 
 @pytest.mark.parametrize("model_type", CASES)
 def test_blocks_are_in_the_order_of_the_data_and_freeze_exactly(model_type):
-    kind, class_name = CASES[model_type]
+    task, class_name = CASES[model_type]
     model = architectures.tiny_model(model_type, class_name)
     assert sum(p.numel() for p in model.parameters()) < 30_000_000
     blocks = find_blocks(model)
     assert len(blocks) >= 2
     _check_cover(model, blocks)
-    inputs = architectures.example_inputs(model, kind)
+    inputs = architectures.example_inputs(model, task)
     _check_order(model.eval(), blocks, inputs)
     for depth in sorted({0, len(blocks) // 2, len(blocks) - 1, len(blocks)}):
         _train_one_step(model, blocks, inputs, depth)
@@ -28,6 +35,22 @@ def test_blocks_are_in_the_order_of_the_data_and_freeze_exactly(model_type):
 
 def test_enough_architectures_are_tried():
     assert len(CASES) >= 140
+
+
+PAGE = Path(make_architectures.__file__).with_name("architectures.md").read_text(encoding="utf-8")
+SOME = sorted(make_architectures.architectures())[::8]
+
+
+def test_the_page_lists_every_architecture():
+    listed = {line.split(" | ")[0].removeprefix("| ") for line in PAGE.splitlines() if line.startswith("| ")}
+    assert sorted(listed - {"model type"}) == sorted(make_architectures.architectures())
+
+
+@pytest.mark.parametrize("model_type", SOME)
+def test_the_page_says_what_is_found(model_type):
+    lines = [line for line in PAGE.splitlines() if line.startswith(f"| {model_type} | ")]
+    rows = make_architectures.describe(model_type)
+    assert lines == [line for line in make_architectures.table(rows) if line.startswith(f"| {model_type} | ")]
 
 
 def _check_cover(model, blocks):
