@@ -90,19 +90,39 @@ def test_a_model_that_cannot_replay_is_noticed(backbone, cache, monkeypatch):
     assert "does not run from the cache" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 
 
-def test_half_a_file_is_computed_again(backbone, cache):
-    cache.compute([1])
-    good = cache.get(1).path.read_bytes()
-    cache.get(1).path.write_bytes(good[: len(good) // 2])
-    assert not cache.has(1)
-    cache.compute([1])
-    assert cache.get(1).path.read_bytes() == good
+def reopened(cache):
+    return PrefixCache(cache.folder, backbone=cache.backbone, encoded=cache.encoded)
 
 
-def test_an_unmarked_file_is_computed_again(cache):
+@pytest.mark.parametrize("damage", ["half", "a bit", "no mark", "half a mark"])
+def test_what_is_not_whole_is_computed_again(cache, damage):
     cache.compute([1])
-    cache.get(1).path.with_suffix(".json").unlink()
-    assert not cache.has(1)
+    path = cache.get(1).path
+    good, mark = path.read_bytes(), path.with_suffix(".json")
+    assert reopened(cache).has(1)
+    if damage == "half":
+        path.write_bytes(good[: len(good) // 2])
+    elif damage == "a bit":
+        path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
+    elif damage == "no mark":
+        mark.unlink()
+    else:
+        mark.write_text(mark.read_text()[:20])
+    again = reopened(cache)
+    assert not again.has(1)
+    again.compute([1])
+    assert again.get(1).path.read_bytes() == good
+    assert reopened(cache).has(1)
+
+
+def test_an_interrupted_pass_leaves_no_file_that_looks_whole(cache, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(cache.backbone), "collate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.compute([1, 2])
+    assert not list(cache.folder.glob("*.bf16"))
 
 
 def test_other_texts_and_other_weights_have_other_files(backbone, cache, tmp_path):

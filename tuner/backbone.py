@@ -190,14 +190,21 @@ class HiddenStates:
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
+        self._entrance = blocks[1].entrance
         self._units = [block.unit for block in blocks if block.unit is not None]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._states: dict[int, torch.Tensor] = {}
+        self._layouts: dict[int, int] = {}
 
     @property
     def states(self) -> list[torch.Tensor]:
         """One state a block, the stem's first."""
         return [self._states[index] for index in sorted(self._states)]
+
+    @property
+    def layouts(self) -> list[int]:
+        """What every unit returns (`layout_of`), the first unit's first."""
+        return [self._layouts[index] for index in sorted(self._layouts)]
 
     def __enter__(self) -> HiddenStates:
         def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -205,18 +212,28 @@ class HiddenStates:
 
         def leaves(index: int) -> Callable[..., None]:
             def hook(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-                self._states[index] = output[0] if isinstance(output, tuple) else output
+                self._states[index] = output[0] if isinstance(output, (tuple, list)) else output
+                self._layouts[index] = layout_of(output)
 
             return hook
 
-        self._states = {}
-        self._handles = [self._units[0].register_forward_pre_hook(enters, with_kwargs=True)]
+        self._states, self._layouts = {}, {}
+        self._handles = [self._entrance.register_forward_pre_hook(enters, with_kwargs=True)]
         self._handles += [unit.register_forward_hook(leaves(i)) for i, unit in enumerate(self._units, start=1)]
         return self
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
+
+
+def layout_of(output: Any) -> int:
+    """What a unit returns: its state alone (0), or a tuple of so many entries with the state first.
+
+    >>> layout_of(torch.zeros(1)), layout_of((torch.zeros(1), None))
+    (0, 2)
+    """
+    return 0 if torch.is_tensor(output) else len(output)
 
 
 def padded_length(length: int, limit: int) -> int:

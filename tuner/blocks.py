@@ -53,7 +53,8 @@ class Block:
 
     ``unit`` is the module whose output leaves the block (None for the stem and where no single module gives it),
     ``modules`` are all that belong to it, ``tensors`` its parameters, each in one block only: what several blocks
-    share belongs to the first. ``shared`` says so in words where a block's layer is run more than once.
+    share belongs to the first. ``companions`` run in step before the unit (MobileNet's depthwise convolution).
+    ``shared`` says so in words where a block's layer is run more than once.
     """
 
     index: int
@@ -61,7 +62,14 @@ class Block:
     unit: nn.Module | None
     modules: tuple[nn.Module, ...]
     tensors: tuple[nn.Parameter, ...]
+    companions: tuple[nn.Module, ...] = ()
     shared: str | None = None
+
+    @property
+    def entrance(self) -> nn.Module:
+        """The module that runs first of the unit and its companions."""
+        assert self.unit is not None
+        return (*self.companions, self.unit)[0]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter of the block, each once."""
@@ -389,6 +397,7 @@ def _assemble(base: nn.Module, parts: Sequence[_Part]) -> tuple[Block, ...]:
                 unit=unit if isinstance(unit, nn.Module) else None,
                 modules=modules,
                 tensors=tuple(tensors),
+                companions=units[index - 1].companions if index else (),
                 shared=f"one layer, used {times} times" if times > 1 else None,
             )
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,17 @@ from tuner.records import Progress, folder_error, write_bytes_atomically, write_
 
 @dataclass(frozen=True, kw_only=True)
 class CachedDepth:
-    """Hidden states after block ``depth - 1`` of every token of every row, one after the other, (tokens, width)."""
+    """Hidden states after block ``depth - 1`` of every token of every row, one after the other, (tokens, width).
+
+    ``layouts`` say what the units return (`tuner.backbone.layout_of`).
+    """
 
     depth: int
     path: Path
     starts: np.ndarray
     lengths: np.ndarray
     width: int
+    layouts: tuple[int, ...]
 
     def batch(self, rows: Sequence[int] | np.ndarray, *, padded: int, device: torch.device) -> torch.Tensor:
         """(b, padded, width) float32 hidden states; padding is zero and masked anyway."""
@@ -42,8 +47,8 @@ class CachedDepth:
 class PrefixCache:
     """Cached prefixes of some rows in one folder; depths are added as they are needed, several in one pass.
 
-    Files are keyed by weights, token ids and depth, so a cache can only be read back by the same model and data;
-    a file of the wrong size or an unfinished one is computed again.
+    Files are keyed by weights, token ids and depth, so a cache can only be read back by the same model and data. They
+    appear whole, with their hash beside them: one that is missing, unfinished or damaged is computed again.
     """
 
     def __init__(self, folder: Path, *, backbone: Backbone, encoded: Encoded) -> None:
@@ -55,6 +60,7 @@ class PrefixCache:
         for ids in encoded.input_ids:
             digest.update(ids.tobytes())
         self.key = digest.hexdigest()[:24]
+        self._marks: dict[int, dict[str, Any]] = {}
 
     @property
     def bytes_per_depth(self) -> int:
@@ -65,19 +71,28 @@ class PrefixCache:
         return self.folder / f"{self.key}-{depth}.bf16"
 
     def has(self, depth: int) -> bool:
-        """Whether a depth is there, whole."""
+        """Whether a depth is there, whole and undamaged; its content is read once to see that."""
+        if depth in self._marks:
+            return True
         path = self._path(depth)
-        done = path.with_suffix(".json")
-        return path.exists() and done.exists() and path.stat().st_size == self.bytes_per_depth
+        try:
+            mark = json.loads(path.with_suffix(".json").read_bytes())
+            whole = path.stat().st_size == self.bytes_per_depth and mark["sha256"] == _sha256(path)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if whole:
+            self._marks[depth] = mark
+        return whole
 
     def get(self, depth: int) -> CachedDepth:
-        """A depth that was computed before."""
+        """A depth that was computed before; `KeyError` for one that was not."""
         return CachedDepth(
             depth=depth,
             path=self._path(depth),
             starts=self.starts,
             lengths=self.encoded.lengths,
             width=self.backbone.width,
+            layouts=tuple(self._marks[depth]["layouts"]),
         )
 
     def compute(self, depths: Sequence[int], *, progress: Progress | None = None) -> np.ndarray:
@@ -93,16 +108,18 @@ class PrefixCache:
             return stored
         self.folder.mkdir(parents=True, exist_ok=True)
         shape = (int(encoded.lengths.sum()), backbone.width)
-        for depth in missing:
-            _allocate(self._path(depth), self.bytes_per_depth)
-        files = {d: np.memmap(self._path(d), dtype=np.uint16, mode="r+", shape=shape) for d in missing}
+        parts = {depth: self._path(depth).with_suffix(f".{os.getpid()}.part") for depth in missing}
+        for part in parts.values():
+            _allocate(part, self.bytes_per_depth)
+        files = {depth: np.memmap(part, dtype=np.uint16, mode="r+", shape=shape) for depth, part in parts.items()}
+        layouts: list[int] = []
         features = np.empty((backbone.n_blocks, len(encoded), backbone.width), dtype=np.float32)
         done = 0
         for rows in backbone.batches(encoded):
             input_ids, mask = backbone.collate(encoded, rows)
             with torch.inference_mode(), backbone.autocast(), HiddenStates(backbone.blocks) as hidden:
                 output = backbone.model(input_ids=input_ids, attention_mask=mask)
-            states = [*hidden.states[:-1], output.last_hidden_state]
+            states, layouts = [*hidden.states[:-1], output.last_hidden_state], hidden.layouts
             pooled = [pool(state.float(), mask, pooling=backbone.pooling) for state in states]
             features[:, rows] = torch.stack(pooled).cpu().numpy()
             for depth, file in files.items():
@@ -115,12 +132,19 @@ class PrefixCache:
                 progress(f"computing the frozen blocks once: {done:,} of {len(encoded):,} rows", done / len(encoded))
         for depth, file in files.items():
             file.flush()
-            # Only a finished file gets its mark; one that an interruption left half-written is computed again.
-            write_json(self._path(depth).with_suffix(".json"), {"depth": depth, "shape": shape})
+            # Another process may read or write the same depth: a file appears whole, and its mark after it.
+            self._marks[depth] = {"depth": depth, "shape": shape, "layouts": layouts, "sha256": _sha256(parts[depth])}
+            parts[depth].replace(self._path(depth))
+            write_json(self._path(depth).with_suffix(".json"), self._marks[depth])
         buffer = io.BytesIO()
         np.save(buffer, features)
         write_bytes_atomically(features_path, buffer.getvalue())
         return features
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _allocate(path: Path, size: int) -> None:
@@ -137,31 +161,50 @@ def _allocate(path: Path, size: int) -> None:
 
 
 @contextmanager
-def replay(blocks: Sequence[Block], *, depth: int, hidden: torch.Tensor) -> Iterator[None]:
-    """While entered, a call of the model with these blocks starts at block `depth` from the cached `hidden` states.
+def replay(
+    blocks: Sequence[Block], *, depth: int, hidden: torch.Tensor, layouts: Sequence[int] | None = None
+) -> Iterator[None]:
+    """While entered, a call of the model with these blocks runs from what block ``depth - 1`` returned, `hidden`.
 
-    The layers before it hand their input on, and what enters the first trained layer is replaced; the model itself
-    is called as usual, so that masks, position biases and rotary embeddings are its own.
+    The last frozen unit returns the stored state, in the layout that it really returns (`layouts`, one a unit; states
+    alone by default; what stands beside it becomes None); those before it hand their input on. The model itself is
+    called as usual, so that masks, position biases and rotary embeddings are its own. With the stem alone frozen, the
+    first unit's input is replaced.
     """
-    layers = [block.unit for block in blocks if block.unit is not None]
-    skipped = layers[: depth - 1]
+    frozen = blocks[1:depth]
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    if not frozen:
 
-    def swap(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if args:
-            return (hidden.to(args[0].dtype), *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": hidden.to(kwargs["hidden_states"].dtype)}
+        def swap(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            handles.pop().remove()  # a layer that runs several times reads the stem once
+            if args:
+                return (hidden.to(args[0].dtype), *args[1:]), kwargs
+            return args, kwargs | {"hidden_states": hidden.to(kwargs["hidden_states"].dtype)}
 
-    handle = layers[depth - 1].register_forward_pre_hook(swap, with_kwargs=True)
-    for layer in skipped:
-        layer.forward = _hand_on
+        handles.append(blocks[1].entrance.register_forward_pre_hook(swap, with_kwargs=True))
+    replaced = []
+    for block in frozen:
+        assert block.unit is not None
+        layout = layouts[block.index - 1] if layouts is not None else 0
+        block.unit.forward = _stand_in(hidden if block is frozen[-1] else None, layout=layout)
+        for companion in block.companions:
+            companion.forward = _stand_in(None, layout=0)
+        replaced += [block.unit, *block.companions]
     try:
         yield
     finally:
-        handle.remove()
-        for layer in skipped:
-            del layer.forward
+        for handle in handles:
+            handle.remove()
+        for module in replaced:
+            module.__dict__.pop("forward", None)
 
 
-def _hand_on(*args: Any, **kwargs: Any) -> Any:
-    """A skipped layer: what comes in goes out. Its value is never read, since the swap replaces it."""
-    return args[0] if args else kwargs["hidden_states"]
+def _stand_in(state: torch.Tensor | None, *, layout: int) -> Callable[..., Any]:
+    """A frozen unit's `forward`: returns the stored state, or without one what comes in, which is never read."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        entering = args[0] if args else kwargs["hidden_states"]
+        left = entering if state is None else state.to(entering.dtype)
+        return (left, *[None] * (layout - 1)) if layout else left
+
+    return forward

@@ -194,7 +194,9 @@ def forward(
     else:
         padded = padded_length(int(rows.encoded.lengths[positions].max()), backbone.max_length)
         hidden = rows.cached.batch(positions, padded=padded, device=backbone.device)
-        context = replay(backbone.blocks, depth=prefix.frozen_blocks, hidden=hidden)  # type: ignore[assignment]
+        context = replay(  # type: ignore[assignment]
+            backbone.blocks, depth=prefix.frozen_blocks, hidden=hidden, layouts=rows.cached.layouts
+        )
     with context:
         logits: torch.Tensor = model(input_ids=input_ids, attention_mask=mask).logits
     return logits
