@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import optuna
@@ -103,6 +104,8 @@ def test_tuned_values_reach_training(backbone, depth, monkeypatch):
     assert peak_base == pytest.approx(3e-4)
     assert peak_head == pytest.approx(7 * 3e-4)
     expected = sum(p.numel() for block in backbone.blocks[depth:] for p in block.parameters())
+    if outcome.embedding_rows is not None:
+        expected -= (backbone.vocabulary - outcome.embedding_rows) * backbone.width
     assert {held for _, held in seen} == {expected + sum(p.numel() for p in model.head.parameters())}
 
 
@@ -117,6 +120,38 @@ def test_biases_and_norms_do_not_decay(backbone):
     words = model.base.get_input_embeddings().weight
     (group,) = [g for g in optimizer.param_groups if any(p is words for p in g["params"])]
     assert group["weight_decay"] == 0
+
+
+def test_training_only_the_words_that_occur_gives_the_same_weights(backbone, monkeypatch):
+    for module in backbone.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    few = ["good film", "bad film", "a sad cat", "happy red dog"] * 4
+    rows = Rows(encoded=backbone.encode(few), labels=np.array([1, 0, 0, 1] * 4))
+    recipe = Recipe(learning_rate=1e-3, head_ratio=2, steps=10, batch_size=8, seed=0)
+    trained = []
+    for compact in (True, False):
+        if not compact:
+            monkeypatch.setattr(tuner.training, "compact_vocabulary", lambda *_a, **_k: nullcontext(None))
+        backbone.model.load_state_dict(before)
+        torch.manual_seed(0)
+        model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
+        prefix = freeze(model, backbone.blocks, frozen_blocks=0)
+        outcome = train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows)
+        trained.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        assert (outcome.embedding_rows is not None) == compact
+    ours, full = trained
+    assert ours.keys() == full.keys()
+    for name, tensor in full.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
+    used = np.unique(np.concatenate(rows.encoded.input_ids))
+    unused = np.setdiff1d(np.arange(backbone.vocabulary), used)
+    words = "base.embeddings.word_embeddings.weight"
+    assert outcome.embedding_rows is None
+    assert len(unused) > 0
+    assert torch.equal(ours[words][unused], full[words][unused])
+    assert not torch.equal(ours[words][used], before[words.removeprefix("base.")][used])
 
 
 def test_batches_cover_every_row_once_an_epoch():

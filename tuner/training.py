@@ -16,6 +16,7 @@ from tuner.classifier import TransferClassifier
 from tuner.freezing import FrozenPrefix, audit
 from tuner.prefix import CachedDepth, replay
 from tuner.records import Record
+from tuner.vocabulary import CompactEmbedding, compact_vocabulary
 
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1
@@ -42,12 +43,16 @@ class Recipe(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run measured: predictions on the validation rows at its end, seconds and steps."""
+    """What a run measured: predictions on the validation rows at its end, seconds and steps.
+
+    ``embedding_rows`` says to how many rows the embedding table was cut while it was trained; None where it was not.
+    """
 
     predictions: np.ndarray
     seconds: float
     steps: int
     stopped: bool
+    embedding_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ def optimizer_for(model: TransferClassifier, recipe: Recipe) -> torch.optim.Adam
     No decay on biases and norms, nor on embeddings: it would pull at the rows of words that never occur.
     """
     head = {id(parameter) for parameter in model.head.parameters()}
-    embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, (torch.nn.Embedding, CompactEmbedding))}
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -107,6 +112,42 @@ def train(
     Both may raise `Stopped`. The last weights count, not the best on the way, so that
     validation rows choose nothing here.
     """
+    with (
+        nullcontext(None)
+        if prefix.frozen_blocks
+        else compact_vocabulary(backbone.model, tokens=_tokens(train_rows, validation_rows, backbone)) as embedding_rows
+    ):
+        return _train(
+            model,
+            backbone=backbone,
+            prefix=prefix,
+            recipe=recipe,
+            train_rows=train_rows,
+            validation_rows=validation_rows,
+            on_check=on_check,
+            on_step=on_step,
+            embedding_rows=embedding_rows,
+        )
+
+
+def _tokens(train_rows: Rows, validation_rows: Rows, backbone: Backbone) -> np.ndarray:
+    """The token ids that a run can meet, padding included."""
+    padding = np.array([backbone.tokenizer.pad_token_id or 0])
+    return np.unique(np.concatenate([*train_rows.encoded.input_ids, *validation_rows.encoded.input_ids, padding]))
+
+
+def _train(
+    model: TransferClassifier,
+    *,
+    backbone: Backbone,
+    prefix: FrozenPrefix,
+    recipe: Recipe,
+    train_rows: Rows,
+    validation_rows: Rows,
+    on_check: Callable[[int, np.ndarray], None] | None,
+    on_step: Callable[[int], None] | None,
+    embedding_rows: int | None,
+) -> Outcome:
     torch.manual_seed(recipe.seed)
     optimizer = optimizer_for(model, recipe)
     warm_up = max(1, round(WARM_UP * recipe.steps))
@@ -151,6 +192,7 @@ def train(
         seconds=time.perf_counter() - start,
         steps=done,
         stopped=stopped,
+        embedding_rows=embedding_rows,
     )
 
 

@@ -288,6 +288,11 @@ class Bench:
         )
         checks = self.check_steps * outcome.steps / int(recipe["steps"])
         self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
+        if outcome.embedding_rows is not None:
+            self.prefix_notes[0] = (
+                f"nothing frozen; of {self.backbone.vocabulary:,} embedding rows the {outcome.embedding_rows:,} that "
+                "occur are trained, which is exact: the others have no gradient and no decay"
+            )
         if outcome.stopped:
             return None
         return self.keep(
