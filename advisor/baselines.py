@@ -13,7 +13,7 @@ from tuner.records import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """A cross-validated score on the same rows and folds as the probes."""
+    """A score on the same rows as the probes, cross-validated on the same folds where something is learned."""
 
     score: float
     interval: tuple[float, float]

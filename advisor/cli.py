@@ -135,7 +135,9 @@ def tune(
     metric: MetricOption = "accuracy",
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue --out, or the newest run of this data.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue --out, or the newest run of this data, with a new --budget.")
+    ] = False,
     out: OutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -385,10 +387,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
             "  why: data and results are files\n  fix: shorten it\n"
         )
         return 2
-    except BrokenPipeError:
-        # The reader of stdout went away (advisor ... | head); that is no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _default_model() -> str:

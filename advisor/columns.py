@@ -64,6 +64,12 @@ def choose_columns(
             why="a text cannot be its own label",
             fix=f"choose two of: {', '.join(table.column_names)}",
         )
+    if group is not None and group in (text, label):
+        raise OptionError(
+            f"--group and --{'text' if group == text else 'label'} both name the column '{group}'",
+            why="rows of a group stay in one split, so every text or class would be a group of its own",
+            fix="leave --group away, or name the column of what belongs together, such as an author",
+        )
     taken = {name for name in (text, label, group) if name is not None}
     sample = _sample(table)
     if label is None and labelled:

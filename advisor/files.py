@@ -324,7 +324,7 @@ def _read_delimited(path: Path, encoding: str) -> FileTable:
         )
     with _long_fields_allowed():
         delimiter = _sniff_delimiter(path, sample, whole=whole)
-        header = next(record for record in csv.reader(io.StringIO(sample), delimiter=delimiter) if record)
+        header = next(record for record in csv.reader(_lines(sample), delimiter=delimiter) if record)
         quoting = _sniff_quoting(path, sample, delimiter=delimiter, whole=whole)
     refuse_repeated([name.strip() for name in header if name.strip()], place=str(path))
     names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(header)]
@@ -392,6 +392,11 @@ def _text_sample(path: Path, encoding: str) -> tuple[str, bool]:
     return sample[: sample.rindex("\n") + 1], False
 
 
+def _lines(sample: str) -> io.StringIO:
+    """A text with its own line ends kept, lone carriage returns among them, as the csv module wants it."""
+    return io.StringIO(sample, newline="")
+
+
 def _sniff_delimiter(path: Path, sample: str, *, whole: bool) -> str:
     """The delimiter that splits the header and gives most records the header's number of fields.
 
@@ -399,7 +404,7 @@ def _sniff_delimiter(path: Path, sample: str, *, whole: bool) -> str:
     """
     found: dict[str, float] = {}
     for delimiter in DELIMITERS:
-        counts = [len(record) for record in csv.reader(io.StringIO(sample), delimiter=delimiter) if record]
+        counts = [len(record) for record in csv.reader(_lines(sample), delimiter=delimiter) if record]
         if not whole and len(counts) > 2:
             counts.pop()  # a quoted field may be cut off
         if counts and counts[0] > 1:
@@ -429,7 +434,7 @@ def _sniff_quoting(path: Path, sample: str, *, delimiter: str, whole: bool) -> d
     failure = ""
     line = 0
     for options, dialect in styles:
-        reader = csv.reader(io.StringIO(sample), delimiter=delimiter, strict=True, **dialect)
+        reader = csv.reader(_lines(sample), delimiter=delimiter, strict=True, **dialect)
         try:
             widths = [len(record) for record in reader if record]
         except csv.Error as error:
@@ -595,7 +600,9 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: column_from_values([row.get(name) for row in rows]) for name in names})
+    shown = [name.encode("utf-8", "replace").decode() for name in names]  # half of a surrogate pair is no UTF-8
+    refuse_repeated(shown, place="the file")
+    return pa.table([column_from_values([row.get(name) for row in rows]) for name in names], names=shown)
 
 
 def column_from_values(values: Sequence[Any]) -> pa.Array:
@@ -647,6 +654,14 @@ def _read_parquet(path: Path) -> FileTable:
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})",
             why="the file is damaged or was not written to its end",
             fix="copy or save it again",
+        ) from error
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path} holds text that is not UTF-8 ({str(error).splitlines()[0]})",
+            why="Parquet stores text in UTF-8; anything else would be read wrongly",
+            fix="write the file again with the text decoded",
         ) from error
     for item in schema:
         if item.name not in plain:

@@ -142,13 +142,14 @@ def advise(
     with clock("similarity"):
         if progress is not None:
             progress("comparing with the source", 0.0)
-        model_option = "" if backbone.path is None else f" --model {shlex.quote(str(backbone.id))}"
         similarity = measure_similarity(
             features.features,
             lengths=features.lengths,
             texts=features.texts,
             profile=profile,
-            how_to_measure=f"{command.replace('advisor tune', 'advisor recommend')} --source CORPUS.txt",
+            how_to_measure='recommend(..., source="CORPUS.txt")'
+            if backbone.path is None
+            else f"{command.replace('advisor tune', 'advisor recommend')} --source CORPUS.txt",
             seed=seed,
         )
     with clock("probes"):
@@ -177,7 +178,7 @@ def advise(
         baselines=_baseline_section(majority, tfidf, probes),
         metric=metric,
         warnings=_warnings(target, backbone, features, similarity),
-        next_steps=_next_steps(size, similarity, target, command, model_option),
+        next_steps=_next_steps(size, similarity, target, command, model=None if backbone.path is None else backbone.id),
         next_command=command,
         seconds=clock.seconds,
         versions=_versions(),
@@ -427,14 +428,19 @@ def _check_same_run(
 
 
 def _command(data: Any, *, model: Any, sample: int, device: str, metric: str, **options: Any) -> str:
-    """The `advisor tune` line that continues from a recommendation; defaults are left away."""
+    """The `advisor tune` line that continues from a recommendation; defaults are left away.
+
+    What is in memory has no line: then it is the call in Python.
+    """
+    if not isinstance(data, (str, Path)) or not (model is None or isinstance(model, (str, Path))):
+        return f"tune(data, {'' if model is None else 'model=model, '}advice=advice)"
     options |= {
-        "model": model if isinstance(model, (str, Path)) else None,
+        "model": model,
         "sample": None if sample == DEFAULT_SAMPLE else sample,
         "device": None if device == "auto" else device,
         "metric": None if metric == "accuracy" else metric,
     }
-    words = ["advisor", "tune", str(data) if isinstance(data, (str, Path)) else "DATA"]
+    words = ["advisor", "tune", str(data)]
     for name, value in options.items():
         if value is True:
             words.append(f"--{name.replace('_', '-')}")
@@ -506,11 +512,12 @@ def _warnings(
 
 
 def _next_steps(
-    size: SizeProfile, similarity: SimilarityProfile, target: TargetData, command: str, model_option: str
+    size: SizeProfile, similarity: SimilarityProfile, target: TargetData, command: str, *, model: str | None
 ) -> tuple[str, ...]:
     steps = [f"tune the freeze depth: {command}"]
     if similarity.verdict == "unmeasured":
-        steps.append(f"measure similarity: advisor source build CORPUS.txt{model_option}")
+        build = f"advisor source build CORPUS.txt --model {shlex.quote(model)}" if model is not None else ""
+        steps.append(f"measure similarity: {build or 'recommend(..., source=CORPUS)'}")
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")
     if target.n_conflicting:

@@ -87,9 +87,10 @@ def _group_folds(labels: np.ndarray, *, groups: np.ndarray, n_folds: int, seed: 
             folds[held_out] = fold
     if n_folds < 2 or any(len(np.unique(labels[folds != fold])) < 2 for fold in range(n_folds)):
         raise DataError(
-            f"the groups of the training rows, {len(np.unique(groups)):,} in number, cannot be cross-validated",
+            f"the training rows form {len(np.unique(groups)):,} groups (equal texts, or those of --group): too few to "
+            "be cross-validated",
             why="with one group held out, the rows that are left show one class only",
-            fix="pass --group with a column of more and smaller groups, or add rows",
+            fix="add different texts, or pass --group with a column of more and smaller groups",
         )
     return folds
 

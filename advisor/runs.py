@@ -65,23 +65,24 @@ def check_folder(folder: Path, *, resume: bool = False) -> None:
 
 @contextmanager
 def writing(folder: Path, *, resumable: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Leave nothing behind where a new run fails, unless it is `resumable`, which the error then says.
+    """Leave nothing new behind where a run fails, unless it is `resumable`, which the error then says.
 
     Ctrl-C keeps what there is, since ``--resume`` goes on from it.
     """
-    existed = folder.exists()
-    is_new = not existed or not any(folder.iterdir())
+    made = [parent for parent in (folder, *folder.absolute().parents) if not parent.exists()]
+    before = set(folder.iterdir()) if folder.exists() else set()
     try:
         yield
     except Exception as error:
         if resumable():
             if isinstance(error, TransferError):
                 error.fix += f"; the finished trials are kept, and --resume --out {folder} goes on from them"
-        elif is_new and folder.exists():
-            for item in folder.iterdir():
-                shutil.rmtree(item) if item.is_dir() else item.unlink()
-            if not existed:
-                folder.rmdir()
+            raise
+        for item in set(folder.iterdir()) - before if folder.exists() else ():
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+        for parent in made:
+            if parent.exists() and not any(parent.iterdir()):
+                parent.rmdir()
         raise
 
 

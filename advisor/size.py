@@ -39,9 +39,11 @@ def size_of(target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve
     """The size of what can be learned from: all rows, but for a test split that the user gave as one."""
     import numpy as np
 
+    from advisor.splits import ids_per_class
+
     given_test = "test" in target.given_splits
     rows = np.concatenate([target.train, target.validation, *(() if given_test else (target.test,))])
-    counts = np.bincount(target.labels[rows], minlength=len(target.class_names))
+    counts = ids_per_class(target.text_ids[rows], target.labels[rows], len(target.class_names))
     return measure_size(
         n_examples=len(rows),
         n_duplicates=len(rows) - len(np.unique(target.text_ids[rows])),

@@ -388,7 +388,15 @@ def build_from_files(
         seed=seed,
         progress=progress,
     )
-    path = out if out is not None else _user_profiles() / f"{_file_name(name)}{SUFFIX}"
+    path = out
+    if path is None:
+        path = _user_profiles() / f"{_file_name(name)}-{backbone.fingerprint[:8]}{SUFFIX}"
+        if path.exists() and load_profile(path).content_sha256 != profile.content_sha256:
+            raise OptionError(
+                f"there is a profile {name!r} of this model already, built from other text ({path})",
+                why="files are never overwritten",
+                fix="pass --name with another name, or remove that file",
+            )
     save_profile(profile, path)
     return path
 

@@ -73,13 +73,14 @@ def carve(
     *,
     share: float,
     most: int,
+    keep: int = 1,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     """Choose `share` of the rows, `most` at most, the same share of every class, whole units only.
 
     A unit (copies of one text, or the rows of one group) counts for the rarest class it holds, so that rare classes
-    are spread. Every class with two units or more has one chosen and keeps one. `units` and `labels` have shape (n,),
-    as has the mask that is returned.
+    are spread. Every class with two units or more has one chosen, and keeps `keep` where it has as many. `units` and
+    `labels` have shape (n,), as has the mask that is returned.
 
     >>> chosen = carve(np.arange(10), np.array([0] * 5 + [1] * 5), share=0.4, most=100, rng=np.random.default_rng(0))
     >>> int(chosen[:5].sum()), int(chosen[5:].sum())
@@ -110,9 +111,9 @@ def carve(
     before = np.cumsum(sizes) - sizes  # rows of the units ahead, first of all units, then of the same class
     before -= before[np.minimum(starts, n_units - 1)][stratum]
     fits = before + sizes / 2 <= targets[stratum]
-    keeps_one = rank < counts[stratum] - 1
+    enough_stay = rank < counts[stratum] - np.minimum(keep, np.maximum(counts[stratum] - 1, 1))
     chosen = np.zeros(n_units, bool)
-    chosen[order] = (fits | (rank == 0)) & keeps_one
+    chosen[order] = (fits | (rank == 0)) & enough_stay
     return np.asarray(chosen[unit], bool)
 
 

@@ -398,6 +398,10 @@ def _from_frame(frame: Any) -> pa.Table:
             column = pa.array(series, from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
             column = pa.array(series.astype(str), pa.string())
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if isinstance(kind, pa.BaseExtensionType):  # intervals, such as pandas.cut makes: their names are the values
+            missing = series.isna()
+            column = pa.array([None if gone else str(v) for v, gone in zip(series, missing, strict=True)], pa.string())
         columns.append(nested_placeholder(len(frame)) if is_nested(column.type) else column)
     return pa.table(columns, names=names)
 

@@ -418,8 +418,7 @@ def _simplest_type(labels: pa.ChunkedArray) -> pa.ChunkedArray:
                 return _simplest_type(labels.cast(pa.float64()))
             return labels
         if pa.types.is_floating(labels.type) or pa.types.is_decimal(labels.type):
-            if pa.types.is_decimal(labels.type):
-                labels = labels.cast(pa.float64())
+            labels = labels.cast(pa.float64())
             if pc.all(pc.equal(pc.floor(labels), labels)).as_py():
                 return labels.cast(pa.int64())
             return labels
@@ -562,7 +561,10 @@ def _carve_missing(
             rng = np.random.default_rng([*seed, SPLITS.index(name)])
             pool = np.flatnonzero(split == 0)
             units = text_ids if rows.groups is None else rows.groups
-            chosen = carve(units[pool], rows.labels[pool], share=share, most=most, rng=rng)
+            later = len(to_carve) - 1 - list(to_carve).index(name)
+            chosen = carve(
+                units[pool], rows.labels[pool], share=share, most=most, keep=FEWEST_TRAINING_ROWS + later, rng=rng
+            )
             split[pool[chosen]] = SPLITS.index(name)
     return split
 

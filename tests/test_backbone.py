@@ -153,8 +153,10 @@ def test_damaged_weights_are_said(copied):
     refused(copied, "cannot be loaded as a text model")
 
 
-def test_a_damaged_index_is_said(copied):
-    (copied / "model.safetensors.index.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_index_is_said(copied, content):
+    (copied / "model.safetensors").unlink()
+    (copied / "model.safetensors.index.json").write_text(content)
     refused(copied, "index.json cannot be read")
 
 
@@ -281,3 +283,33 @@ def test_many_texts_are_encoded_in_parts(folder, monkeypatch):
     parts = backbone.encode(texts)
     assert [row.tolist() for row in parts.input_ids] == [row.tolist() for row in whole.input_ids]
     assert parts.truncated.tolist() == whole.truncated.tolist()
+
+
+@pytest.mark.parametrize("given", ["model", "three", "swapped"])
+def test_a_loaded_model_comes_with_its_tokenizer(given):
+    model, tokenizer = tiny.bert(), tiny.tokenizer()
+    wrong = {"model": model, "three": (model, tokenizer, 1), "swapped": (tokenizer, model)}[given]
+    with pytest.raises(OptionError, match="is not a model with its tokenizer"):
+        load_backbone(wrong, device="cpu")
+
+
+def test_a_configuration_with_a_wrong_type_is_said(copied):
+    (copied / "config.json").write_text('{"model_type": "bert", "hidden_size": "x"}')
+    refused(copied, "cannot be loaded as a text model")
+
+
+def test_the_hash_is_of_the_weights_that_are_loaded(copied):
+    before = load_backbone(copied, device="cpu").sha256
+    (copied / "model.safetensors.index.json").write_text('{"weight_map": {"a": "other.safetensors"}}')
+    assert load_backbone(copied, device="cpu").sha256 == before
+
+
+def test_a_loaded_model_is_known_by_its_blocks():
+    first, second = tiny.bert(), tiny.bert()
+    for model in (first, second):
+        model.pooler = torch.nn.Linear(32, 32)  # what no checkpoint holds is random each time
+    same = [load_backbone((model, tiny.tokenizer()), device="cpu").fingerprint for model in (first, second)]
+    assert same[0] == same[1]
+    with torch.no_grad():
+        second.encoder.layer[0].output.dense.bias += 1
+    assert load_backbone((second, tiny.tokenizer()), device="cpu").fingerprint != same[0]

@@ -313,3 +313,33 @@ def test_a_table_that_only_the_fast_reader_refuses_is_said(tmp_path: Path) -> No
     path = write(tmp_path / "a.csv", "text,label\nfine,a\n")
     error = _bad_line(path, "utf-8", ",", {}, n_columns=2, error=pa.ArrowInvalid("odd block\nmore"))
     assert str(error).startswith(f"{path} cannot be read as delimited text (odd block)")
+
+
+def test_old_mac_line_ends_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "mac.csv"
+    path.write_bytes(b"text,label\rgood one,a\rbad one,b\r")
+    assert read_file(path).table.to_pylist() == [
+        {"text": "good one", "label": "a"},
+        {"text": "bad one", "label": "b"},
+    ]
+
+
+def test_a_carriage_return_inside_an_unquoted_cell_is_a_ragged_line(tmp_path: Path) -> None:
+    path = tmp_path / "stray.csv"
+    path.write_bytes(b"text,label\ngood\rone,a\nbad one,b\n")
+    with pytest.raises(DataError, match="fields where the header has 2"):
+        read_file(path)
+
+
+def test_half_of_a_surrogate_pair_in_a_key_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "k\\ud800": "x"}\n')
+    assert read_file(path).table.column_names == ["text", "k?"]
+
+
+def test_parquet_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    raw = pa.array([b"caf\xe9", b"plain"], pa.binary())
+    table = pa.table({"text": pa.Array.from_buffers(pa.string(), 2, raw.buffers())})
+    pq.write_table(table, tmp_path / "latin.parquet")
+    with pytest.raises(DataError, match="holds text that is not UTF-8"):
+        read_file(tmp_path / "latin.parquet")

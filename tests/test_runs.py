@@ -133,3 +133,16 @@ def test_a_damaged_tuning_is_said(tmp_path):
     (tmp_path / "tuning.json").write_text('{"schema": 1')
     with pytest.raises(DataError, match="is not readable JSON"):
         runs.read_tuning(tmp_path)
+
+
+def test_what_a_failed_step_added_to_an_older_run_goes(tmp_path):
+    folder = make_run(tmp_path / "run")
+    with pytest.raises(RuntimeError):
+        fail_writing(folder, RuntimeError())
+    assert [path.name for path in folder.iterdir()] == ["advice.json"]
+
+
+def test_folders_above_a_failed_run_go_too(tmp_path):
+    with pytest.raises(RuntimeError):
+        fail_writing(tmp_path / "deep" / "er" / "run", RuntimeError())
+    assert list(tmp_path.iterdir()) == []

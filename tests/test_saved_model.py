@@ -7,6 +7,7 @@ import pytest
 import test_search_study
 import tiny
 
+from tuner import export
 from tuner.backbone import load_backbone
 from tuner.errors import MissingFileError, ModelError
 from tuner.export import TransferModel, measure_support
@@ -98,3 +99,13 @@ def test_a_damaged_folder_is_said(folder, tmp_path, name):
     (copy / name).write_bytes(b"{")
     with pytest.raises(ModelError, match="cannot be loaded"):
         TransferModel.from_pretrained(copy)
+
+
+def test_support_is_measured_in_parts(monkeypatch):
+    generator = np.random.default_rng(0)
+    support = export.measure_support(generator.normal(size=(50, 4)))
+    rows = generator.normal(size=(20, 4))
+    whole = support.unlike(rows)
+    monkeypatch.setattr(export, "ROWS_AT_ONCE", 3)
+    assert support.unlike(rows).tolist() == whole.tolist()
+    assert len(set(whole.tolist())) == 2

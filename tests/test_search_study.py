@@ -261,6 +261,33 @@ def test_a_resumed_search_repeats_nothing(backbone, tmp_path, monkeypatch):
     assert not (tmp_path / ".search").exists()
 
 
+def test_another_study_is_refused_when_a_search_goes_on(backbone, tmp_path, monkeypatch):
+    """Runs are named by their trials, so a new study would write over them, test scores included."""
+
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(tuner.search, "choose_winner", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_search(backbone, folder, n_trials=2, storage=tuner.study.open_storage(url))
+    for other in ({}, {"storage": tuner.study.open_storage(url), "study_name": "other"}):
+        with pytest.raises(OptionError, match="are not in the study"):
+            run_search(backbone, folder, n_trials=2, resume=True, **other)
+    result = run_search(backbone, folder, n_trials=2, resume=True, storage=tuner.study.open_storage(url))
+    assert result.trials["complete"] + result.trials["pruned"] == 2
+
+
+def test_a_run_of_the_same_name_elsewhere_has_a_study_of_its_own(backbone, tmp_path):
+    storage = tuner.study.open_storage(f"sqlite:///{tmp_path / 'trials.db'}")
+    space = restrict(default_space(4), strategy="head_only")
+    for parent in ("a", "b"):
+        result = run_search(backbone, tmp_path / parent / "run", n_trials=1, space=space, storage=storage)
+        assert result.trials["complete"] == 1
+
+
 def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
@@ -560,8 +587,16 @@ def test_a_leading_control_outside_widens_the_range(backbone, tmp_path, monkeypa
     monkeypatch.setattr(tuner.search, "confirm", lambda *_args, **_kwargs: None)
     monkeypatch.setattr(Bench, "load", lambda self, run: self.build(candidate_at(0, 4), seed=0)[0].eval())
     space = SearchSpace(n_blocks=4, first=(), controls=(candidate_at(0, 4), candidate_at(4, 4)), depths=(2, 4))
+    cached, original = [], Bench.cache
+
+    def cache(self, depths):
+        original(self, depths)
+        cached[:] = self.cached_depths
+
+    monkeypatch.setattr(Bench, "cache", cache)
     result = run_search(backbone, tmp_path, space=space, n_trials=5)
     assert result.range == {"advised": (2, 4), "searched": (0, 4)}
+    assert set(cached) == {1, 2, 3}  # the depths that came in by widening as well
 
 
 # -- the space ---------------------------------------------------------------------------------------------------------

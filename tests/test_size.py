@@ -70,3 +70,11 @@ def test_the_curve_says_whether_more_data_would_help(gain, bounds, said):
         CurvePoint(n=800, score=0.70 + gain, interval=(0.6, 0.8), gain=gain, gain_interval=bounds),
     )
     assert said in size(5_000, 600, curve=curve).why
+
+
+def test_copies_do_not_make_a_class_large(tmp_path):
+    rows = [f"text number {i},a" for i in range(2_000)] + [f"copy {i % 5},b" for i in range(600)]
+    (tmp_path / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    profile = size_of(load_target(tmp_path / "data.csv"), learning_curve=(), curve_features="last")
+    assert profile.n_per_class_min == 5
+    assert profile.verdict == "small"

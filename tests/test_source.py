@@ -203,7 +203,7 @@ def test_a_built_profile_is_found_by_name_and_alone_without_one(backbone, tmp_pa
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(sentences(300)))
     path = build_from_files([corpus], backbone=backbone)
-    assert path == tmp_path / "home" / "profiles" / "corpus.safetensors"
+    assert path == tmp_path / "home" / "profiles" / f"corpus-{backbone.fingerprint[:8]}.safetensors"
     assert find_profile(None, backbone=backbone).name == "corpus"
     assert find_profile("corpus", backbone=backbone).name == "corpus"
     assert find_profile(path, backbone=backbone).name == "corpus"

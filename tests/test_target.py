@@ -519,3 +519,35 @@ def test_a_given_split_without_usable_rows_is_said(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("text,label\n,a\n,b\n")
     with pytest.raises(DataError, match=r"the test split of .* has no usable rows left"):
         load_target(tmp_path)
+
+
+def test_copies_of_a_text_leave_three_to_learn_from(tmp_path: Path) -> None:
+    """The large unit stays in training; the single ones must not all go elsewhere."""
+    spam = [{"text": f"offer number {i}", "label": "spam"} for i in range(600)]
+    for singles in (50, 8):
+        thanks = ["thanks"] * 100 + [f"thank you {i}" for i in range(singles)]
+        data = pd.DataFrame([*spam, *({"text": text, "label": "thanks"} for text in thanks)])
+        for seed in range(5):
+            target = load_target(data, seed=seed)
+            rows = target.train[target.labels[target.train] == list(target.class_names).index("thanks")]
+            assert len(set(target.texts_at(rows))) >= 3
+
+
+@pytest.mark.parametrize("kind", ["categories", "intervals", "float16"])
+def test_unusual_label_columns_are_read(kind: str) -> None:
+    numbers = np.arange(120) % 3
+    labels = {
+        "categories": pd.Series(pd.cut(numbers, 3)),
+        "intervals": pd.Series(pd.cut(numbers, 3)).astype(pd.cut(numbers, 3).categories.dtype),
+        "float16": pd.Series(numbers.astype(np.float16)),
+    }[kind]
+    target = load_target(pd.DataFrame({"text": [f"text {i}" for i in range(120)], "label": labels}))
+    assert len(target.class_names) == 3
+    assert target.class_counts.tolist() == [40, 40, 40]
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_a_group_is_neither_text_nor_label(column: str) -> None:
+    data = pd.DataFrame({"text": [f"text {i}" for i in range(60)], "label": ["a", "b"] * 30})
+    with pytest.raises(OptionError, match=f"--group and --{column} both name"):
+        load_target(data, text="text", label="label", group=column)

@@ -280,11 +280,11 @@ def load_backbone(
     where = resolve_device(device)
     path: Path | None = None
     revision: str | None = None
-    if isinstance(model, tuple):
-        base, tokenizer = model
+    if model is not None and not isinstance(model, (str, Path)):
+        base, tokenizer = _pair(model)
         base = getattr(base, base.base_model_prefix, base) if base.base_model_prefix else base
         name = str(getattr(base.config, "_name_or_path", "") or type(base).__name__)
-        sha256: str | None = _hash_state(base)
+        sha256: str | None = _hash_blocks(base)
         warnings: tuple[str, ...] = ()
     else:
         name = DEFAULT_TEXT_MODEL if model is None else str(model)
@@ -314,6 +314,21 @@ def load_backbone(
     )
     _check_states(backbone)
     return _with_compute_dtype(backbone)
+
+
+def _pair(given: object) -> tuple[Any, Any]:
+    """A loaded model with its tokenizer, or an error that says how to pass them."""
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    kinds = (PreTrainedModel, PreTrainedTokenizerBase)
+    if not isinstance(given, tuple) or len(given) != 2 or not all(map(isinstance, given, kinds)):
+        shown = [type(item).__name__ for item in given] if isinstance(given, tuple) else type(given).__name__
+        raise OptionError(
+            f"model={shown} is not a model with its tokenizer",
+            why="texts are turned into tokens by the tokenizer that the model was trained with",
+            fix="pass model=(model, tokenizer), a folder, or a hub id",
+        )
+    return given[0], given[1]
 
 
 def _check_states(backbone: Backbone) -> None:
@@ -460,6 +475,7 @@ def _load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def _from_pretrained(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -475,7 +491,16 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        ImportError,
+        RuntimeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         first_line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise ModelError(
             f"{name} cannot be loaded as a text model",
@@ -500,19 +525,20 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 def _weight_files(path: Path) -> list[Path]:
     """The weights that would be loaded: one file, or the shards that an index names."""
-    index = path / "model.safetensors.index.json"
+    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if single.exists():  # transformers prefers it
+        return [single]
     if index.exists():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(
                 f"{index.name} cannot be read ({error})",
                 why="it says which file holds which weight",
                 fix="fetch the model again",
             ) from error
         return sorted(path / str(shard) for shard in shards)
-    single = path / "model.safetensors"
-    return [single] if single.exists() else []
+    return []
 
 
 def _weights_sha256(path: Path) -> str | None:
@@ -528,12 +554,17 @@ def _weights_sha256(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _hash_state(model: torch.nn.Module) -> str:
-    """SHA-256 over the weights of a model in memory, so that profiles and caches can be keyed by it."""
+def _hash_blocks(model: torch.nn.Module) -> str:
+    """SHA-256 over the blocks of a model in memory, so that profiles and caches can be keyed by it.
+
+    Heads and poolers are left out: where a checkpoint holds none they are random, and nothing here reads them.
+    """
+    inside = {id(tensor) for block in find_blocks(model) for tensor in block.parameters()}
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        if id(tensor) in inside or not isinstance(tensor, torch.nn.Parameter):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -30,6 +30,7 @@ SUPPORT_ROWS = 2_000
 SUPPORT_NEIGHBOURS = 5
 SUPPORT_LEVEL = 0.95
 SUPPORT_FILE = "support.safetensors"
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,12 @@ class Support:
         """(n, d) features to (n,) booleans."""
         if len(self.features) < SUPPORT_NEIGHBOURS:
             return np.zeros(len(features), dtype=bool)
-        distances = 1 - normalised(features) @ self.features.T
-        kth: np.ndarray = np.partition(distances, SUPPORT_NEIGHBOURS - 1, axis=1)[:, SUPPORT_NEIGHBOURS - 1]
-        return kth > self.radius
+        found = np.empty(len(features), dtype=bool)
+        for start in range(0, len(features), ROWS_AT_ONCE):
+            distances = 1 - normalised(features[start : start + ROWS_AT_ONCE]) @ self.features.T
+            kth = np.partition(distances, SUPPORT_NEIGHBOURS - 1, axis=1)[:, SUPPORT_NEIGHBOURS - 1]
+            found[start : start + ROWS_AT_ONCE] = kth > self.radius
+        return found
 
 
 def normalised(features: np.ndarray) -> np.ndarray:

@@ -141,8 +141,13 @@ def search(
         bench.prepare()
         asked = (*space.first, *space.controls)
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
-        run_key = run_key_of(folder, data=data, backbone=backbone, metric=metric)
-        study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key)
+        study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key_of(folder / WORK))
+        if bench.runs and not study.trials:  # runs are named by their trials: a new study would write over them
+            raise OptionError(
+                f"the finished trials of {folder} are not in the study {study.study_name!r} of this storage",
+                why="a search goes on from its own study, so that nothing is repeated or mixed",
+                fix="pass the same --storage and --study as then, or --out with a new folder",
+            )
         if study.trials:
             _check_limit(study.user_attrs.get("limited_to"), limited_to, folder=folder)
         study.set_user_attr("limited_to", limited_to)
@@ -314,7 +319,10 @@ class _Trials:
         leaders = [run for run in self.bench.leaders() if run.candidate.start == "pretrained"]
         if leaders and leaders[0].candidate.strategy != "feature_based":
             depth = leaders[0].candidate.frozenness(self.bench.backbone.n_blocks)
-            self.depths = (min(self.depths[0], depth), max(self.depths[1], depth))
+            low, high = min(self.depths[0], depth), max(self.depths[1], depth)
+            if (low, high) != self.depths:
+                self.depths = low, high
+                self.bench.cache(range(low, high + 1))
 
     def _trial(self, queued: Candidate | None) -> None:
         from optuna.trial import TrialState
@@ -597,8 +605,10 @@ def _change(trials: _Trials, *, chosen: Comparison, compared: Sequence[Compariso
     if advised is None:
         why = f"the recommended candidate has no score: {trials.why_unscored(recommended)}"
     elif advised.below_best <= advised.standard_error:
+        more = chosen.run.candidate.frozenness(n_blocks) > recommended.frozenness(n_blocks)
+        how = "freezes more" if more else "freezes as much, scores higher"
         why = (
-            f"it freezes more and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "
+            f"it {how} and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "
             f"{100 * chosen.standard_error:.1f} points)"
         )
     else:

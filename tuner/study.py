@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import OptionError
+from tuner.records import write_json
 
 if TYPE_CHECKING:
     import optuna
 
-    from tuner.backbone import Backbone
-    from tuner.trials import TuningData
 
 STUDY = "study.journal"
 
@@ -34,10 +34,12 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         ) from error
 
 
-def run_key_of(folder: Path, *, data: TuningData, backbone: Backbone, metric: str) -> str:
-    """What tells the studies of a shared storage apart: the run folder's name, data, model and metric."""
-    what = hashlib.sha256("\0".join((data.fingerprint, backbone.fingerprint, metric)).encode()).hexdigest()
-    return f"{folder.absolute().name}-{what[:12]}"
+def run_key_of(work: Path) -> str:
+    """What tells the study of this run from all others in a shared storage: made once, kept in its work folder."""
+    path = work / "run.json"
+    if not path.exists():
+        write_json(path, {"run": uuid.uuid4().hex})
+    return str(json.loads(path.read_text(encoding="utf-8"))["run"])
 
 
 def open_study(
@@ -62,15 +64,14 @@ def open_study(
         direction="maximize",
         load_if_exists=True,
     )
-    if storage is not None:
-        owner = study.user_attrs.get("run")
-        if owner != run_key and (owner is not None or study.trials):
-            raise OptionError(
-                f"the study {study.study_name!r} already holds the trials of another run",
-                why="trials on other data, with another model or metric would be counted and steer the search",
-                fix="pass another --study, or leave it away for a name of its own",
-            )
-        study.set_user_attr("run", run_key)
+    owner = study.user_attrs.get("run")
+    if owner != run_key and (owner is not None or study.trials):
+        raise OptionError(
+            f"the study {study.study_name!r} already holds the trials of another run",
+            why="they would be counted and steer the search, and their trained models are not here",
+            fix="pass another --study, or --out with a new folder",
+        )
+    study.set_user_attr("run", run_key)
     # One process works on a run, so a trial that still runs in its study belongs to one that died.
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
