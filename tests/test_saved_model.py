@@ -103,8 +103,8 @@ def test_a_damaged_folder_is_said(folder, tmp_path, name):
 
 def test_support_is_measured_in_parts(monkeypatch):
     generator = np.random.default_rng(0)
-    support = export.measure_support(generator.normal(size=(50, 4)))
-    rows = generator.normal(size=(20, 4))
+    support = export.measure_support(generator.normal(1, 0.2, size=(50, 4)))
+    rows = generator.normal(np.repeat([[1.0], [-1.0]], 10, axis=0), 0.1, size=(20, 4))
     whole = support.unlike(rows)
     monkeypatch.setattr(export, "ROWS_AT_ONCE", 3)
     assert support.unlike(rows).tolist() == whole.tolist()
