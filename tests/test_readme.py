@@ -5,7 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import tiny
+import torch
 import typer.main
+from transformers import BertForSequenceClassification
 
 from advisor.cli import app, run
 
@@ -43,11 +46,23 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     frame = load_example("docstrings")
     frame.iloc[::8].to_csv("reviews.csv", index=False)
-    (code,) = blocks("python")
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(blocks("python")[0], "README.md", "exec"), {})
     first, second = capsys.readouterr().out.strip().splitlines()[-2:]
     assert first.startswith("freeze_part 5 ")
     assert second.strip("[]'") in set(frame.iloc[:, 1])
+
+
+@pytest.mark.slow
+def test_the_trainer_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(tiny.bert().config)
+    rows = [{"input_ids": torch.tensor([4, 5 + i]), "labels": i % 2} for i in range(8)]
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    exec(compile(blocks("python")[1], "README.md", "exec"), {"model": model, "rows": rows})
+    same = {name for name, parameter in model.named_parameters() if torch.equal(before[name], parameter)}
+    assert same >= {name for name in before if "embeddings" in name or "encoder.layer.0." in name}
+    assert not {name for name in same if "classifier" in name}
 
 
 @pytest.mark.slow

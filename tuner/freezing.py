@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tuner.blocks import Block
+from tuner.blocks import Block, find_blocks
 from tuner.errors import OptionError
 
 
@@ -27,13 +27,15 @@ class FrozenPrefix:
     digests: tuple[str, ...]
 
 
-def freeze(model: nn.Module, blocks: Sequence[Block], *, frozen_blocks: int) -> FrozenPrefix:
-    """Freeze the first `frozen_blocks` blocks of a model: no gradients, and evaluation mode for good.
+def freeze(model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_blocks: int) -> FrozenPrefix:
+    """Freeze the first `frozen_blocks` blocks of a model (`find_blocks`): no gradients, and evaluation mode for good.
 
     Evaluation mode switches dropout off and keeps batch statistics; it stays when a trainer calls ``model.train()``,
     because the frozen modules no longer listen. All other parameters are made trainable. Raises `OptionError` for a
     depth the model does not have.
     """
+    if blocks is None:
+        blocks = find_blocks(model)
     if not 0 <= frozen_blocks <= len(blocks):
         raise OptionError(
             f"{frozen_blocks} frozen blocks of {len(blocks)}",
