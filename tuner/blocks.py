@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -336,6 +336,28 @@ def _perceiver(name: str, module: nn.Module) -> list[_Part]:
     return [*parts, whole]
 
 
+def _children(name: str, module: nn.Module) -> list[_Part]:
+    """A stage whose units are its children, without a list (timm's RegNet)."""
+    return [
+        _Part(name=f"{name}.{child_name}", held=child, joins="unit")
+        for child_name, child in module.named_children()
+        if _has_parameters(child)
+    ]
+
+
+def _inceptions(name: str, module: nn.Module) -> list[_Part]:
+    """GoogLeNet: inception modules are the blocks, though their branches look like lists of units."""
+    return [
+        _Part(
+            name=f"{name}.{child_name}".lstrip("."),
+            held=child,
+            joins="unit" if child_name.startswith("inception") else "next" if child_name.startswith("conv") else "head",
+        )
+        for child_name, child in module.named_children()
+        if _has_parameters(child)
+    ]
+
+
 EXCEPTIONS: dict[str, Callable[[str, nn.Module], list[_Part]]] = {
     "XLMModel": _in_step("attentions", "layer_norm1", "ffns", "layer_norm2"),
     "FlaubertModel": _in_step("attentions", "layer_norm1", "ffns", "layer_norm2"),
@@ -343,6 +365,8 @@ EXCEPTIONS: dict[str, Callable[[str, nn.Module], list[_Part]]] = {
     "PoolFormerEncoder": _stages_in_step("patch_embeddings", units="block"),
     "MobileNetV1Model": _pairs,
     "PerceiverEncoder": _perceiver,
+    "GoogLeNet": _inceptions,
+    "RegStage": _children,
 }
 
 
@@ -350,6 +374,8 @@ EXCEPTIONS: dict[str, Callable[[str, nn.Module], list[_Part]]] = {
 
 
 def _assemble(base: nn.Module, parts: Sequence[_Part]) -> tuple[Block, ...]:
+    if parts and next(part.joins for part in parts if part.joins != "head") == "unit":  # no stem stands by itself
+        parts = [replace(part, joins="next") if part is parts[0] else part for part in parts]
     units = list({id(part.held): part for part in parts if part.joins == "unit"}.values())
     position = {id(part.held): index for index, part in enumerate(units, start=1)}
     members: list[list[nn.Module | nn.Parameter]] = [[] for _ in range(len(units) + 1)]
