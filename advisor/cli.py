@@ -254,33 +254,42 @@ def report(
 
 @app.command("model")
 def show_model(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, hub id, or torchvision:NAME.")],
+    weights: Annotated[str | None, typer.Option(help="Safetensors file with a torchvision model's weights.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a model's blocks and what each freeze depth would train."""
-    from tuner.backbone import load_backbone
+    from tuner.blocks import find_blocks
+    from tuner.loading import load_model
 
-    backbone = load_backbone(model)
-    sizes = [sum(p.numel() for p in block.parameters()) for block in backbone.blocks]
+    with _progress(quiet=True):
+        loaded, sha256, warnings = load_model(model, weights=weights)
+    blocks = find_blocks(loaded)
+    sizes = [sum(p.numel() for p in block.parameters()) for block in blocks]
     trained = [sum(sizes[k:]) for k in range(len(sizes) + 1)]
     if as_json:
         _print_json(
             {
-                "id": backbone.id,
-                "sha256": backbone.sha256,
-                "n_blocks": backbone.n_blocks,
+                "id": model,
+                "sha256": sha256,
+                "n_blocks": len(blocks),
                 "parameters": sum(sizes),
-                "blocks": [{"name": b.name, "parameters": n} for b, n in zip(backbone.blocks, sizes, strict=True)],
+                "blocks": [
+                    {"name": b.name, "parameters": n, "shared": b.shared} for b, n in zip(blocks, sizes, strict=True)
+                ],
                 "trained_by_depth": [{"frozen_blocks": k, "parameters": n} for k, n in enumerate(trained)],
+                "warnings": warnings,
             }
         )
         return
-    _out(f"{backbone.id}: {backbone.n_blocks} blocks, {sum(sizes):,} parameters, {backbone.pooling} pooling")
-    for index, (block, size) in enumerate(zip(backbone.blocks, sizes, strict=True)):
+    _out(f"{model}: {type(loaded).__name__}, {len(blocks)} blocks, {sum(sizes):,} parameters without the head")
+    for block, size in zip(blocks, sizes, strict=True):
         note = f"   ({block.shared})" if block.shared else ""
-        trains = f"frozen_blocks={index} trains {trained[index]:>14,}"
-        _out(f"  block {index:<3} {block.name:<32} {size:>14,}   {trains}{note}")
+        trains = f"frozen_blocks={block.index} trains {trained[block.index]:>14,}"
+        _out(f"  block {block.index:<3} {block.name:<32} {size:>14,}   {trains}{note}")
     _out(f"  head      {'':<32} {'':>14}   frozen_blocks={len(sizes)} trains the head only")
+    for warning in warnings:
+        _out(f"warning: {warning}")
 
 
 @source_app.command("build")
@@ -390,7 +399,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _default_model() -> str:
-    from tuner.backbone import DEFAULT_TEXT_MODEL
+    from tuner.loading import DEFAULT_TEXT_MODEL
 
     return DEFAULT_TEXT_MODEL
 

