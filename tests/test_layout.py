@@ -73,3 +73,13 @@ def test_help_loads_nothing_heavy():
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "recommend" in printed
     assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_models_and_training_need_neither_optuna_nor_datasets():
+    """benchmarks/gpu_check.py runs where only torch, transformers, numpy and safetensors are."""
+    heavy = ("optuna", "datasets", "sklearn", "pandas", "pyarrow", "typer", "matplotlib")
+    modules = "tuner.backbone, tuner.blocks, tuner.freezing, tuner.prefix, tuner.training"
+    code = f"import sys, {modules}; print([name for name in {heavy!r} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "[]"
