@@ -606,11 +606,14 @@ def _change(trials: _Trials, *, chosen: Comparison, compared: Sequence[Compariso
         why = f"the recommended candidate has no score: {trials.why_unscored(recommended)}"
     elif advised.below_best <= advised.standard_error:
         more = chosen.run.candidate.frozenness(n_blocks) > recommended.frozenness(n_blocks)
-        how = "freezes more" if more else "freezes as much, scores higher"
-        why = (
-            f"it {how} and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "
-            f"{100 * chosen.standard_error:.1f} points)"
-        )
+        how = "freezes more" if more else "freezes as much"
+        if chosen.below_best <= 0:
+            why = f"it {how} and scores no lower on validation"
+        else:
+            why = (
+                f"it {how} and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "
+                f"{100 * chosen.standard_error:.1f} points)"
+            )
     else:
         why = (
             f"on validation the recommended candidate lies {100 * advised.below_best:.1f} points below the best, more "
