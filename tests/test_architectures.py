@@ -8,10 +8,9 @@ import make_architectures
 import pytest
 import torch
 
-from tuner.backbone import HiddenStates
 from tuner.blocks import find_blocks, head_parameters
 from tuner.freezing import audit, freeze
-from tuner.prefix import replay
+from tuner.hidden import HiddenStates, replay
 
 pytestmark = pytest.mark.slow
 

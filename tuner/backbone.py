@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 
 from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.hidden import HiddenStates
 from tuner.loading import DEFAULT_TEXT_MODEL, check_default, hash_blocks, load_folder, model_folder, weights_sha256
 from tuner.records import Progress
 
@@ -174,60 +175,6 @@ class Backbone:
             states = [*hidden.states[:-1], output.last_hidden_state]
             pooled = torch.stack([pool(state.float(), mask, pooling=self.pooling) for state in states])
         return pooled.cpu().numpy()
-
-
-class HiddenStates:
-    """While entered, records what enters the first unit and what leaves every block's unit.
-
-    Forward hooks work on any model whose blocks are known, also on those that do not return their hidden states. A
-    layer that runs several times leaves its last state.
-    """
-
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self._entrance = blocks[1].entrance
-        self._units = [block.unit for block in blocks if block.unit is not None]
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self._states: dict[int, torch.Tensor] = {}
-        self._layouts: dict[int, int] = {}
-
-    @property
-    def states(self) -> list[torch.Tensor]:
-        """One state a block, the stem's first."""
-        return [self._states[index] for index in sorted(self._states)]
-
-    @property
-    def layouts(self) -> list[int]:
-        """What every unit returns (`layout_of`), the first unit's first."""
-        return [self._layouts[index] for index in sorted(self._layouts)]
-
-    def __enter__(self) -> HiddenStates:
-        def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._states.setdefault(0, args[0] if args else kwargs["hidden_states"])
-
-        def leaves(index: int) -> Callable[..., None]:
-            def hook(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-                self._states[index] = output[0] if isinstance(output, (tuple, list)) else output
-                self._layouts[index] = layout_of(output)
-
-            return hook
-
-        self._states, self._layouts = {}, {}
-        self._handles = [self._entrance.register_forward_pre_hook(enters, with_kwargs=True)]
-        self._handles += [unit.register_forward_hook(leaves(i)) for i, unit in enumerate(self._units, start=1)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-
-def layout_of(output: Any) -> int:
-    """What a unit returns: its state alone (0), or a tuple of so many entries with the state first.
-
-    >>> layout_of(torch.zeros(1)), layout_of((torch.zeros(1), None))
-    (0, 2)
-    """
-    return 0 if torch.is_tensor(output) else len(output)
 
 
 def padded_length(length: int, limit: int) -> int:

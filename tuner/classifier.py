@@ -8,9 +8,10 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tuner.backbone import HiddenStates, pool
+from tuner.backbone import pool
 from tuner.blocks import find_blocks
 from tuner.heads import Head, feature_blocks
+from tuner.hidden import HiddenStates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuner.backbone import Backbone, Encoded, HiddenStates, pool
-from tuner.blocks import Block
+from tuner.backbone import Backbone, Encoded, pool
+from tuner.hidden import HiddenStates
 from tuner.records import Progress, folder_error, write_bytes_atomically, write_json
 
 
@@ -24,7 +23,7 @@ from tuner.records import Progress, folder_error, write_bytes_atomically, write_
 class CachedDepth:
     """Hidden states after block ``depth - 1`` of every token of every row, one after the other, (tokens, width).
 
-    ``layouts`` say what the units return (`tuner.backbone.layout_of`).
+    ``layouts`` say what the units return (`tuner.hidden.layout_of`).
     """
 
     depth: int
@@ -158,53 +157,3 @@ def _allocate(path: Path, size: int) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise folder_error(path, error) from error
-
-
-@contextmanager
-def replay(
-    blocks: Sequence[Block], *, depth: int, hidden: torch.Tensor, layouts: Sequence[int] | None = None
-) -> Iterator[None]:
-    """While entered, a call of the model with these blocks runs from what block ``depth - 1`` returned, `hidden`.
-
-    The last frozen unit returns the stored state, in the layout that it really returns (`layouts`, one a unit; states
-    alone by default; what stands beside it becomes None); those before it hand their input on. The model itself is
-    called as usual, so that masks, position biases and rotary embeddings are its own. With the stem alone frozen, the
-    first unit's input is replaced.
-    """
-    frozen = blocks[1:depth]
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    if not frozen:
-
-        def swap(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            handles.pop().remove()  # a layer that runs several times reads the stem once
-            if args:
-                return (hidden.to(args[0].dtype), *args[1:]), kwargs
-            return args, kwargs | {"hidden_states": hidden.to(kwargs["hidden_states"].dtype)}
-
-        handles.append(blocks[1].entrance.register_forward_pre_hook(swap, with_kwargs=True))
-    replaced = []
-    for block in frozen:
-        assert block.unit is not None
-        layout = layouts[block.index - 1] if layouts is not None else 0
-        block.unit.forward = _stand_in(hidden if block is frozen[-1] else None, layout=layout)
-        for companion in block.companions:
-            companion.forward = _stand_in(None, layout=0)
-        replaced += [block.unit, *block.companions]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module in replaced:
-            module.__dict__.pop("forward", None)
-
-
-def _stand_in(state: torch.Tensor | None, *, layout: int) -> Callable[..., Any]:
-    """A frozen unit's `forward`: returns the stored state, or without one what comes in, which is never read."""
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        entering = args[0] if args else kwargs["hidden_states"]
-        left = entering if state is None else state.to(entering.dtype)
-        return (left, *[None] * (layout - 1)) if layout else left
-
-    return forward

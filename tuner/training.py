@@ -14,7 +14,8 @@ import torch
 from tuner.backbone import Backbone, Encoded, padded_length
 from tuner.classifier import TransferClassifier
 from tuner.freezing import FrozenPrefix, audit
-from tuner.prefix import CachedDepth, replay
+from tuner.hidden import replay
+from tuner.prefix import CachedDepth
 from tuner.records import Record
 from tuner.vocabulary import CompactEmbedding, compact_vocabulary
 
