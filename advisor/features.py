@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tuner.inputs import Tokens
+
 if TYPE_CHECKING:
     from advisor.target import TargetData
-    from tuner.backbone import Backbone
+    from tuner.backbone import Backbone, Features
     from tuner.records import Progress
 
 DEFAULT_SAMPLE = 2000
@@ -19,14 +22,14 @@ DEFAULT_SAMPLE = 2000
 class BlockFeatures:
     """Features of the sampled training rows.
 
-    ``features`` is (n_blocks, n, width) float32, ``labels`` and ``lengths`` (tokens, special ones included) are (n,),
-    ``rows`` are the positions in the target data; rows of equal ``groups`` (n,) stay in one fold. ``truncated`` is the
-    share of texts cut to the model's length.
+    ``features`` are (n, width) float32 of every block, ``labels`` and ``lengths`` (tokens, special ones included; 1 an
+    image) are (n,), ``rows`` are the positions in the target data; rows of equal ``groups`` (n,) stay in one fold.
+    ``truncated`` is the share of texts cut to the model's length.
     """
 
     rows: np.ndarray
     texts: tuple[str, ...]
-    features: np.ndarray
+    features: Features
     labels: np.ndarray
     groups: np.ndarray | None
     lengths: np.ndarray
@@ -58,6 +61,11 @@ def sample_rows(labels: np.ndarray, *, size: int, seed: int) -> np.ndarray:
     return generator.permutation(np.concatenate(parts))
 
 
+def take_rows(features: Sequence[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The features of some rows, of every block."""
+    return tuple(block[rows] for block in features)
+
+
 def embed(
     target: TargetData,
     *,
@@ -77,5 +85,5 @@ def embed(
         labels=target.labels[rows],
         groups=target.kept_together(rows),
         lengths=encoded.lengths,
-        truncated=float(encoded.truncated.mean()),
+        truncated=float(encoded.truncated.mean()) if isinstance(encoded, Tokens) else 0.0,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advisor.features import take_rows
 from tuner.errors import DataError
 from tuner.heads import FEATURES, cross_validate, feature_blocks, fit_head, is_weighted, select_features
 from tuner.metrics import bootstrap_scores, interval, score
@@ -166,8 +167,8 @@ def learning_curve(
             train = train[: max(len(train) // part, 2)]
             if len(np.unique(features.labels[train])) < 2:
                 continue
-            head = fit_head(x[:, train], features.labels[train], n_classes=n_classes, l2=probe.l2)
-            predicted[fold] = head.logits(x[:, folds == fold]).argmax(1)
+            head = fit_head(take_rows(x, train), features.labels[train], n_classes=n_classes, l2=probe.l2)
+            predicted[fold] = head.logits(take_rows(x, folds == fold)).argmax(1)
             sizes.append(len(train))
         if not predicted:
             continue

@@ -16,6 +16,7 @@ from advisor.distance import (
     trigram_counts,
     trigram_distance,
 )
+from advisor.features import take_rows
 from tuner.records import Record
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class _Rows:
 
 
 def measure_similarity(
-    features: np.ndarray,
+    features: Sequence[np.ndarray],
     *,
     lengths: np.ndarray,
     texts: Sequence[str],
@@ -170,17 +171,17 @@ def band_of(lengths: np.ndarray, profile: SourceProfile) -> np.ndarray:
     return nearest
 
 
-def _compare(features: np.ndarray, lengths: np.ndarray, profile: SourceProfile) -> _Rows:
-    if features.shape[1] == 0:
+def _compare(features: Sequence[np.ndarray], lengths: np.ndarray, profile: SourceProfile) -> _Rows:
+    if len(lengths) == 0:
         raise ValueError("no target rows to compare")
     band_index = band_of(lengths, profile)
-    surprisals = np.empty((len(profile.blocks), features.shape[1]))
+    surprisals = np.empty((len(profile.blocks), len(lengths)))
     inside = np.empty(surprisals.shape, dtype=bool)
     for number, band in enumerate(profile.bands):
         chosen = np.flatnonzero(band_index == number)
         if not len(chosen):
             continue
-        distances = profile.distances(features[:, chosen], band)
+        distances = profile.distances(take_rows(features, chosen), band)
         surprisals[:, chosen] = surprisal(distances)
         inside[:, chosen] = inside_support(distances, band.held_out, coverage=SUPPORT_COVERAGE)
     return _Rows(band=band_index, surprisals=surprisals, inside=inside)
@@ -237,7 +238,7 @@ def _cuts(profile: SourceProfile, shares: np.ndarray, far: np.ndarray) -> tuple[
 
 
 def _measures(
-    features: np.ndarray,
+    features: Sequence[np.ndarray],
     rows: _Rows,
     texts: Sequence[str],
     profile: SourceProfile,
@@ -301,7 +302,7 @@ def _trigrams(texts: Sequence[str], profile: SourceProfile, *, seed: int) -> dic
     }
 
 
-def _frechet(features: np.ndarray, rows: _Rows, profile: SourceProfile, *, seed: int) -> dict[str, Any]:
+def _frechet(features: Sequence[np.ndarray], rows: _Rows, profile: SourceProfile, *, seed: int) -> dict[str, Any]:
     """Fréchet distance per whitened dimension at the middle block, within bands, weighted by their rows."""
     middle = len(profile.blocks) // 2
     block = profile.blocks[middle]
@@ -312,7 +313,7 @@ def _frechet(features: np.ndarray, rows: _Rows, profile: SourceProfile, *, seed:
         width = min(FRECHET_WIDTH, reference.shape[1])
         if min(len(chosen), len(reference)) < 2 * width:
             continue
-        target = profile.project(features[:, chosen])[middle]
+        target = profile.project(take_rows(features, chosen))[middle]
         mean = reference.mean(0)
         variances, directions = np.linalg.eigh(np.cov(reference - mean, rowvar=False))
         main = directions[:, ::-1][:, :width] / np.sqrt(np.maximum(variances[::-1][:width], 1e-12))

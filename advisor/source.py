@@ -101,15 +101,15 @@ class SourceProfile:
         rows: np.ndarray = band.reference.astype(np.float32) * self.scale[:, None, :]
         return rows
 
-    def project(self, features: np.ndarray) -> np.ndarray:
-        """(n_blocks, n, width) features to (B, n, P): scaled to length one, then projected.
+    def project(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, width) features of every block to (B, n, P): scaled to length one, then projected.
 
         A projected row is shorter than one by what lies outside the source's main directions, so the scalar product
         with a reference row is still the cosine in the full space.
         """
         return np.stack([unit_rows(features[block]) @ self.projection[row] for row, block in enumerate(self.blocks)])
 
-    def distances(self, features: np.ndarray, band: Band) -> np.ndarray:
+    def distances(self, features: Sequence[np.ndarray], band: Band) -> np.ndarray:
         """Cosine distances to the k-th nearest reference row of a band, (B, n)."""
         projected, references = self.project(features), self.references(band)
         return np.stack(

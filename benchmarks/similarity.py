@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from advisor.distance import surprisal
+from advisor.features import take_rows
 from advisor.passages import SourceText, cut_passages
 from advisor.similarity import band_of, measure_similarity
 from advisor.source import SourceProfile, _LetterTexts, _shuffle_words, build_profile, find_profile
@@ -182,7 +183,10 @@ def sample_size_effect(
     for number, band in enumerate(profile.bands):
         chosen = np.flatnonzero(bands == number)
         if len(chosen):
-            raw = surprisal(profile.distances(features[:, chosen], band)) - surprisal(band.held_out).mean(1)[:, None]
+            raw = (
+                surprisal(profile.distances(take_rows(features, chosen), band))
+                - surprisal(band.held_out).mean(1)[:, None]
+            )
             excess[chosen] = raw.mean(0)
     rng = np.random.default_rng(0)
     few, gaps = [], []

@@ -10,9 +10,10 @@ import tiny
 import torch
 
 from tuner import backbone as module
-from tuner import loading
-from tuner.backbone import load_backbone, padded_length, pool
+from tuner import inputs, loading
+from tuner.backbone import load_backbone, pool
 from tuner.errors import ModelError, OptionError
+from tuner.inputs import padded_length
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,9 @@ def test_pooled_last_block_is_the_sentence_embedding(minilm):
 def test_features_do_not_depend_on_the_batch(folder):
     backbone = load_backbone(folder, device="cpu")
     texts = ["good film", "the very very bad plot was sad and dark", "a cat"]
-    together = backbone.block_features(backbone.encode(texts))
+    together = np.stack(backbone.block_features(backbone.encode(texts)))
     for index, text in enumerate(texts):
-        alone = backbone.block_features(backbone.encode([text]))[:, 0]
+        alone = np.stack(backbone.block_features(backbone.encode([text])))[:, 0]
         # bf16, where it is used, rounds differently for different shapes.
         np.testing.assert_allclose(together[:, index], alone, atol=0.03)
 
@@ -61,10 +62,10 @@ def test_features_are_the_hidden_states_after_every_block(folder, monkeypatch):
     monkeypatch.setenv("TRANSFER_ADVISOR_FP32", "1")
     backbone = load_backbone(folder, device="cpu")
     encoded = backbone.encode(["good film"])
-    input_ids, mask = backbone.collate(encoded, [0])
+    fed = backbone.collate(encoded, [0])
     with torch.no_grad():
-        states = backbone.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    expected = torch.stack([pool(state, mask, pooling="mean") for state in states]).numpy()
+        states = backbone.model(**fed, output_hidden_states=True).hidden_states
+    expected = torch.stack([pool(state, fed["attention_mask"], pooling="mean") for state in states]).numpy()
     np.testing.assert_allclose(backbone.block_features(encoded), expected, atol=1e-5)
 
 
@@ -280,7 +281,7 @@ def test_many_texts_are_encoded_in_parts(folder, monkeypatch):
     backbone = load_backbone(folder, device="cpu")
     texts = ["good film", "the cat sleeps", "a", "", "dark plot is sad"]
     whole = backbone.encode(texts)
-    monkeypatch.setattr(module, "ENCODED_AT_ONCE", 2)
+    monkeypatch.setattr(inputs, "ENCODED_AT_ONCE", 2)
     parts = backbone.encode(texts)
     assert [row.tolist() for row in parts.input_ids] == [row.tolist() for row in whole.input_ids]
     assert parts.truncated.tolist() == whole.truncated.tolist()
@@ -290,7 +291,7 @@ def test_many_texts_are_encoded_in_parts(folder, monkeypatch):
 def test_a_loaded_model_comes_with_its_tokenizer(given):
     model, tokenizer = tiny.bert(), tiny.tokenizer()
     wrong = {"model": model, "three": (model, tokenizer, 1), "swapped": (tokenizer, model)}[given]
-    with pytest.raises(OptionError, match="is not a model with its tokenizer"):
+    with pytest.raises(OptionError, match="is not a model with its tokenizer or image processor"):
         load_backbone(wrong, device="cpu")
 
 

@@ -110,7 +110,7 @@ def test_unknown_features_are_said(name):
 def test_the_torch_head_starts_from_the_probe(blobs):
     features, labels = blobs
     linear = fit_head(features[1:], labels, n_classes=3)
-    head = Head(width=8, n_classes=3, n_inputs=2).eval()
+    head = Head(width=16, n_classes=3).eval()
     head.load_linear(linear)
     logits = head([torch.from_numpy(features[1]), torch.from_numpy(features[2])]).detach().numpy()
     np.testing.assert_allclose(logits, linear.logits(features[1:]), atol=1e-4)

@@ -4,9 +4,10 @@ import tiny
 import torch
 
 import tuner.training
-from tuner.backbone import load_backbone, padded_length
+from tuner.backbone import load_backbone
 from tuner.classifier import build_classifier
 from tuner.freezing import freeze
+from tuner.inputs import padded_length
 from tuner.prefix import PrefixCache
 from tuner.training import Rows, check_replay, forward
 
@@ -40,12 +41,12 @@ def test_one_pass_serves_all_depths_and_gives_the_features(backbone, cache):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_stored_states_are_the_hidden_states(backbone, cache, depth):
     cache.compute([depth])
-    input_ids, mask = backbone.collate(cache.encoded, [1, 0])
+    inputs = backbone.collate(cache.encoded, [1, 0])
     with torch.no_grad():
-        states = backbone.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        states = backbone.model(**inputs, output_hidden_states=True).hidden_states
     width = padded_length(int(cache.encoded.lengths[1]), 64)
     stored = cache.get(depth).batch([1, 0], padded=width, device=torch.device("cpu"))
-    expected = states[depth - 1] * mask.unsqueeze(-1)
+    expected = states[depth - 1] * inputs["attention_mask"].unsqueeze(-1)
     torch.testing.assert_close(stored, expected, rtol=1 / 128, atol=1e-3)  # bf16 keeps 8 bits
 
 
@@ -136,3 +137,16 @@ def test_a_complete_cache_is_not_computed_again(cache, monkeypatch):
     first = cache.compute([1, 2])
     monkeypatch.setattr(type(cache.backbone), "batches", lambda *_a, **_k: pytest.fail("a forward pass was made"))
     np.testing.assert_array_equal(cache.compute([2]), first)
+
+
+def test_states_beyond_float16_are_kept_as_bf16(backbone, tmp_path, monkeypatch):
+    """Rounding of 16 bits is an eighth as large in float16, whose range ends at 65,504."""
+    monkeypatch.setenv("TRANSFER_ADVISOR_FP32", "1")
+    backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+    cache = PrefixCache(tmp_path, backbone=backbone, encoded=backbone.encode(TEXTS))
+    backbone.blocks[1].unit.register_forward_hook(lambda _module, _args, output: 1e6 * output)
+    features = cache.compute([1, 2])
+    assert (cache.get(1).dtype, cache.get(2).dtype) == (torch.float16, torch.bfloat16)
+    assert not list(tmp_path.glob("*.part"))
+    state = cache.get(2).batch([0], padded=int(cache.encoded.lengths[0]), device=torch.device("cpu"))
+    np.testing.assert_allclose(state[0].mean(0), features[1][0], rtol=0.02, atol=1e4)

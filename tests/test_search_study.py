@@ -105,7 +105,7 @@ def test_tuned_values_reach_training(backbone, depth, monkeypatch):
     assert peak_head == pytest.approx(7 * 3e-4)
     expected = sum(p.numel() for block in backbone.blocks[depth:] for p in block.parameters())
     if outcome.embedding_rows is not None:
-        expected -= (backbone.vocabulary - outcome.embedding_rows) * backbone.width
+        expected -= (backbone.text.vocabulary - outcome.embedding_rows) * backbone.width
     assert {held for _, held in seen} == {expected + sum(p.numel() for p in model.head.parameters())}
 
 
@@ -146,7 +146,7 @@ def test_training_only_the_words_that_occur_gives_the_same_weights(backbone, mon
     for name, tensor in full.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
     used = np.unique(np.concatenate(rows.encoded.input_ids))
-    unused = np.setdiff1d(np.arange(backbone.vocabulary), used)
+    unused = np.setdiff1d(np.arange(backbone.text.vocabulary), used)
     words = "base.embeddings.word_embeddings.weight"
     assert outcome.embedding_rows is None
     assert len(unused) > 0

@@ -1,11 +1,11 @@
-"""One pretrained text model: load it safely, encode texts, and pool the hidden states after every block in one pass."""
+"""One pretrained model, text or image: load it safely, encode rows, and pool what leaves every block in one pass."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,57 +16,49 @@ import torch
 from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.hidden import HiddenStates
-from tuner.loading import DEFAULT_TEXT_MODEL, check_default, hash_blocks, load_folder, model_folder, weights_sha256
+from tuner.inputs import Encoded, ImageInputs, TextInputs
+from tuner.loading import (
+    DEFAULT_TEXT_MODEL,
+    check_default,
+    hash_blocks,
+    load_folder,
+    model_folder,
+    weights_error,
+    weights_sha256,
+)
 from tuner.records import Progress
+from tuner.vision import PREFIX as TORCHVISION
+from tuner.vision import load_torchvision, torchvision_processor
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-# Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
-LENGTH_STEP = 16
+Features = tuple[np.ndarray, ...]
+"""Pooled states of some rows: one array (n, width) a block."""
+
 # Half precision is used only where pooled features keep at least this cosine similarity to full precision.
 HALF_PRECISION_COSINE = 0.999
+CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 POOLINGS = ("mean", "cls", "last")
 DEFAULT_MAX_LENGTH = 128
-ENCODED_AT_ONCE = 8192
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """Token ids of some texts, special tokens included, cut to the model's length."""
-
-    input_ids: tuple[np.ndarray, ...]
-    truncated: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Tokens a row, special tokens included."""
-        return np.fromiter((len(ids) for ids in self.input_ids), dtype=np.int64, count=len(self.input_ids))
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> Encoded:
-        """Some of the rows, in the order asked for."""
-        return Encoded(
-            input_ids=tuple(self.input_ids[int(row)] for row in rows),
-            truncated=self.truncated[np.asarray(rows, dtype=np.int64)],
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A pretrained base without a head, with all that is needed to run texts through it."""
+    """A pretrained base, with all that is needed to run texts or images through it.
+
+    ``shapes`` holds what leaves every block for one row: (width,) a token, or (tokens, width), or (channels, h, w).
+    """
 
     id: str
     sha256: str | None
     revision: str | None
     path: Path | None
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: torch.nn.Module
+    inputs: TextInputs | ImageInputs
     blocks: tuple[Block, ...]
+    shapes: tuple[tuple[int, ...], ...]
     pooling: str
-    max_length: int
     device: torch.device
     compute_dtype: torch.dtype
     warnings: tuple[str, ...] = ()
@@ -76,15 +68,41 @@ class Backbone:
         """Number of blocks, the stem included."""
         return len(self.blocks)
 
-    @property
-    def width(self) -> int:
-        """Size of a hidden state."""
-        return int(self.model.config.hidden_size)
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Size of the pooled state after every block."""
+        return tuple(pooled_width(shape) for shape in self.shapes)
 
     @property
-    def vocabulary(self) -> int:
-        """Number of tokens that the model knows."""
-        return int(self.model.get_input_embeddings().weight.shape[0])
+    def width(self) -> int:
+        """Size of the pooled state after the last block."""
+        return self.widths[-1]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it reads texts; else images."""
+        return isinstance(self.inputs, TextInputs)
+
+    @property
+    def text(self) -> TextInputs:
+        """Tokenizer and length. Raises `ModelError` for an image model."""
+        if not isinstance(self.inputs, TextInputs):
+            raise ModelError(
+                f"{self.id} reads images, not texts",
+                why="texts need a model with a tokenizer",
+                fix="leave --model away for the built-in text model, or pass a text model",
+            )
+        return self.inputs
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of a text model."""
+        return self.text.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text is cut to."""
+        return self.text.max_length
 
     @cached_property
     def parameters(self) -> int:
@@ -102,118 +120,123 @@ class Backbone:
             self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16, cache_enabled=True
         )
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Tokenize and cut to `max_length`; remembers which texts were cut."""
-        if len(texts) == 0:
-            return Encoded(input_ids=(), truncated=np.zeros(0, dtype=bool))
-        rows: list[np.ndarray] = []
-        truncated: list[bool] = []
-        for start in range(0, len(texts), ENCODED_AT_ONCE):  # a tokenizer's own record of a text is a hundred times it
-            batch = self.tokenizer(
-                list(texts[start : start + ENCODED_AT_ONCE]),
-                truncation=True,
-                max_length=self.max_length,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )
-            part = [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
-            if batch.encodings is not None:
-                truncated += [bool(encoding.overflowing) for encoding in batch.encodings]
-            else:  # a slow tokenizer does not say what it cut; a row of exactly the limit counts as cut
-                truncated += [len(row) >= self.max_length for row in part]
-            rows += part
-        # An empty text has no token at all where the tokenizer adds none of its own; a padding token stands for it.
-        filler = np.array([self.tokenizer.pad_token_id or 0], dtype=np.int32)
-        rows = [row if len(row) else filler for row in rows]
-        if max(int(row.max()) for row in rows) >= self.vocabulary:
-            raise ModelError(
-                f"the tokenizer of {self.id} gives tokens that the model does not know (it has {self.vocabulary:,})",
-                why="tokenizer and weights are not of the same model",
-                fix="save the tokenizer that the model was trained with into its folder",
-            )
-        return Encoded(input_ids=tuple(rows), truncated=np.asarray(truncated, dtype=bool))
+    def encode(self, rows: Sequence[Any]) -> Encoded:
+        """Texts as token ids, or images as pixels (`tuner.inputs`)."""
+        return self.inputs.encode(rows)
 
-    def batches(self, encoded: Encoded, *, tokens_per_batch: int = 4096) -> Iterator[np.ndarray]:
-        """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
-        order = np.argsort(-encoded.lengths, kind="stable")
-        start = 0
-        while start < len(order):
-            padded = padded_length(int(encoded.lengths[order[start]]), self.max_length)
-            size = max(1, tokens_per_batch // padded)
-            yield order[start : start + size]
-            start += size
+    def batches(self, encoded: Encoded) -> Iterator[np.ndarray]:
+        """Positions of the rows that run together, all rows in turn."""
+        return self.inputs.batches(encoded)  # type: ignore[arg-type]  # made by the same inputs
 
-    def collate(self, encoded: Encoded, rows: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Padded ``input_ids`` and ``attention_mask``, both (b, t) of 64-bit integers on the device."""
-        lengths = encoded.lengths[np.asarray(rows, dtype=np.int64)]
-        width = padded_length(int(lengths.max()), self.max_length)
-        pad = self.tokenizer.pad_token_id
-        ids = np.full((len(rows), width), 0 if pad is None else pad, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for position, row in enumerate(rows):
-            length = int(lengths[position])
-            ids[position, :length] = encoded.input_ids[int(row)]
-            mask[position, :length] = 1
-        return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
+    def padded(self, encoded: Encoded, rows: np.ndarray) -> int:
+        """Tokens that every row of a batch of these is padded to; 1 for images."""
+        return self.inputs.padded(encoded, rows)  # type: ignore[arg-type]
 
-    def block_features(self, encoded: Encoded, *, progress: Progress | None = None) -> np.ndarray:
-        """Pooled hidden states after every block, (n_blocks, n, width) float32, in one forward pass."""
-        features = np.empty((self.n_blocks, len(encoded), self.width), dtype=np.float32)
+    def collate(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """The model's inputs for some rows, on the device."""
+        inputs = self.inputs.collate(encoded, rows)  # type: ignore[arg-type]
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
+
+    def states(self, inputs: dict[str, torch.Tensor]) -> HiddenStates:
+        """One forward pass of the base: what leaves every block, the last state as the model returns it."""
+        with HiddenStates(self.blocks) as hidden:
+            run_base(self.model, inputs, hidden)
+        return hidden
+
+    def block_features(self, encoded: Encoded, *, progress: Progress | None = None) -> Features:
+        """Pooled states after every block, n_blocks arrays (n, width) of float32, in one forward pass."""
+        features = self.empty_features(len(encoded))
         done = 0
         for rows in self.batches(encoded):
-            features[:, rows] = self._pooled_batch(encoded, rows, half=self.compute_dtype == torch.bfloat16)
+            for block, pooled in enumerate(
+                self._pooled_batch(encoded, rows, half=self.compute_dtype == torch.bfloat16)
+            ):
+                features[block][rows] = pooled
             done += len(rows)
             if progress is not None:
                 progress(f"embedding: {done:,} of {len(encoded):,} rows", done / len(encoded))
         return features
 
-    def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> np.ndarray:
-        input_ids, mask = self.collate(encoded, rows)
+    def empty_features(self, n: int) -> Features:
+        """Room for the pooled states of n rows."""
+        return tuple(np.empty((n, width), dtype=np.float32) for width in self.widths)
+
+    def pooled(self, states: Sequence[torch.Tensor], mask: torch.Tensor | None) -> list[np.ndarray]:
+        """The states of a batch as (b, width) arrays."""
+        return [pool(state.float(), mask, pooling=self.pooling).cpu().numpy() for state in states]
+
+    def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> list[np.ndarray]:
+        inputs = self.collate(encoded, rows)
         autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
-        with torch.inference_mode(), autocast, HiddenStates(self.blocks) as hidden:
-            output = self.model(input_ids=input_ids, attention_mask=mask)
-            states = [*hidden.states[:-1], output.last_hidden_state]
-            pooled = torch.stack([pool(state.float(), mask, pooling=self.pooling) for state in states])
-        return pooled.cpu().numpy()
+        with torch.inference_mode(), autocast:
+            states = self.states(inputs).states
+        return self.pooled(states, inputs.get("attention_mask"))
 
 
-def padded_length(length: int, limit: int) -> int:
-    """The length a batch is padded to: the next multiple of 16, at most the model's limit.
+def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: HiddenStates) -> None:
+    """Call a base inside `hidden`, whose last state becomes the model's own last one where it returns one.
 
-    >>> padded_length(17, 128), padded_length(128, 128), padded_length(121, 124)
-    (32, 128, 124)
+    A final norm stands between the two in many models. Models that are not transformers' take their inputs in order.
     """
-    return min(-(-length // LENGTH_STEP) * LENGTH_STEP, max(limit, length))
+    output = model(**inputs) if hasattr(model, "config") else model(*inputs.values())
+    last = getattr(output, "last_hidden_state", None)
+    if last is not None:
+        hidden.replace_last(last)
 
 
-def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, *, pooling: str) -> torch.Tensor:
-    """One vector a row, (b, t, d) and (b, t) to (b, d): mean over tokens, first token, or last token.
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, pooling: str) -> torch.Tensor:
+    """One vector a row: mean over tokens or places, first token, or last token.
+
+    (b, t, d) with a mask (b, t) of the tokens that count, all by default; or (b, c, h, w), channels first, whose places
+    are averaged; or (b, d), as it is.
 
     >>> hidden = torch.tensor([[[1.0], [3.0], [9.0]]])
     >>> pool(hidden, torch.tensor([[1, 1, 0]]), pooling="mean").tolist()
     [[2.0]]
     >>> pool(hidden, torch.tensor([[1, 1, 0]]), pooling="last").tolist()
     [[3.0]]
+    >>> pool(torch.ones(2, 5, 4, 4), pooling="mean").shape
+    torch.Size([2, 5])
     """
+    if hidden.ndim == 2:
+        return hidden
+    if hidden.ndim == 4:
+        return hidden.mean((2, 3))
+    if pooling == "cls":
+        return hidden[:, 0]
+    if attention_mask is None:
+        attention_mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
     if pooling == "mean":
         weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-    if pooling == "cls":
-        return hidden[:, 0]
     if pooling == "last":
         last = attention_mask.sum(1).clamp(min=1) - 1
         return hidden[torch.arange(len(hidden), device=hidden.device), last]
     raise OptionError(
         f"unknown pooling {pooling!r}.{did_you_mean(pooling, POOLINGS)}",
-        why="it says how the hidden states of a text become one vector",
+        why="it says how the hidden states of a row become one vector",
         fix=f"use one of {', '.join(POOLINGS)}",
     )
 
 
+def pooled_width(shape: Sequence[int]) -> int:
+    """Size of the pooled state of one row whose state has this shape (`Backbone.shapes`).
+
+    >>> pooled_width((384,)), pooled_width((197, 768)), pooled_width((64, 56, 56))
+    (384, 768, 64)
+    """
+    return shape[0] if len(shape) == 3 else shape[-1]
+
+
 def load_backbone(
-    model: str | Path | tuple[Any, Any] | None = None, *, device: str = "auto", max_length: int | None = None
+    model: str | Path | tuple[Any, Any] | None = None,
+    *,
+    device: str = "auto",
+    max_length: int | None = None,
+    weights: str | Path | None = None,
 ) -> Backbone:
-    """Load a pretrained text model: the built-in one (None), a folder, a hub id, or (model, tokenizer).
+    """Load a pretrained model, text or image: the built-in text model (None), a folder, a hub id, ``torchvision:NAME``
+    (with `weights`, a safetensors file), or a pair (model, tokenizer) or (model, image processor).
 
     Weights are read from safetensors only and no remote code is run. Raises `ModelError` for what is not a usable
     model and `OptionError` for a device or length that cannot be.
@@ -221,77 +244,127 @@ def load_backbone(
     where = resolve_device(device)
     path: Path | None = None
     revision: str | None = None
+    warnings: tuple[str, ...] = ()
+    sha256: str | None
     if model is not None and not isinstance(model, (str, Path)):
-        base, tokenizer = _pair(model)
-        base = getattr(base, base.base_model_prefix, base) if base.base_model_prefix else base
-        name = str(getattr(base.config, "_name_or_path", "") or type(base).__name__)
-        sha256: str | None = hash_blocks(base)
-        warnings: tuple[str, ...] = ()
+        base, reader = _pair(model)
+        prefix = getattr(base, "base_model_prefix", "")
+        base = getattr(base, prefix, base) if prefix else base
+        config = getattr(base, "config", None)
+        name = str(getattr(config, "_name_or_path", "") or type(base).__name__)
+        sha256 = hash_blocks(base)
+    elif model is not None and str(model).startswith(TORCHVISION):
+        name = str(model)
+        base, sha256 = load_torchvision(name.removeprefix(TORCHVISION), weights=weights)
+        reader = torchvision_processor(name.removeprefix(TORCHVISION))
     else:
         name = DEFAULT_TEXT_MODEL if model is None else str(model)
+        if weights is not None:
+            raise weights_error(name, weights)
         path = model_folder(None if model is None else str(model))
         sha256 = weights_sha256(path)
         revision = path.name if path.parent.name == "snapshots" else None
         if name == DEFAULT_TEXT_MODEL:
             check_default(path, sha256)
-        base, tokenizer, warnings = load_folder(path, name)
+        base, reader, warnings = load_folder(path, name)
     base = base.to(where).float().eval()
-    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token  # padded positions are masked, so any token serves
-    pooling, pooling_warnings = _base_pooling(base, path)
+    inputs, pooling, notes = _inputs(base, reader, name=name, path=path, max_length=max_length)
+    if isinstance(inputs, ImageInputs):
+        base = base.to(memory_format=torch.channels_last)
     backbone = Backbone(
         id=name,
         sha256=sha256,
         revision=revision,
         path=path,
         model=base,
-        tokenizer=tokenizer,
+        inputs=inputs,
         blocks=find_blocks(base),
+        shapes=(),
         pooling=pooling,
-        max_length=_resolve_max_length(max_length, base),
         device=where,
         compute_dtype=torch.float32,
-        warnings=(*warnings, *pooling_warnings),
+        warnings=(*warnings, *notes),
     )
-    _check_states(backbone)
-    return _with_compute_dtype(backbone)
+    return _with_compute_dtype(replace(backbone, shapes=_state_shapes(backbone)))
+
+
+def _inputs(
+    base: Any, reader: Any, *, name: str, path: Path | None, max_length: int | None
+) -> tuple[TextInputs | ImageInputs, str, tuple[str, ...]]:
+    """What feeds the model, how its states are pooled, and warnings."""
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(reader, PreTrainedTokenizerBase):
+        if max_length is not None:
+            raise OptionError(
+                f"--max-length {max_length} does not go with {name}, which reads images",
+                why="it is the number of tokens that a text is cut to",
+                fix="leave --max-length away",
+            )
+        # A class token has gathered the whole image; where there is none, all places count the same.
+        has_class_token = any(key.rpartition(".")[2] in CLASS_TOKENS for key, _ in base.named_parameters())
+        return ImageInputs(reader), "cls" if has_class_token else "mean", ()
+    if reader.pad_token_id is None and reader.eos_token is not None:
+        reader.pad_token = reader.eos_token  # padded positions are masked, so any token serves
+    pooling, notes = _base_pooling(base, path)
+    inputs = TextInputs(
+        reader,
+        max_length=_resolve_max_length(max_length, base),
+        vocabulary=int(base.get_input_embeddings().weight.shape[0]),
+        model=name,
+    )
+    return inputs, pooling, notes
 
 
 def _pair(given: object) -> tuple[Any, Any]:
-    """A loaded model with its tokenizer, or an error that says how to pass them."""
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    """A loaded model with its tokenizer or image processor, or an error that says how to pass them."""
+    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
-    kinds = (PreTrainedModel, PreTrainedTokenizerBase)
-    if not isinstance(given, tuple) or len(given) != 2 or not all(map(isinstance, given, kinds)):
+    readers = (PreTrainedTokenizerBase, BaseImageProcessor)
+    fits = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], readers)
+    if not isinstance(given, tuple) or not fits or not isinstance(given[0], torch.nn.Module):
         shown = [type(item).__name__ for item in given] if isinstance(given, tuple) else type(given).__name__
         raise OptionError(
-            f"model={shown} is not a model with its tokenizer",
-            why="texts are turned into tokens by the tokenizer that the model was trained with",
-            fix="pass model=(model, tokenizer), a folder, or a hub id",
+            f"model={shown} is not a model with its tokenizer or image processor",
+            why="texts become tokens, and images pixels, in the way that the model was trained with",
+            fix="pass model=(model, tokenizer), model=(model, image_processor), a folder, or a hub id",
         )
     return given[0], given[1]
 
 
-def _check_states(backbone: Backbone) -> None:
-    """Raise `ModelError` where a text does not give one state a token after every block."""
-    encoded = backbone.encode(["a short text"])
-    input_ids, mask = backbone.collate(encoded, np.array([0]))
-    expected = (*input_ids.shape, backbone.width)
+def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
+    """What leaves every block for one row (`Backbone.shapes`), seen on an example.
+
+    Raises `ModelError` where a row does not give one state after every block.
+    """
+    encoded = backbone.inputs.example()
+    inputs = backbone.collate(encoded, np.arange(len(encoded)))
+    shapes: list[tuple[int, ...]] = []
     try:
-        with torch.inference_mode(), HiddenStates(backbone.blocks) as hidden:
-            backbone.model(input_ids=input_ids, attention_mask=mask)
-        shapes = [tuple(state.shape) for state in hidden.states]
-        problem = next((f"block {i} gives {shape}" for i, shape in enumerate(shapes) if shape != expected), None)
+        with torch.inference_mode():
+            states = backbone.states(inputs).states
+        leading = tuple(inputs["input_ids"].shape) if backbone.is_text else (len(encoded),)
+        shapes = [tuple(state.shape[len(leading) :]) for state in states]
+        odd = [tuple(state.shape) for state in states if tuple(state.shape[: len(leading)]) != leading]
+        problem = f"a block gives {odd[0]}" if odd else None
+        if backbone.is_text:
+            problem = problem or next(
+                (f"block {i} gives {shape}" for i, shape in enumerate(shapes) if len(shape) != 1), None
+            )
         if len(shapes) != backbone.n_blocks:
             problem = f"{len(shapes)} of {backbone.n_blocks} blocks give a state"
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
     if problem is not None:
+        wanted = "one state a token is needed after every block" if backbone.is_text else "one state an image is needed"
+        known = "a text encoder or decoder, such as BERT, RoBERTa, GPT-2 or Llama"
         raise ModelError(
-            f"{backbone.id} cannot be read block by block from texts alone ({problem})",
-            why=f"after every block one state a token is needed, {expected} for a text of {input_ids.shape[1]} tokens",
-            fix="use a text encoder or decoder, such as BERT, RoBERTa, GPT-2 or Llama",
+            f"{backbone.id} cannot be read block by block from {'texts' if backbone.is_text else 'images'} alone "
+            f"({problem})",
+            why=f"{wanted}; {len(encoded)} rows were tried",
+            fix=f"use {known}" if backbone.is_text else "use an image classifier, such as ResNet, ViT or MobileNet",
         )
+    return tuple(shapes)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -381,19 +454,16 @@ def half_precision_supported(device: torch.device) -> bool:
 
 def _with_compute_dtype(backbone: Backbone) -> Backbone:
     """bf16 where the hardware has it and the pooled features of every block stay those of full precision."""
-    import dataclasses
-
     if not half_precision_supported(backbone.device):
         return backbone
-    generator = np.random.default_rng(0)
-    size = min(backbone.max_length, 32)
-    vocabulary = min(len(backbone.tokenizer), backbone.vocabulary)
-    rows = tuple(generator.integers(0, vocabulary, size=size).astype(np.int32) for _ in range(4))
-    sample = Encoded(input_ids=rows, truncated=np.zeros(4, dtype=bool))
+    sample = backbone.inputs.example()
     full = backbone._pooled_batch(sample, np.arange(4), half=False)
     half = backbone._pooled_batch(sample, np.arange(4), half=True)
-    cosine = (full * half).sum(-1) / (np.linalg.norm(full, axis=-1) * np.linalg.norm(half, axis=-1) + 1e-12)
-    if np.isfinite(half).all() and cosine.min() >= HALF_PRECISION_COSINE:
-        return dataclasses.replace(backbone, compute_dtype=torch.bfloat16)
-    note = f"bf16 is not used: features differ from fp32 (cosine {cosine.min():.4f})"
-    return dataclasses.replace(backbone, warnings=(*backbone.warnings, note))
+    cosine = min(
+        float(((a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) + 1e-12)).min())
+        for a, b in zip(full, half, strict=True)
+    )
+    if cosine >= HALF_PRECISION_COSINE:  # NaN is not
+        return replace(backbone, compute_dtype=torch.bfloat16)
+    note = f"bf16 is not used: features differ from fp32 (cosine {cosine:.4f})"
+    return replace(backbone, warnings=(*backbone.warnings, note))

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tuner.backbone import pool
+from tuner.backbone import pool, run_base
 from tuner.blocks import find_blocks
 from tuner.heads import Head, feature_blocks
 from tuner.hidden import HiddenStates
@@ -31,7 +31,7 @@ class TransferConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is
         base: dict[str, Any] | None = None,
         pooling: str = "mean",
         features: str = "last",
-        n_blocks: int = 0,
+        widths: Sequence[int] = (),
         max_length: int = 128,
         frozen_blocks: int = 0,
         **kwargs: Any,  # what every configuration carries: id2label, dtype, ...
@@ -39,7 +39,7 @@ class TransferConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is
         self.base = base or {}
         self.pooling = pooling
         self.features = features
-        self.n_blocks = n_blocks
+        self.widths = list(widths)
         self.max_text_length = max_length
         self.frozen_blocks = frozen_blocks
         super().__init__(**kwargs)
@@ -51,52 +51,77 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
     config_class = TransferConfig
     base_model_prefix = "base"
 
-    def __init__(self, config: TransferConfig, base: PreTrainedModel | None = None) -> None:
+    def __init__(self, config: TransferConfig, base: torch.nn.Module | None = None) -> None:
         super().__init__(config)
-        if base is None:
-            stored = dict(config.base)
-            base = AutoModel.from_config(AutoConfig.for_model(stored.pop("model_type"), **stored))
-        self.base = base
-        self.blocks = find_blocks(base)
-        self.read_blocks = feature_blocks(config.features, n_blocks=config.n_blocks)
-        self.head = Head(width=base.config.hidden_size, n_classes=config.num_labels, n_inputs=len(self.read_blocks))
+        self.base = _empty_base(dict(config.base)) if base is None else base
+        self.blocks = find_blocks(self.base)
+        self.read_blocks = feature_blocks(config.features, n_blocks=len(config.widths))
+        self.head = Head(width=sum(config.widths[block] for block in self.read_blocks), n_classes=config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """The base brings its weights or its own initialisation, the linear head torch's."""
 
-    def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> list[torch.Tensor]:
-        """Pooled hidden states, (b, d) each, of the blocks that the head reads."""
+    def pooled(self, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Pooled states, (b, d) each, of the blocks that the head reads."""
         with HiddenStates(self.blocks) as hidden:
-            output = self.base(input_ids=input_ids, attention_mask=attention_mask)
-            states = [*hidden.states[:-1], output.last_hidden_state]
-        return [pool(states[index].float(), attention_mask, pooling=self.config.pooling) for index in self.read_blocks]
+            run_base(self.base, inputs, hidden)
+        states, mask = hidden.states, inputs.get("attention_mask")
+        return [pool(states[index].float(), mask, pooling=self.config.pooling) for index in self.read_blocks]
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,  # accepted because tokenizers send it; all texts are single ones
+        pixel_values: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits (b, C), and the mean cross-entropy where labels are given."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        logits = self.head(self.pooled(input_ids, attention_mask))
+        """Logits (b, C), and the mean cross-entropy where labels are given.
+
+        `input_ids` and `attention_mask` are (b, t), all ones by default; `pixel_values` are (b, 3, h, w).
+        """
+        if pixel_values is not None:
+            inputs = {"pixel_values": pixel_values}
+        elif input_ids is not None:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            inputs = {"input_ids": input_ids, "attention_mask": mask}
+        else:
+            raise ValueError("pass input_ids or pixel_values")
+        logits = self.head(self.pooled(inputs))
         loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+def _empty_base(stored: dict[str, Any]) -> torch.nn.Module:
+    """The base's architecture, whose weights are loaded into it afterwards."""
+    kind = stored.pop("model_type")
+    if kind == "torchvision":
+        from tuner.vision import torchvision_model
+
+        return torchvision_model(**stored)
+    model: torch.nn.Module = AutoModel.from_config(AutoConfig.for_model(kind, **stored))
+    return model
+
+
+def _described(base: torch.nn.Module) -> dict[str, Any]:
+    """What `_empty_base` builds the architecture from; nothing for a module of the user's own, which has no name."""
+    if isinstance(base, PreTrainedModel):
+        described: dict[str, Any] = base.config.to_dict()
+        return described
+    return dict(getattr(base, "torchvision_architecture", {}))
+
+
 def build_classifier(
-    base: PreTrainedModel, *, backbone: Backbone, class_names: Sequence[str], features: str, frozen_blocks: int
+    base: torch.nn.Module, *, backbone: Backbone, class_names: Sequence[str], features: str, frozen_blocks: int
 ) -> TransferClassifier:
     """A classifier around `base`, which has the architecture of the backbone's model."""
     config = TransferConfig(
-        base=base.config.to_dict(),
+        base=_described(base),
         pooling=backbone.pooling,
         features=features,
-        n_blocks=backbone.n_blocks,
-        max_length=backbone.max_length,
+        widths=backbone.widths,
+        max_length=backbone.max_length if backbone.is_text else 0,
         frozen_blocks=frozen_blocks,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},

@@ -193,15 +193,14 @@ def run_classifier(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (n, C) and the pooled features (n, d) that the head reads, without the cache."""
     encoded = backbone.encode(texts)
-    width = backbone.width * len(classifier.read_blocks)
+    width = sum(backbone.widths[block] for block in classifier.read_blocks)
     logits = np.empty((len(texts), classifier.config.num_labels), dtype=np.float32)
     features = np.empty((len(texts), width), dtype=np.float32)
     classifier.eval()
     done = 0
     with torch.inference_mode(), backbone.autocast():
         for rows in backbone.batches(encoded):
-            input_ids, mask = backbone.collate(encoded, rows)
-            pooled = classifier.pooled(input_ids, mask)
+            pooled = classifier.pooled(backbone.collate(encoded, rows))
             logits[rows] = classifier.head(pooled).float().cpu().numpy()
             features[rows] = torch.cat(pooled, dim=-1).float().cpu().numpy()
             done += len(rows)

@@ -65,8 +65,8 @@ def is_weighted(name: str) -> bool:
     return name.startswith("weighted_")
 
 
-def select_features(features: np.ndarray, *, name: str) -> np.ndarray:
-    """(n_blocks, n, d) to the (m, n, d) that a variant reads; a view where one block is read."""
+def select_features(features: Sequence[np.ndarray], *, name: str) -> Sequence[np.ndarray]:
+    """Of the (n, d) features of every block, those that a variant reads."""
     blocks = feature_blocks(name, n_blocks=len(features))
     return features[blocks[0] : blocks[-1] + 1]  # every variant reads neighbouring blocks
 
@@ -82,8 +82,8 @@ class LinearHead:
     bias: np.ndarray
     mix: np.ndarray | None = None
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """(m, n, d) to (n, C)."""
+    def logits(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """m arrays (n, d) to (n, C)."""
         scores: np.ndarray = _concatenate(features) @ self.weight.T + self.bias
         return scores
 
@@ -99,9 +99,9 @@ class CrossValidated:
 
 
 def fit_head(
-    features: np.ndarray, labels: np.ndarray, *, n_classes: int, l2: float = 30.0, weighted: bool = False
+    features: Sequence[np.ndarray], labels: np.ndarray, *, n_classes: int, l2: float = 30.0, weighted: bool = False
 ) -> LinearHead:
-    """Multinomial logistic regression on (m, n, d) features and (n,) integer labels, by L-BFGS.
+    """Multinomial logistic regression on m arrays (n, d) of features and (n,) integer labels, by L-BFGS.
 
     Minimises the mean cross-entropy plus ``l2 / (2 n) * |W|^2`` on standardised features: scikit-learn's
     ``LogisticRegression(C=1 / l2)`` behind a ``StandardScaler``. With `weighted`, the m blocks are mixed by softmaxed
@@ -117,7 +117,7 @@ def fit_head(
 
 
 def cross_validate(
-    features: np.ndarray,
+    features: Sequence[np.ndarray],
     labels: np.ndarray,
     *,
     n_classes: int,
@@ -153,10 +153,10 @@ def cross_validate(
 class Head(nn.Module):
     """The head that is trained and saved: pooled features of m blocks, dropout, one linear layer."""
 
-    def __init__(self, *, width: int, n_classes: int, n_inputs: int = 1, dropout: float = 0.1) -> None:
+    def __init__(self, *, width: int, n_classes: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width * n_inputs, n_classes)
+        self.linear = nn.Linear(width, n_classes)
 
     def forward(self, pooled: Sequence[torch.Tensor]) -> torch.Tensor:
         """m tensors (b, d) to logits (b, C)."""
@@ -170,9 +170,8 @@ class Head(nn.Module):
             self.linear.bias.copy_(torch.from_numpy(head.bias))
 
 
-def _concatenate(features: np.ndarray) -> np.ndarray:
-    m, n, d = features.shape
-    return features[0] if m == 1 else features.transpose(1, 0, 2).reshape(n, m * d)
+def _concatenate(features: Sequence[np.ndarray]) -> np.ndarray:
+    return features[0] if len(features) == 1 else np.concatenate(features, axis=1)
 
 
 def mixture(scalars: torch.Tensor) -> torch.Tensor:
@@ -189,13 +188,18 @@ class _Problem:
     """All folds of one logistic regression as a single convex problem, so that every step is one large product."""
 
     def __init__(
-        self, features: np.ndarray, labels: np.ndarray, *, n_classes: int, weighted: bool, folds: np.ndarray | None
+        self,
+        features: Sequence[np.ndarray],
+        labels: np.ndarray,
+        *,
+        n_classes: int,
+        weighted: bool,
+        folds: np.ndarray | None,
     ) -> None:
         self.n_classes = n_classes
         self.weighted = weighted and len(features) > 1
-        x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-        if not self.weighted:
-            x = torch.from_numpy(np.ascontiguousarray(_concatenate(features), dtype=np.float32)).unsqueeze(0)
+        stacked = np.stack(features) if self.weighted else _concatenate(features)[None]
+        x = torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32))
         self.mean = x.mean(1, keepdim=True)
         deviation = x.std(1, keepdim=True, correction=0)
         # A constant feature says nothing; dividing by its zero deviation would say NaN.

@@ -30,6 +30,10 @@ class HiddenStates:
         """One state a block, the stem's first."""
         return [self._states[index] for index in sorted(self._states)]
 
+    def replace_last(self, state: torch.Tensor) -> None:
+        """Let the last block's state be what the model itself returns as its last one."""
+        self._states[len(self._units)] = state
+
     @property
     def layouts(self) -> list[int]:
         """What every unit returns (`layout_of`), the first unit's first."""
@@ -102,6 +106,33 @@ def replay(
             handle.remove()
         for module in replaced:
             module.__dict__.pop("forward", None)
+
+
+@contextmanager
+def rounded(blocks: Sequence[Block], *, depth: int, dtype: torch.dtype) -> Iterator[None]:
+    """While entered, what leaves block ``depth - 1`` is rounded to a 16-bit type and back, as storing it does."""
+
+    def both_ways(state: torch.Tensor) -> torch.Tensor:
+        return state.to(dtype).to(state.dtype)
+
+    def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        handle.remove()  # a layer that runs several times reads the stem once
+        if args:
+            return (both_ways(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": both_ways(kwargs["hidden_states"])}
+
+    def leaves(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        return both_ways(output) if torch.is_tensor(output) else (both_ways(output[0]), *output[1:])
+
+    unit = blocks[depth - 1].unit
+    if unit is None:
+        handle = blocks[1].entrance.register_forward_pre_hook(enters, with_kwargs=True)
+    else:
+        handle = unit.register_forward_hook(leaves)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _stand_in(state: torch.Tensor | None, *, layout: int) -> Callable[..., Any]:

@@ -39,17 +39,22 @@ def load_model(name: str, *, weights: str | Path | None = None) -> tuple[torch.n
         model, sha256 = load_torchvision(name.removeprefix(PREFIX), weights=weights)
         return model, sha256, ()
     if weights is not None:
-        raise OptionError(
-            f"--weights {weights} goes with a torchvision model only",
-            why=f"{name} brings its own weights",
-            fix="leave --weights away, or pass torchvision:NAME",
-        )
+        raise weights_error(name, weights)
     path = model_folder(name)
     base, warnings = load_base(path, name)
     sha256_found = weights_sha256(path)
     if name == DEFAULT_TEXT_MODEL:
         check_default(path, sha256_found)
     return base, sha256_found, warnings
+
+
+def weights_error(name: str, weights: str | Path) -> OptionError:
+    """What to say where ``--weights`` comes with a model that has its own."""
+    return OptionError(
+        f"--weights {weights} goes with a torchvision model only",
+        why=f"{name} brings its own weights",
+        fix="leave --weights away, or pass torchvision:NAME",
+    )
 
 
 def model_folder(model: str | None) -> Path:
@@ -145,22 +150,25 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """Base model and tokenizer of a folder."""
-    from transformers import AutoTokenizer
+    """Base model of a folder, its tokenizer or image processor, and warnings."""
+    from transformers import AutoImageProcessor, AutoTokenizer
 
     tokenizer_files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
-    if (path / "config.json").exists() and not any((path / file).exists() for file in tokenizer_files):
+    has_tokenizer = any((path / file).exists() for file in tokenizer_files)
+    has_processor = any((path / file).exists() for file in ("preprocessor_config.json", "processor_config.json"))
+    if (path / "config.json").exists() and not has_tokenizer and not has_processor:
         raise ModelError(
-            f"{name} has no tokenizer",
-            why="texts cannot be turned into the model's tokens without it",
-            fix="save the tokenizer into the same folder: tokenizer.save_pretrained(folder)",
+            f"{name} has no tokenizer and no image processor",
+            why="texts cannot be turned into the model's tokens, nor images into its pixels, without it",
+            fix="save it into the same folder: tokenizer.save_pretrained(folder)",
         )
     base, warnings = load_base(path, name)
+    auto = AutoTokenizer if has_tokenizer else AutoImageProcessor
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        reader = auto.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except LOADING_ERRORS as error:
         raise _cannot_load(name, error) from error
-    return base, tokenizer, warnings
+    return base, reader, warnings
 
 
 def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:

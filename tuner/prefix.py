@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,37 +15,52 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuner.backbone import Backbone, Encoded, pool
-from tuner.hidden import HiddenStates
+from tuner.backbone import Backbone, Features
+from tuner.inputs import Encoded
 from tuner.records import Progress, folder_error, write_bytes_atomically, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedDepth:
-    """Hidden states after block ``depth - 1`` of every token of every row, one after the other, (tokens, width).
+    """What leaves block ``depth - 1`` for every row, one after the other.
 
-    ``layouts`` say what the units return (`tuner.hidden.layout_of`).
+    Of a text that is one state (``shape``) a token; of an image one in all. ``layouts`` say what the units return
+    (`tuner.hidden.layout_of`).
     """
 
     depth: int
     path: Path
     starts: np.ndarray
     lengths: np.ndarray
-    width: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    per_token: bool
     layouts: tuple[int, ...]
 
     def batch(self, rows: Sequence[int] | np.ndarray, *, padded: int, device: torch.device) -> torch.Tensor:
-        """(b, padded, width) float32 hidden states; padding is zero and masked anyway."""
-        stored = np.memmap(self.path, dtype=np.uint16, mode="r", shape=(int(self.lengths.sum()), self.width))
-        hidden = np.zeros((len(rows), padded, self.width), dtype=np.uint16)
-        for position, row in enumerate(rows):
-            start, length = int(self.starts[row]), int(self.lengths[row])
-            hidden[position, :length] = stored[start : start + length]
-        return torch.from_numpy(hidden).view(torch.bfloat16).to(device).float()
+        """The states of some rows as float32: (b, padded, width) of texts, (b, *shape) of images.
+
+        Padding is zero and masked anyway.
+        """
+        stored = np.memmap(self.path, dtype=np.uint16, mode="r", shape=(int(self.lengths.sum()), *self.shape))
+        if self.per_token:
+            states = np.zeros((len(rows), padded, *self.shape), dtype=np.uint16)
+            for position, row in enumerate(rows):
+                start, length = int(self.starts[row]), int(self.lengths[row])
+                states[position, :length] = stored[start : start + length]
+        else:
+            states = stored[np.asarray(rows)]
+        left = torch.from_numpy(states).view(self.dtype).to(device)
+        if left.ndim == 4:  # images are computed with the channels last
+            left = left.contiguous(memory_format=torch.channels_last)
+        return left.float()
 
 
 class PrefixCache:
     """Cached prefixes of some rows in one folder; depths are added as they are needed, several in one pass.
+
+    States are kept in 16 bits: as they are where they are bf16, else as float16, whose rounding is an eighth of bf16's;
+    where one is too large for that, the depth is computed again and kept as bf16.
 
     Files are keyed by weights, token ids and depth, so a cache can only be read back by the same model and data. They
     appear whole, with their hash beside them: one that is missing, unfinished or damaged is computed again.
@@ -55,19 +71,17 @@ class PrefixCache:
         self.backbone = backbone
         self.encoded = encoded
         self.starts = np.concatenate([[0], np.cumsum(encoded.lengths)[:-1]])
-        digest = hashlib.sha256(f"{backbone.fingerprint} {backbone.compute_dtype} {backbone.max_length}".encode())
-        for ids in encoded.input_ids:
-            digest.update(ids.tobytes())
-        self.key = digest.hexdigest()[:24]
+        made_with = (backbone.fingerprint, backbone.compute_dtype, backbone.inputs.settings, encoded.digest())
+        self.key = hashlib.sha256(repr(made_with).encode()).hexdigest()[:24]
         self._marks: dict[int, dict[str, Any]] = {}
+        self._dtypes: dict[int, torch.dtype] = {}
 
-    @property
-    def bytes_per_depth(self) -> int:
-        """Size of one depth's file."""
-        return int(self.encoded.lengths.sum()) * self.backbone.width * 2
+    def bytes_at(self, depth: int) -> int:
+        """Size of a depth's file."""
+        return int(self.encoded.lengths.sum()) * math.prod(self.backbone.shapes[depth - 1]) * 2
 
     def _path(self, depth: int) -> Path:
-        return self.folder / f"{self.key}-{depth}.bf16"
+        return self.folder / f"{self.key}-{depth}.bits"
 
     def has(self, depth: int) -> bool:
         """Whether a depth is there, whole and undamaged; its content is read once to see that."""
@@ -76,7 +90,7 @@ class PrefixCache:
         path = self._path(depth)
         try:
             mark = json.loads(path.with_suffix(".json").read_bytes())
-            whole = path.stat().st_size == self.bytes_per_depth and mark["sha256"] == _sha256(path)
+            whole = path.stat().st_size == self.bytes_at(depth) and mark["sha256"] == _sha256(path)
         except (OSError, ValueError, KeyError, TypeError):
             return False
         if whole:
@@ -90,39 +104,51 @@ class PrefixCache:
             path=self._path(depth),
             starts=self.starts,
             lengths=self.encoded.lengths,
-            width=self.backbone.width,
+            shape=self.backbone.shapes[depth - 1],
+            dtype=getattr(torch, self._marks[depth]["dtype"]),
+            per_token=self.backbone.is_text,
             layouts=tuple(self._marks[depth]["layouts"]),
         )
 
-    def compute(self, depths: Sequence[int], *, progress: Progress | None = None) -> np.ndarray:
+    def compute(self, depths: Sequence[int], *, progress: Progress | None = None) -> Features:
         """One forward pass: stores the missing depths, returns the pooled features of every block.
 
-        Shape (n_blocks, n, width) float32, as `Backbone.block_features`, which this saves.
+        As `Backbone.block_features`, which this saves.
         """
         backbone, encoded = self.backbone, self.encoded
-        features_path = self.folder / f"{self.key}-features.npy"
+        features_path = self.folder / f"{self.key}-features.npz"
         missing = sorted({depth for depth in depths if 0 < depth < backbone.n_blocks and not self.has(depth)})
         if not missing and features_path.exists():
-            stored: np.ndarray = np.load(features_path)
-            return stored
+            with np.load(features_path) as stored:
+                return tuple(stored[f"arr_{block}"] for block in range(backbone.n_blocks))
         self.folder.mkdir(parents=True, exist_ok=True)
-        shape = (int(encoded.lengths.sum()), backbone.width)
+        total = int(encoded.lengths.sum())
         parts = {depth: self._path(depth).with_suffix(f".{os.getpid()}.part") for depth in missing}
-        for part in parts.values():
-            _allocate(part, self.bytes_per_depth)
-        files = {depth: np.memmap(part, dtype=np.uint16, mode="r+", shape=shape) for depth, part in parts.items()}
+        files = {}
+        for depth, part in parts.items():
+            _allocate(part, self.bytes_at(depth))
+            files[depth] = np.memmap(part, dtype=np.uint16, mode="r+", shape=(total, *backbone.shapes[depth - 1]))
         layouts: list[int] = []
-        features = np.empty((backbone.n_blocks, len(encoded), backbone.width), dtype=np.float32)
+        too_large: set[int] = set()
+        features = backbone.empty_features(len(encoded))
         done = 0
         for rows in backbone.batches(encoded):
-            input_ids, mask = backbone.collate(encoded, rows)
-            with torch.inference_mode(), backbone.autocast(), HiddenStates(backbone.blocks) as hidden:
-                output = backbone.model(input_ids=input_ids, attention_mask=mask)
-            states, layouts = [*hidden.states[:-1], output.last_hidden_state], hidden.layouts
-            pooled = [pool(state.float(), mask, pooling=backbone.pooling) for state in states]
-            features[:, rows] = torch.stack(pooled).cpu().numpy()
+            inputs = backbone.collate(encoded, rows)
+            with torch.inference_mode(), backbone.autocast():
+                hidden = backbone.states(inputs)
+            states, layouts = hidden.states, hidden.layouts
+            for block, pooled in enumerate(backbone.pooled(states, inputs.get("attention_mask"))):
+                features[block][rows] = pooled
             for depth, file in files.items():
-                bits = states[depth - 1].to(torch.bfloat16).view(torch.uint16).cpu().numpy()
+                state = states[depth - 1]
+                dtype = self._dtypes.setdefault(depth, state.dtype if state.dtype == torch.bfloat16 else torch.float16)
+                stored_state = state.to(dtype).contiguous()
+                if not bool(stored_state.isfinite().all()):
+                    too_large.add(depth)
+                bits = stored_state.view(torch.uint16).cpu().numpy()
+                if not backbone.is_text:
+                    file[rows] = bits
+                    continue
                 for position, row in enumerate(rows):
                     start, length = int(self.starts[row]), int(encoded.lengths[row])
                     file[start : start + length] = bits[position, :length]
@@ -130,14 +156,25 @@ class PrefixCache:
             if progress is not None:
                 progress(f"computing the frozen blocks once: {done:,} of {len(encoded):,} rows", done / len(encoded))
         for depth, file in files.items():
+            if depth in too_large:
+                parts[depth].unlink()
+                continue
             file.flush()
             # Another process may read or write the same depth: a file appears whole, and its mark after it.
-            self._marks[depth] = {"depth": depth, "shape": shape, "layouts": layouts, "sha256": _sha256(parts[depth])}
+            self._marks[depth] = {
+                "depth": depth,
+                "dtype": str(self._dtypes[depth]).removeprefix("torch."),
+                "layouts": layouts,
+                "sha256": _sha256(parts[depth]),
+            }
             parts[depth].replace(self._path(depth))
             write_json(self._path(depth).with_suffix(".json"), self._marks[depth])
         buffer = io.BytesIO()
-        np.save(buffer, features)
+        np.savez(buffer, *features)
         write_bytes_atomically(features_path, buffer.getvalue())
+        if wider := [depth for depth in too_large if self._dtypes[depth] == torch.float16]:
+            self._dtypes |= dict.fromkeys(wider, torch.bfloat16)
+            return self.compute(wider, progress=progress)
         return features
 
 

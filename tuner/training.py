@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tuner.backbone import Backbone, Encoded, padded_length
+from tuner.backbone import Backbone
 from tuner.classifier import TransferClassifier
 from tuner.freezing import FrozenPrefix, audit
-from tuner.hidden import replay
+from tuner.hidden import replay, rounded
+from tuner.inputs import Encoded, Tokens
 from tuner.prefix import CachedDepth
 from tuner.records import Record
 from tuner.vocabulary import CompactEmbedding, compact_vocabulary
@@ -22,7 +23,8 @@ from tuner.vocabulary import CompactEmbedding, compact_vocabulary
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1
 CLIP_NORM = 1.0
-# Relative differences allowed between a run from the cache and the full model; bf16 keeps 8 bits of mantissa.
+# Relative differences allowed between a run from the cache and the full model: of 16-bit storage, and of bf16 products
+# that round otherwise in another batch.
 OUTPUT_TOLERANCE = 0.02
 GRADIENT_TOLERANCE = 0.05
 CHECKS = 4
@@ -113,10 +115,11 @@ def train(
     Both may raise `Stopped`. The last weights count, not the best on the way, so that
     validation rows choose nothing here.
     """
+    tokens = _tokens(train_rows, validation_rows, backbone)
     with (
         nullcontext(None)
-        if prefix.frozen_blocks
-        else compact_vocabulary(backbone.model, tokens=_tokens(train_rows, validation_rows, backbone)) as embedding_rows
+        if tokens is None or prefix.frozen_blocks
+        else compact_vocabulary(backbone.model, tokens=tokens) as embedding_rows
     ):
         return _train(
             model,
@@ -131,10 +134,13 @@ def train(
         )
 
 
-def _tokens(train_rows: Rows, validation_rows: Rows, backbone: Backbone) -> np.ndarray:
-    """The token ids that a run can meet, padding included."""
-    padding = np.array([backbone.tokenizer.pad_token_id or 0])
-    return np.unique(np.concatenate([*train_rows.encoded.input_ids, *validation_rows.encoded.input_ids, padding]))
+def _tokens(train_rows: Rows, validation_rows: Rows, backbone: Backbone) -> np.ndarray | None:
+    """The token ids that a run can meet, padding included; None for images."""
+    encoded = (train_rows.encoded, validation_rows.encoded)
+    if not backbone.is_text:
+        return None
+    ids = [row for part in encoded if isinstance(part, Tokens) for row in part.input_ids]
+    return np.unique(np.concatenate([*ids, np.array([backbone.text.padding])]))
 
 
 def _train(
@@ -231,48 +237,60 @@ def forward(
     model: TransferClassifier, *, backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
 ) -> torch.Tensor:
     """Logits of some rows; from the cached prefix where the rows have one."""
-    input_ids, mask = backbone.collate(rows.encoded, positions)
-    if rows.cached is None:
-        context = nullcontext()
-    else:
-        padded = padded_length(int(rows.encoded.lengths[positions].max()), backbone.max_length)
-        hidden = rows.cached.batch(positions, padded=padded, device=backbone.device)
-        context = replay(  # type: ignore[assignment]
-            backbone.blocks, depth=prefix.frozen_blocks, hidden=hidden, layouts=rows.cached.layouts
-        )
-    with context:
-        logits: torch.Tensor = model(input_ids=input_ids, attention_mask=mask).logits
+    inputs = backbone.collate(rows.encoded, positions)
+    with _from_cache(backbone, rows, positions, prefix) if rows.cached is not None else nullcontext():
+        logits: torch.Tensor = model(**inputs).logits
     return logits
+
+
+def _from_cache(
+    backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
+) -> AbstractContextManager[None]:
+    """The model's frozen prefix returns what is cached for these rows."""
+    assert rows.cached is not None
+    hidden = rows.cached.batch(positions, padded=backbone.padded(rows.encoded, positions), device=backbone.device)
+    return replay(backbone.blocks, depth=prefix.frozen_blocks, hidden=hidden, layouts=rows.cached.layouts)
 
 
 def check_replay(
     model: TransferClassifier, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix, size: int = 8
 ) -> str | None:
     """None where the model fed from the cache equals the full one on a batch, in logits and in the suffix's gradients;
-    else what differs. Both run without dropout; the tolerances cover 16-bit storage, nothing more.
+    else what differs. All run without dropout.
+
+    Gradients of networks with ReLU jump where a state is rounded to 16 bits, so they are compared with those of the
+    full model whose state is rounded in the same place; logits are compared with those of the full model as it is.
     """
+    assert rows.cached is not None
     positions = np.arange(min(size, len(rows.encoded)))
     labels = torch.from_numpy(rows.labels[positions].astype(np.int64)).to(backbone.device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    results = []
-    model.eval()
-    for cached in (None, rows.cached):
-        part = Rows(encoded=rows.encoded, labels=rows.labels, cached=cached)
-        try:
-            with backbone.autocast():
-                logits = forward(model, backbone=backbone, rows=part, positions=positions, prefix=prefix).float()
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-            return f"the model does not run from the cache ({type(error).__name__}: {error})"
+    plain = Rows(encoded=rows.encoded, labels=rows.labels)
+
+    def run(part: Rows) -> torch.Tensor:
+        with backbone.autocast():
+            return forward(model, backbone=backbone, rows=part, positions=positions, prefix=prefix).float()
+
+    def gradient(logits: torch.Tensor) -> torch.Tensor:
         loss = torch.nn.functional.cross_entropy(logits, labels)
-        gradients = torch.autograd.grad(loss, trainable, allow_unused=True)
-        flat = torch.cat([g.float().reshape(-1) for g in gradients if g is not None])
-        results.append((logits.detach(), flat))
-    (full_logits, full_gradient), (logits, gradient) = results
-    if full_gradient.shape != gradient.shape:
+        parts = torch.autograd.grad(loss, trainable, allow_unused=True)
+        return torch.cat([part.float().reshape(-1) for part in parts if part is not None])
+
+    model.eval()
+    with torch.no_grad():
+        full_logits = run(plain)
+    with rounded(backbone.blocks, depth=prefix.frozen_blocks, dtype=rows.cached.dtype):
+        full_gradient = gradient(run(plain))
+    try:
+        logits = run(rows)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return f"the model does not run from the cache ({type(error).__name__}: {error})"
+    cached_gradient = gradient(logits)
+    if full_gradient.shape != cached_gradient.shape:
         return "different weights get gradients"
     for what, full, ours, tolerance in (
-        ("logits", full_logits, logits, OUTPUT_TOLERANCE),
-        ("gradients", full_gradient, gradient, GRADIENT_TOLERANCE),
+        ("logits", full_logits, logits.detach(), OUTPUT_TOLERANCE),
+        ("gradients", full_gradient, cached_gradient, GRADIENT_TOLERANCE),
     ):
         difference = float((full - ours).norm() / full.norm().clamp(min=1e-12))
         if not difference <= tolerance:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tuner.backbone import Backbone, Encoded, padded_length
+from tuner.backbone import Backbone
 from tuner.classifier import TransferClassifier, build_classifier
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
+from tuner.inputs import Encoded
 from tuner.metrics import score
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
@@ -113,21 +114,27 @@ class Bench:
     def _cache(self, name: str, encoded: Encoded) -> PrefixCache:
         return PrefixCache(self.work / name, backbone=self.backbone, encoded=encoded)
 
+    def _cache_bytes(self, depth: int) -> int:
+        return self.train_cache.bytes_at(depth) + self.validation_cache.bytes_at(depth)
+
     def cache(self, depths: Sequence[int]) -> None:
         """Cache the prefixes of these depths, the first ones first, as far as the byte budget reaches."""
         self.restore_base()
         self.work.mkdir(parents=True, exist_ok=True)
-        a_depth = self.train_cache.bytes_per_depth + self.validation_cache.bytes_per_depth
         caches = (self.train_cache, self.validation_cache)
-        paid = a_depth * sum(all(cache.has(depth) for cache in caches) for depth in range(1, self.backbone.n_blocks))
-        budget = min(CACHE_BYTES, paid + shutil.disk_usage(self.work).free // 2)
+        # What lies there counts, whichever process of this run computed it.
+        stored = {depth for depth in range(1, self.backbone.n_blocks) if all(cache.has(depth) for cache in caches)}
+        used = sum(self._cache_bytes(depth) for depth in stored)
+        budget = min(CACHE_BYTES, used + shutil.disk_usage(self.work).free // 2)
         for depth in dict.fromkeys(depths):
             if not 0 < depth < self.backbone.n_blocks or depth in self.cached_depths:
                 continue
-            if a_depth * (len(self.cached_depths) + 1) > budget:
-                self.prefix_notes[depth] = "computed anew in every step: the cache's byte budget is used up"
-            else:
-                self.cached_depths.append(depth)
+            if depth not in stored:
+                if used + self._cache_bytes(depth) > budget:
+                    self.prefix_notes[depth] = "computed anew in every step: the cache's byte budget is used up"
+                    continue
+                used += self._cache_bytes(depth)
+            self.cached_depths.append(depth)
         self.train_features = self.train_cache.compute(self.cached_depths, progress=self.progress)
         self.validation_features = self.validation_cache.compute(self.cached_depths, progress=self.progress)
 
@@ -167,9 +174,8 @@ class Bench:
                 on_step=lambda _step: marks.append(time.perf_counter()),
             )
             epoch = replace(recipe, steps=max(self.steps_for(1), TIMED_STEPS))
-            lengths = train_rows.encoded.lengths
-            tokens = np.array([len(b) * padded_length(int(lengths[b].max()), self.backbone.max_length)
-                               for b in training_batches(train_rows, epoch)])  # fmt: skip
+            encoded = train_rows.encoded
+            tokens = np.array([len(b) * self.backbone.padded(encoded, b) for b in training_batches(train_rows, epoch)])
             # Batches hold texts of similar length, so a few steps say what a token costs, not what a step does. The
             # median is not moved by a step that builds primitives, nor by the checks between steps.
             per_token = float(np.median(np.diff(marks) / tokens[1:TIMED_STEPS]))
@@ -290,8 +296,8 @@ class Bench:
         self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
         if outcome.embedding_rows is not None:
             self.prefix_notes[0] = (
-                f"nothing frozen; of {self.backbone.vocabulary:,} embedding rows the {outcome.embedding_rows:,} that "
-                "occur are trained, which is exact: the others have no gradient and no decay"
+                f"nothing frozen; of {self.backbone.text.vocabulary:,} embedding rows the {outcome.embedding_rows:,} "
+                "that occur are trained, which is exact: the others have no gradient and no decay"
             )
         if outcome.stopped:
             return None

@@ -52,14 +52,44 @@ def load_torchvision(name: str, *, weights: str | Path | None = None) -> tuple[n
 
 def published_model(name: str, *, n_classes: int, state: dict[str, torch.Tensor]) -> nn.Module:
     """The architecture without weights; GoogLeNet and Inception have auxiliary heads where the weights do."""
-    from torchvision import models
-
-    options: dict[str, Any] = {}
+    aux = None
     if name in ("googlenet", "inception_v3"):
         aux = any(key.lower().startswith("aux") for key in state)
-        options = {"init_weights": False, "aux_logits": aux}
+    return torchvision_model(name=name, n_classes=n_classes, aux=aux)
+
+
+def torchvision_model(*, name: str, n_classes: int, aux: bool | None = None) -> nn.Module:
+    """A torchvision architecture as its weights need it; it remembers what it was built from."""
+    from torchvision import models
+
+    options: dict[str, Any] = {} if aux is None else {"init_weights": False, "aux_logits": aux}
     model: nn.Module = models.get_model(name, weights=None, num_classes=n_classes, **options)
+    model.torchvision_architecture = {  # type: ignore[assignment]  # a plain attribute
+        "model_type": "torchvision", "name": name, "n_classes": n_classes, "aux": aux,
+    }  # fmt: skip
     return model.eval()
+
+
+def torchvision_processor(name: str) -> Any:
+    """transformers' image processor that cuts and scales as torchvision's own transforms of a model do."""
+    from torchvision import models
+    from transformers import BitImageProcessor
+
+    preset = models.get_model_weights(name).DEFAULT.transforms()
+    if preset.__class__.__name__ != "ImageClassification":
+        raise ModelError(
+            f"the transforms of {PREFIX}{name} are not those of an image classifier",
+            why="images are cut and scaled as the model was trained",
+            fix="pass another torchvision model",
+        )
+    return BitImageProcessor(
+        size={"shortest_edge": preset.resize_size[0]},
+        crop_size=preset.crop_size[0],
+        resample={"nearest": 0, "bilinear": 2, "bicubic": 3}[preset.interpolation.value],
+        image_mean=list(preset.mean),
+        image_std=list(preset.std),
+        do_convert_rgb=True,
+    )
 
 
 def _published_file(url: str, name: str) -> Path:

@@ -1,0 +1,248 @@
+"""What a model is fed: texts become token ids, images become pixels, and both become batches of tensors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tuner.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
+LENGTH_STEP = 16
+ENCODED_AT_ONCE = 8192
+IMAGES_AT_ONCE = 64
+TOKENS_PER_BATCH = 4096
+IMAGES_PER_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Token ids of some texts, special tokens included, cut to the model's length."""
+
+    input_ids: tuple[np.ndarray, ...]
+    truncated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens a row, special tokens included."""
+        return np.fromiter((len(ids) for ids in self.input_ids), dtype=np.int64, count=len(self.input_ids))
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Tokens:
+        """Some of the rows, in the order asked for."""
+        return Tokens(
+            input_ids=tuple(self.input_ids[int(row)] for row in rows),
+            truncated=self.truncated[np.asarray(rows, dtype=np.int64)],
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        digest = hashlib.sha256()
+        for ids in self.input_ids:
+            digest.update(ids.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """Images as the model's processor cuts them, (n, 3, h, w): bytes, or floats where it does more than scale them."""
+
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """One a row: all images are of one size."""
+        return np.ones(len(self.values), dtype=np.int64)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
+        """Some of the rows, in the order asked for."""
+        return Pixels(values=self.values[np.asarray(rows, dtype=np.int64)])
+
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return hashlib.sha256(np.ascontiguousarray(self.values).data).hexdigest()
+
+
+Encoded = Tokens | Pixels
+
+
+class TextInputs:
+    """A tokenizer with the length that texts are cut to."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, vocabulary: int, model: str) -> None:
+        self.tokenizer, self.max_length, self.vocabulary = tokenizer, max_length, vocabulary
+        self._model = model
+
+    @property
+    def settings(self) -> str:
+        """What the token ids depend on beside the texts and the tokenizer of the model."""
+        return str(self.max_length)
+
+    @property
+    def padding(self) -> int:
+        """The token that fills short rows up; it is masked."""
+        pad = self.tokenizer.pad_token_id
+        return 0 if pad is None else int(pad)
+
+    def encode(self, texts: Sequence[str]) -> Tokens:
+        """Tokenize and cut to `max_length`; remembers which texts were cut."""
+        if len(texts) == 0:
+            return Tokens(input_ids=(), truncated=np.zeros(0, dtype=bool))
+        rows: list[np.ndarray] = []
+        truncated: list[bool] = []
+        for start in range(0, len(texts), ENCODED_AT_ONCE):  # a tokenizer's own record of a text is a hundred times it
+            batch = self.tokenizer(
+                list(texts[start : start + ENCODED_AT_ONCE]),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
+            part = [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
+            if batch.encodings is not None:
+                truncated += [bool(encoding.overflowing) for encoding in batch.encodings]
+            else:  # a slow tokenizer does not say what it cut; a row of exactly the limit counts as cut
+                truncated += [len(row) >= self.max_length for row in part]
+            rows += part
+        # An empty text has no token at all where the tokenizer adds none of its own; a padding token stands for it.
+        filler = np.array([self.padding], dtype=np.int32)
+        rows = [row if len(row) else filler for row in rows]
+        if max(int(row.max()) for row in rows) >= self.vocabulary:
+            raise ModelError(
+                f"the tokenizer of {self._model} gives tokens that the model does not know (it has "
+                f"{self.vocabulary:,})",
+                why="tokenizer and weights are not of the same model",
+                fix="save the tokenizer that the model was trained with into its folder",
+            )
+        return Tokens(input_ids=tuple(rows), truncated=np.asarray(truncated, dtype=bool))
+
+    def batches(self, encoded: Tokens) -> Iterator[np.ndarray]:
+        """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
+        order = np.argsort(-encoded.lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            size = max(1, TOKENS_PER_BATCH // self.padded(encoded, order[start : start + 1]))
+            yield order[start : start + size]
+            start += size
+
+    def padded(self, encoded: Tokens, rows: np.ndarray) -> int:
+        """The length that a batch of these rows is padded to."""
+        return padded_length(int(encoded.lengths[rows].max()), self.max_length)
+
+    def collate(self, encoded: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Padded ``input_ids`` and ``attention_mask``, both (b, t) of 64-bit integers."""
+        width = self.padded(encoded, rows)
+        ids = np.full((len(rows), width), self.padding, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        for position, row in enumerate(rows):
+            length = int(encoded.lengths[row])
+            ids[position, :length] = encoded.input_ids[int(row)]
+            mask[position, :length] = 1
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+    def example(self) -> Tokens:
+        """Four rows of random tokens, to run a model with."""
+        generator = np.random.default_rng(0)
+        known = min(len(self.tokenizer), self.vocabulary)
+        size = min(self.max_length, 32)
+        rows = tuple(generator.integers(0, known, size=size).astype(np.int32) for _ in range(4))
+        return Tokens(input_ids=rows, truncated=np.zeros(4, dtype=bool))
+
+
+class ImageInputs:
+    """A transformers image processor, in two steps: cut to size once, as bytes; scaled in every batch.
+
+    Bytes take a quarter of the memory. Where the processor does more than scale by a factor, a mean and a deviation
+    (seen on an example), its own output is kept as floats.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self._scale = self._affine()
+
+    @property
+    def settings(self) -> str:
+        """What the pixels depend on beside the images."""
+        return str(self.processor.to_json_string())
+
+    def encode(self, images: Sequence[Any]) -> Pixels:
+        """Cut images, (h, w, 3) arrays of bytes or PIL images, to the processor's size."""
+        parts = [self._cut(images[start : start + IMAGES_AT_ONCE]) for start in range(0, len(images), IMAGES_AT_ONCE)]
+        return Pixels(values=np.concatenate(parts) if parts else self.example().values[:0])
+
+    def batches(self, encoded: Pixels) -> Iterator[np.ndarray]:
+        """Row positions in order."""
+        for start in range(0, len(encoded), IMAGES_PER_BATCH):
+            yield np.arange(start, min(start + IMAGES_PER_BATCH, len(encoded)))
+
+    def padded(self, encoded: Pixels, rows: np.ndarray) -> int:
+        """One: an image is one piece."""
+        return 1
+
+    def collate(self, encoded: Pixels, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """``pixel_values``, (b, 3, h, w) of float32."""
+        values = torch.from_numpy(encoded.values[rows]).float()
+        if self._scale is not None:
+            factor, shift = self._scale
+            values = values * factor + shift
+        # Convolutions on the CPU run up to seven times as fast with the channels last.
+        return {"pixel_values": values.contiguous(memory_format=torch.channels_last)}
+
+    def example(self) -> Pixels:
+        """Four images of noise, to run a model with."""
+        return Pixels(values=self._cut(_noise()))
+
+    def _cut(self, images: Sequence[Any]) -> np.ndarray:
+        # Arrays of few rows may be taken for channels first.
+        options: dict[str, Any] = {}
+        if len(images) and isinstance(images[0], np.ndarray):
+            options["input_data_format"] = "channels_last"
+        if self._scale is not None:
+            options |= {"do_rescale": False, "do_normalize": False}
+        values: np.ndarray = self.processor(list(images), return_tensors="np", **options)["pixel_values"]
+        return values
+
+    def _affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Factor and shift, (3, 1, 1), that make the processor's output of its bytes; None where they do not."""
+        self._scale = None
+        whole = self._cut(_noise())
+        mean, deviation = np.zeros(3), np.ones(3)
+        if getattr(self.processor, "do_normalize", False):
+            mean, deviation = np.asarray(self.processor.image_mean), np.asarray(self.processor.image_std)
+        factor = float(self.processor.rescale_factor) if getattr(self.processor, "do_rescale", False) else 1.0
+        scale, shift = (np.float32(part).reshape(-1, 1, 1) for part in (factor / deviation, -mean / deviation))
+        self._scale = torch.from_numpy(scale), torch.from_numpy(shift)
+        bytes_ = self._cut(_noise())
+        same = bytes_.dtype == np.uint8 and np.allclose(bytes_ * scale + shift, whole, atol=1e-4)
+        return self._scale if same else None
+
+
+def _noise() -> list[np.ndarray]:
+    """Two images of fine noise and two of coarse patches: either alone may hide what half precision loses."""
+    generator = np.random.default_rng(0)
+    fine = [generator.integers(0, 256, size=(48, 64, 3), dtype=np.uint8) for _ in range(2)]
+    coarse = [generator.integers(0, 256, size=(3, 4, 3), dtype=np.uint8) for _ in range(2)]
+    return [*fine, *(patches.repeat(16, axis=0).repeat(16, axis=1) for patches in coarse)]
+
+
+def padded_length(length: int, limit: int) -> int:
+    """The length a batch is padded to: the next multiple of 16, at most the model's limit.
+
+    >>> padded_length(17, 128), padded_length(128, 128), padded_length(121, 124)
+    (32, 128, 124)
+    """
+    return min(-(-length // LENGTH_STEP) * LENGTH_STEP, max(limit, length))
