@@ -215,3 +215,29 @@ def test_torchvision_weights_bring_their_own_transforms(monkeypatch, tmp_path):
     cut = backbone.collate(backbone.encode([image]), np.array([0]))["pixel_values"][0]
     assert (cut - expected).abs().mean() < 1e-3
     assert (cut - expected).abs().max() < 0.02  # one step of a byte, over the deviation
+
+
+def test_an_image_classifier_is_saved_and_loads_through_the_auto_classes(tmp_path):
+    from transformers import AutoModelForImageClassification, pipeline
+
+    from tuner.export import TransferModel, measure_support, run_classifier
+
+    torch.manual_seed(0)
+    backbone = load_backbone((resnet(), processor()), device="cpu")
+    ours = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
+    ).eval()
+    logits, features = run_classifier(ours, backbone=backbone, rows=IMAGES)
+    model = TransferModel(classifier=ours, reader=processor(), support=measure_support(features), card="# card")
+    model.save_pretrained(tmp_path)
+    again = TransferModel.from_pretrained(tmp_path, device="cpu")
+    np.testing.assert_allclose(again.run(IMAGES)[0], logits, atol=1e-5)
+    assert set(again.predict(IMAGES)) <= {"a", "b"}
+    loaded = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    inputs = processor()(IMAGES, return_tensors="pt")
+    with torch.no_grad():
+        np.testing.assert_allclose(loaded(**inputs).logits, ours(**inputs).logits, atol=1e-5)
+        probabilities = loaded(**inputs).logits.softmax(-1)[0]
+    found = pipeline("image-classification", str(tmp_path))(Image.fromarray(IMAGES[0]))
+    assert found[0]["label"] == ("a", "b")[int(probabilities.argmax())]
+    assert found[0]["score"] == pytest.approx(float(probabilities.max()), abs=0.01)

@@ -33,7 +33,7 @@ def test_a_round_trip_gives_the_same_logits(folder, tmp_path):
 
 
 def test_pipelines_cut_texts_where_training_did(folder):
-    assert TransferModel.from_pretrained(folder, device="cpu").tokenizer.model_max_length == 64
+    assert TransferModel.from_pretrained(folder, device="cpu").reader.model_max_length == 64
 
 
 def test_files_are_as_readable_as_others(folder):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig
@@ -21,15 +21,17 @@ from tuner.errors import MissingFileError, ModelError
 from tuner.records import Progress, write_text_atomically
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
 AutoConfig.register(MODEL_TYPE, TransferConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
+AutoModelForImageClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
 
 SUPPORT_ROWS = 2_000
 SUPPORT_NEIGHBOURS = 5
 SUPPORT_LEVEL = 0.95
 SUPPORT_FILE = "support.safetensors"
+ADVICE_FILE = "advice.json"
 ROWS_AT_ONCE = 4096
 
 
@@ -79,13 +81,18 @@ def measure_support(features: np.ndarray) -> Support:
 
 
 class TransferModel:
-    """A saved winner with its tokenizer: texts in, labels out."""
+    """A saved winner with its tokenizer or image processor: texts or images in, labels out."""
 
     def __init__(
-        self, *, classifier: TransferClassifier, tokenizer: PreTrainedTokenizerBase, support: Support, card: str
+        self,
+        *,
+        classifier: TransferClassifier,
+        reader: PreTrainedTokenizerBase | BaseImageProcessor,
+        support: Support,
+        card: str,
     ) -> None:
         self.classifier = classifier.eval()
-        self.tokenizer = tokenizer
+        self.reader = reader
         self.support = support
         self.card = card
         self._backbone: Backbone | None = None
@@ -96,50 +103,49 @@ class TransferModel:
         names = self.classifier.config.id2label
         return tuple(names[index] for index in range(len(names)))
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """The most probable label of every text."""
-        return [self.class_names[index] for index in self.predict_proba(texts).argmax(1)]
+    def predict(self, rows: Sequence[Any]) -> list[str]:
+        """The most probable label of every text or image."""
+        return [self.class_names[index] for index in self.predict_proba(rows).argmax(1)]
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
         """(n, C) probabilities in the order of `class_names`."""
-        return self.predict_with_support(texts)[0]
+        return self.predict_with_support(rows)[0]
 
-    def unlike_training(self, texts: Sequence[str]) -> np.ndarray:
+    def unlike_training(self, rows: Sequence[Any]) -> np.ndarray:
         """(n,) booleans: the rows that lie outside the training data's support."""
-        return self.predict_with_support(texts)[1]
+        return self.predict_with_support(rows)[1]
 
     def predict_with_support(
-        self, texts: Sequence[str], *, progress: Progress | None = None
+        self, rows: Sequence[Any], *, progress: Progress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (n, C) and, from the same forward pass, which rows are unlike the training data (n,)."""
-        logits, features = self.run(texts, progress=progress)
+        logits, features = self.run(rows, progress=progress)
         probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
         return probabilities, self.support.unlike(features)
 
-    def run(self, texts: Sequence[str], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, C) and the pooled features (n, d) that the head read."""
         if self._backbone is None:
-            pair = (self.classifier.base, self.tokenizer)
-            loaded = load_backbone(
-                pair, device=str(self.classifier.device), max_length=self.classifier.config.max_text_length
-            )
+            pair = (self.classifier.base, self.reader)
+            length = self.classifier.config.max_text_length or None
+            loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
             self._backbone = replace(loaded, pooling=self.classifier.config.pooling)
-        return run_classifier(self.classifier, backbone=self._backbone, texts=texts, progress=progress)
+        return run_classifier(self.classifier, backbone=self._backbone, rows=rows, progress=progress)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config, weights, tokenizer, card and support into a folder."""
+        """Write config, weights, tokenizer or image processor, card and support into a folder."""
         from safetensors.numpy import save_file
 
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.classifier.save_pretrained(path)
         # Pipelines cut texts at the tokenizer's own limit, which may lie far beyond what the model was tuned on.
-        limit, self.tokenizer.model_max_length = (
-            self.tokenizer.model_max_length,
-            self.classifier.config.max_text_length,
-        )
-        self.tokenizer.save_pretrained(path)
-        self.tokenizer.model_max_length = limit
+        limit = getattr(self.reader, "model_max_length", None)
+        if limit is not None:
+            self.reader.model_max_length = self.classifier.config.max_text_length
+        self.reader.save_pretrained(path)
+        if limit is not None:
+            self.reader.model_max_length = limit
         save_file(
             {
                 "features": self.support.features.astype(np.float16),
@@ -156,7 +162,7 @@ class TransferModel:
         """Load what `save_pretrained` wrote. Raises `MissingFileError` or `ModelError` for anything else."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-        from transformers import AutoTokenizer
+        from transformers import AutoImageProcessor, AutoTokenizer
 
         path = Path(folder)
         if not (path / "config.json").is_file():
@@ -174,7 +180,8 @@ class TransferModel:
                     fix="pass a run folder, or use transformers.pipeline with this model",
                 )
             classifier = TransferClassifier.from_pretrained(path, use_safetensors=True, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+            auto = AutoTokenizer if classifier.config.max_text_length else AutoImageProcessor
+            reader = auto.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             stored = load_file(path / SUPPORT_FILE)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, ModelError):
@@ -185,33 +192,34 @@ class TransferModel:
             ) from error
         card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").exists() else ""
         support = Support(features=stored["features"].astype(np.float32), radius=float(stored["radius"][0]))
-        return cls(classifier=classifier.to(resolve_device(device)), tokenizer=tokenizer, support=support, card=card)
+        return cls(classifier=classifier.to(resolve_device(device)), reader=reader, support=support, card=card)
 
 
 def run_classifier(
-    classifier: TransferClassifier, *, backbone: Backbone, texts: Sequence[str], progress: Progress | None = None
+    classifier: TransferClassifier, *, backbone: Backbone, rows: Sequence[Any], progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (n, C) and the pooled features (n, d) that the head reads, without the cache."""
-    encoded = backbone.encode(texts)
+    encoded = backbone.encode(rows)
     width = sum(backbone.widths[block] for block in classifier.read_blocks)
-    logits = np.empty((len(texts), classifier.config.num_labels), dtype=np.float32)
-    features = np.empty((len(texts), width), dtype=np.float32)
+    logits = np.empty((len(rows), classifier.config.num_labels), dtype=np.float32)
+    features = np.empty((len(rows), width), dtype=np.float32)
     classifier.eval()
     done = 0
     with torch.inference_mode(), backbone.autocast():
-        for rows in backbone.batches(encoded):
-            pooled = classifier.pooled(backbone.collate(encoded, rows))
-            logits[rows] = classifier.head(pooled).float().cpu().numpy()
-            features[rows] = torch.cat(pooled, dim=-1).float().cpu().numpy()
-            done += len(rows)
+        for batch in backbone.batches(encoded):
+            pooled = classifier.pooled(backbone.collate(encoded, batch))
+            logits[batch] = classifier.head(pooled).float().cpu().numpy()
+            features[batch] = torch.cat(pooled, dim=-1).float().cpu().numpy()
+            done += len(batch)
             if progress is not None:
-                progress(f"predicting: {done:,} of {len(texts):,} rows", done / len(texts))
+                progress(f"predicting: {done:,} of {len(rows):,} rows", done / len(rows))
     return logits, features
 
 
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
     recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
+    kind: str = "text",
 ) -> str:  # fmt: skip
     """The README of the model folder, with the metadata that hubs and pipelines read."""
     import yaml
@@ -219,15 +227,15 @@ def model_card(
     named = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "balanced_accuracy"}[metric]
     metadata: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": ["transfer-advisor", "text-classification"],
+        "pipeline_tag": f"{kind}-classification",
+        "tags": ["transfer-advisor", f"{kind}-classification"],
         "metrics": [named],
         "model-index": [
             {
                 "name": "transfer-advisor winner",
                 "results": [
                     {
-                        "task": {"type": "text-classification"},
+                        "task": {"type": f"{kind}-classification"},
                         "dataset": {"name": data, "type": "local"},
                         "metrics": [{"type": named, "value": round(score, 4)}],
                     }
@@ -244,7 +252,8 @@ def model_card(
 
 # {base}, {candidate}
 
-A text classifier with {len(class_names)} labels, tuned from `{base}` on {n_train:,} rows.
+{"A text" if kind == "text" else "An image"} classifier with {len(class_names)} labels, tuned from `{base}` on
+{n_train:,} rows.
 
 Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
@@ -253,11 +262,11 @@ that were scored {"once" if times_tested == 1 else f"{times_tested} times, each 
 import tuner.export  # registers the architecture; no remote code
 from transformers import pipeline
 
-classify = pipeline("text-classification", "path/to/this/folder")
+classify = pipeline("{kind}-classification", "path/to/this/folder")
 ```
 
 `advisor predict` also says which rows are unlike the training data: `{SUPPORT_FILE}` holds features of training rows
-(numbers, no text) for that.
+(numbers only) for that. `{ADVICE_FILE}` is the recommendation that the search started from.
 
 | setting | value |
 |---|---|

@@ -93,6 +93,11 @@ class TextInputs:
         return str(self.max_length)
 
     @property
+    def reader(self) -> PreTrainedTokenizerBase:
+        """What is saved beside a model that is fed so."""
+        return self.tokenizer
+
+    @property
     def padding(self) -> int:
         """The token that fills short rows up; it is masked."""
         pad = self.tokenizer.pad_token_id
@@ -178,6 +183,11 @@ class ImageInputs:
     def settings(self) -> str:
         """What the pixels depend on beside the images."""
         return str(self.processor.to_json_string())
+
+    @property
+    def reader(self) -> Any:
+        """What is saved beside a model that is fed so."""
+        return self.processor
 
     def encode(self, images: Sequence[Any]) -> Pixels:
         """Cut images, (h, w, 3) arrays of bytes or PIL images, to the processor's size."""

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from tuner.choice import Comparison, choose_winner
 from tuner.errors import DataError, OptionError, TransferError
-from tuner.export import SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
+from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
 from tuner.metrics import check_metric, interval, score
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
 from tuner.space import Candidate, SearchSpace, candidate_at
@@ -481,7 +481,7 @@ def _finish(
         )
     label = winner.candidate.label(n_blocks)
     rows = np.random.default_rng(bench.seed).permutation(len(data.train.texts))[:SUPPORT_ROWS]
-    _, features = run_classifier(model, backbone=bench.backbone, texts=[data.train.texts[int(row)] for row in rows])
+    _, features = run_classifier(model, backbone=bench.backbone, rows=[data.train.texts[int(row)] for row in rows])
     card = model_card(
         base=bench.backbone.id,
         data=data.name,
@@ -494,12 +494,15 @@ def _finish(
         n_train=len(data.train.texts),
         n_test=len(data.test.texts),
         times_tested=test["times"],
+        kind="text" if bench.backbone.is_text else "image",
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
     TransferModel(
-        classifier=model, tokenizer=bench.backbone.tokenizer, support=measure_support(features), card=card
+        classifier=model, reader=bench.backbone.inputs.reader, support=measure_support(features), card=card
     ).save_pretrained(saving)
+    if (folder / ADVICE_FILE).exists():
+        shutil.copyfile(folder / ADVICE_FILE, saving / ADVICE_FILE)
     replaced = folder / WORK / "replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if (folder / "model").exists():
@@ -572,7 +575,7 @@ def _test_once(bench: Bench, model: TransferClassifier, *, run: Run) -> dict[str
     scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if run.name not in scored:
         data = bench.data
-        logits, _ = run_classifier(model, backbone=bench.backbone, texts=data.test.texts)
+        logits, _ = run_classifier(model, backbone=bench.backbone, rows=data.test.texts)
         predicted = logits.argmax(1)
         scored[run.name] = {
             "score": score(data.test.labels, predicted, metric=bench.metric),
