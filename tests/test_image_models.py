@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tuner.backbone import load_backbone, pool
-from tuner.classifier import TransferClassifier, build_classifier
+from tuner.classifier import TransferClassifier, build_classifier, classify
 from tuner.errors import ModelError, OptionError
 from tuner.freezing import freeze
 from tuner.inputs import ImageInputs
@@ -220,14 +220,14 @@ def test_torchvision_weights_bring_their_own_transforms(monkeypatch, tmp_path):
 def test_an_image_classifier_is_saved_and_loads_through_the_auto_classes(tmp_path):
     from transformers import AutoModelForImageClassification, pipeline
 
-    from tuner.export import TransferModel, measure_support, run_classifier
+    from tuner.export import TransferModel, measure_support
 
     torch.manual_seed(0)
     backbone = load_backbone((resnet(), processor()), device="cpu")
     ours = build_classifier(
         backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
     ).eval()
-    logits, features = run_classifier(ours, backbone=backbone, rows=IMAGES)
+    logits, features = classify(ours, backbone=backbone, encoded=backbone.encode(IMAGES))
     model = TransferModel(classifier=ours, reader=processor(), support=measure_support(features), card="# card")
     model.save_pretrained(tmp_path)
     again = TransferModel.from_pretrained(tmp_path, device="cpu")

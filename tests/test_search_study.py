@@ -112,11 +112,15 @@ def test_tuned_values_reach_training(backbone, depth, monkeypatch):
 def test_biases_and_norms_do_not_decay(backbone):
     model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
     freeze(model, backbone.blocks, frozen_blocks=1)
-    optimizer = optimizer_for(model, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0))
+    optimizer = optimizer_for(
+        model, backbone.blocks, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0)
+    )
     for group in optimizer.param_groups:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
     freeze(model, backbone.blocks, frozen_blocks=0)
-    optimizer = optimizer_for(model, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0))
+    optimizer = optimizer_for(
+        model, backbone.blocks, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0)
+    )
     words = model.base.get_input_embeddings().weight
     (group,) = [g for g in optimizer.param_groups if any(p is words for p in g["params"])]
     assert group["weight_decay"] == 0
@@ -307,10 +311,13 @@ def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
 
 def test_candidates_without_a_score_are_listed_with_the_reason(backbone, tmp_path):
     result = run_search(backbone, tmp_path, n_trials=1)
-    assert {(row["frozen_blocks"], row["why"]) for row in result.unscored} == {
+    own = [row for row in result.unscored if row["head"] == "own"]
+    assert {(row["frozen_blocks"], row["why"]) for row in own} == {
         (0, "the search stopped before its turn"),
         (4, "the search stopped before its turn"),
     }
+    (native,) = [row for row in result.unscored if row["head"] == "native"]
+    assert "does not run on this base" in native["why"]
 
 
 def test_a_resumed_cache_counts_what_is_on_disk_already(backbone, tmp_path, monkeypatch):
@@ -377,16 +384,17 @@ def test_a_search_goes_on_after_ctrl_c(backbone, tmp_path, monkeypatch):
 
 
 def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_path, monkeypatch):
-    original, scored = tuner.search.run_classifier, []
+    original, scored = tuner.search.classify, []
+    expected = backbone.encode(DATA.test.texts).digest()
 
-    def counted(*args, texts, **options):
-        scored.append(texts is DATA.test.texts)
-        return original(*args, texts=texts, **options)
+    def counted(*args, encoded, **options):
+        scored.append(encoded.digest() == expected)
+        return original(*args, encoded=encoded, **options)
 
     def interrupted(_features):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuner.search, "run_classifier", counted)
+    monkeypatch.setattr(tuner.search, "classify", counted)
     with monkeypatch.context() as patch:
         patch.setattr(tuner.search, "measure_support", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -484,14 +492,14 @@ def test_the_work_folder_is_gone_and_the_result_stays(backbone, tmp_path):
 
 
 def test_the_test_split_is_scored_once(backbone, tmp_path, monkeypatch):
-    scored = []
-    original = tuner.search.run_classifier
+    original, scored = tuner.search.classify, []
+    expected = backbone.encode(DATA.test.texts).digest()
 
-    def counted(model, *, backbone, texts, progress=None):
-        scored.append(list(texts) == list(DATA.test.texts))
-        return original(model, backbone=backbone, texts=texts, progress=progress)
+    def counted(*args, encoded, **options):
+        scored.append(encoded.digest() == expected)
+        return original(*args, encoded=encoded, **options)
 
-    monkeypatch.setattr(tuner.search, "run_classifier", counted)
+    monkeypatch.setattr(tuner.search, "classify", counted)
     run_search(backbone, tmp_path, n_trials=3)
     assert scored.count(True) == 1
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.backbone import Backbone
+    from tuner.blocks import Block
+    from tuner.inputs import Encoded
+    from tuner.records import Progress
 
 MODEL_TYPE = "transfer-advisor"
 
@@ -129,3 +136,50 @@ def build_classifier(
     classifier = TransferClassifier(config, base=base)
     classifier.to(backbone.device)
     return classifier
+
+
+def final_linear(model: nn.Module, blocks: Sequence[Block], *, n_classes: int) -> nn.Linear | None:
+    """The linear layer outside the blocks that gives the logits; None where there is no such layer."""
+    inside = {id(part) for block in blocks for held in block.modules for part in held.modules()}
+    outside = (module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in inside)
+    found = [linear for linear in outside if linear.out_features == n_classes]
+    return found[-1] if found else None
+
+
+@contextmanager
+def head_inputs(linear: nn.Linear) -> Iterator[list[torch.Tensor]]:
+    """While entered, a list of one: what the layer was fed in its last call."""
+    seen: list[torch.Tensor] = []
+
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        seen[:] = [args[0]]
+
+    handle = linear.register_forward_pre_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def classify(
+    model: PreTrainedModel, *, backbone: Backbone, encoded: Encoded, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, C), and the features (n, d) that the last linear layer reads, without the cache.
+
+    `model` is a classifier around the backbone's base, ours or the architecture's own.
+    """
+    n_classes = model.config.num_labels
+    linear = final_linear(model, backbone.blocks, n_classes=n_classes)
+    assert linear is not None  # a classifier without one is never built
+    logits = np.empty((len(encoded), n_classes), dtype=np.float32)
+    features = np.empty((len(encoded), linear.in_features), dtype=np.float32)
+    model.eval()
+    done = 0
+    with torch.inference_mode(), backbone.autocast(), head_inputs(linear) as seen:
+        for rows in backbone.batches(encoded):
+            logits[rows] = model(**backbone.collate(encoded, rows)).logits.float().cpu().numpy()
+            features[rows] = seen[0].float().cpu().numpy()
+            done += len(rows)
+            if progress is not None:
+                progress(f"predicting: {done:,} of {len(encoded):,} rows", done / len(encoded))
+    return logits, features

@@ -16,12 +16,14 @@ import torch
 from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from tuner.backbone import Backbone, load_backbone, resolve_device
-from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig
+from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.errors import MissingFileError, ModelError
+from tuner.loading import TOKENIZER_FILES
+from tuner.native import save_native
 from tuner.records import Progress, write_text_atomically
 
 if TYPE_CHECKING:
-    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 AutoConfig.register(MODEL_TYPE, TransferConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
@@ -32,6 +34,7 @@ SUPPORT_NEIGHBOURS = 5
 SUPPORT_LEVEL = 0.95
 SUPPORT_FILE = "support.safetensors"
 ADVICE_FILE = "advice.json"
+REGISTERS = "import tuner.export  # registers the architecture; no remote code\n"
 ROWS_AT_ONCE = 4096
 
 
@@ -86,7 +89,7 @@ class TransferModel:
     def __init__(
         self,
         *,
-        classifier: TransferClassifier,
+        classifier: PreTrainedModel,
         reader: PreTrainedTokenizerBase | BaseImageProcessor,
         support: Support,
         card: str,
@@ -124,13 +127,15 @@ class TransferModel:
         return probabilities, self.support.unlike(features)
 
     def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, C) and the pooled features (n, d) that the head read."""
+        """Logits (n, C) and the features (n, d) that the last linear layer read."""
         if self._backbone is None:
-            pair = (self.classifier.base, self.reader)
-            length = self.classifier.config.max_text_length or None
+            pair = (self.classifier.base_model, self.reader)
+            length = getattr(self.reader, "model_max_length", None)
             loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
-            self._backbone = replace(loaded, pooling=self.classifier.config.pooling)
-        return run_classifier(self.classifier, backbone=self._backbone, rows=rows, progress=progress)
+            self._backbone = replace(loaded, pooling=getattr(self.classifier.config, "pooling", loaded.pooling))
+        return classify(
+            self.classifier, backbone=self._backbone, encoded=self._backbone.encode(rows), progress=progress
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config, weights, tokenizer or image processor, card and support into a folder."""
@@ -138,14 +143,11 @@ class TransferModel:
 
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        self.classifier.save_pretrained(path)
-        # Pipelines cut texts at the tokenizer's own limit, which may lie far beyond what the model was tuned on.
-        limit = getattr(self.reader, "model_max_length", None)
-        if limit is not None:
-            self.reader.model_max_length = self.classifier.config.max_text_length
+        if isinstance(self.classifier, TransferClassifier):
+            self.classifier.save_pretrained(path)
+        else:
+            save_native(self.classifier, path)
         self.reader.save_pretrained(path)
-        if limit is not None:
-            self.reader.model_max_length = limit
         save_file(
             {
                 "features": self.support.features.astype(np.float16),
@@ -172,16 +174,20 @@ class TransferModel:
                 fix="pass a run folder that advisor tune finished, or its model folder",
             )
         try:
-            model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
-            if model_type != MODEL_TYPE:
+            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            if not (path / SUPPORT_FILE).exists():
                 raise ModelError(
-                    f"{path} holds a model of type {model_type!r}, not one saved by advisor tune",
+                    f"{path} holds a model of type {config.get('model_type')!r}, not one saved by advisor tune",
                     why="its head and its labels are not ours",
                     fix="pass a run folder, or use transformers.pipeline with this model",
                 )
-            classifier = TransferClassifier.from_pretrained(path, use_safetensors=True, dtype=torch.float32)
-            auto = AutoTokenizer if classifier.config.max_text_length else AutoImageProcessor
-            reader = auto.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+            reads_text = any((path / name).exists() for name in TOKENIZER_FILES)
+            auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
+            classifier = auto.from_pretrained(
+                path, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+            )
+            reader_of = AutoTokenizer if reads_text else AutoImageProcessor
+            reader = reader_of.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             stored = load_file(path / SUPPORT_FILE)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, ModelError):
@@ -195,31 +201,10 @@ class TransferModel:
         return cls(classifier=classifier.to(resolve_device(device)), reader=reader, support=support, card=card)
 
 
-def run_classifier(
-    classifier: TransferClassifier, *, backbone: Backbone, rows: Sequence[Any], progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (n, C) and the pooled features (n, d) that the head reads, without the cache."""
-    encoded = backbone.encode(rows)
-    width = sum(backbone.widths[block] for block in classifier.read_blocks)
-    logits = np.empty((len(rows), classifier.config.num_labels), dtype=np.float32)
-    features = np.empty((len(rows), width), dtype=np.float32)
-    classifier.eval()
-    done = 0
-    with torch.inference_mode(), backbone.autocast():
-        for batch in backbone.batches(encoded):
-            pooled = classifier.pooled(backbone.collate(encoded, batch))
-            logits[batch] = classifier.head(pooled).float().cpu().numpy()
-            features[batch] = torch.cat(pooled, dim=-1).float().cpu().numpy()
-            done += len(batch)
-            if progress is not None:
-                progress(f"predicting: {done:,} of {len(rows):,} rows", done / len(rows))
-    return logits, features
-
-
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
     recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
-    kind: str = "text",
+    kind: str = "text", native: bool = False,
 ) -> str:  # fmt: skip
     """The README of the model folder, with the metadata that hubs and pipelines read."""
     import yaml
@@ -259,8 +244,7 @@ Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
 
 ```python
-import tuner.export  # registers the architecture; no remote code
-from transformers import pipeline
+{"" if native else REGISTERS}from transformers import pipeline
 
 classify = pipeline("{kind}-classification", "path/to/this/folder")
 ```

@@ -22,6 +22,8 @@ DEFAULT_TEXT_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DEFAULT_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
+
 LOADING_ERRORS = (
     OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
@@ -153,8 +155,7 @@ def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     """Base model of a folder, its tokenizer or image processor, and warnings."""
     from transformers import AutoImageProcessor, AutoTokenizer
 
-    tokenizer_files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
-    has_tokenizer = any((path / file).exists() for file in tokenizer_files)
+    has_tokenizer = any((path / file).exists() for file in TOKENIZER_FILES)
     has_processor = any((path / file).exists() for file in ("preprocessor_config.json", "processor_config.json"))
     if (path / "config.json").exists() and not has_tokenizer and not has_processor:
         raise ModelError(

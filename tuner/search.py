@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import errno
 import json
@@ -17,8 +18,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from tuner.choice import Comparison, choose_winner
+from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError, TransferError
-from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card, run_classifier
+from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
 from tuner.metrics import check_metric, interval, score
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
 from tuner.space import Candidate, SearchSpace, candidate_at
@@ -28,9 +30,9 @@ from tuner.trials import Bench, LabelledTexts, Run, TuningData
 
 if TYPE_CHECKING:
     import optuna
+    from transformers import PreTrainedModel
 
     from tuner.backbone import Backbone
-    from tuner.classifier import TransferClassifier
 
 __all__ = ["LabelledTexts", "TuningData", "TuningResult", "search"]
 
@@ -153,6 +155,8 @@ def search(
         study.set_user_attr("limited_to", limited_to)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
+        if stopped_because != "interrupted" and not trials.compare_heads():
+            stopped_because = "interrupted"
         if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
             stopped_because = "interrupted"
         result = _finish(
@@ -246,6 +250,7 @@ class _Trials:
         # What is recommended comes first; then what costs a second, so that even a short budget has these controls.
         asked = dict.fromkeys((*bench.space.first, *bench.space.controls))
         self.queue = sorted(asked, key=lambda candidate: (candidate != recommended, not candidate.is_linear))
+        self.no_native: tuple[Candidate, str] | None = None
 
     def run(self) -> str:
         """Run trials until a bound is met; says which: budget, trials, exhausted or interrupted."""
@@ -255,7 +260,7 @@ class _Trials:
             while True:
                 if self.n_trials is not None and self._finished() >= self.n_trials:
                     return "trials"
-                if self.bench.runs and self.deadline.left(SEARCH_SHARE) <= 0:
+                if self.bench.runs and self._left() <= 0:
                     return "budget"
                 if not self.queue and self._nothing_to_sample():
                     return "exhausted"
@@ -265,6 +270,52 @@ class _Trials:
             if not self.bench.runs:
                 raise
             return "interrupted"
+
+    def compare_heads(self) -> bool:
+        """Train the best trained candidate once more with the architecture's own head, same recipe and seed.
+
+        Where that head is what ours is already, or there is none, nothing is trained. False where Ctrl-C cut it short.
+        """
+        leader = self._native_due()
+        if leader is None:
+            return True
+        candidate = dataclasses.replace(leader.candidate, head="native")
+        why = self.bench.why_no_native(leader.candidate)
+        if why is None and self.deadline.left(CONFIRM_UNTIL) < leader.seconds:
+            why = "the search stopped before its turn"
+        if why is not None:
+            self.no_native = candidate, why
+            return True
+        steps = int(leader.recipe["steps"])
+        label = candidate.label(self.bench.backbone.n_blocks)
+
+        def step(done: int) -> None:
+            if done % 10 == 0:
+                self._report(label, steps_done=done, steps=steps)
+                if self.deadline.left(CONFIRM_UNTIL) < 0:
+                    raise Stopped
+
+        try:
+            run = self.bench.run_trained(
+                f"{leader.name}-native", candidate, recipe=leader.recipe, seed=leader.seed, on_step=step
+            )
+        except KeyboardInterrupt:
+            return False
+        if run is None:
+            self.no_native = candidate, "the time was up before its trial came to an end"
+        return True
+
+    def _native_due(self) -> Run | None:
+        """The best trained candidate, as long as no native head was trained."""
+        if any(run.candidate.head == "native" for run in self.bench.runs.values()):
+            return None
+        leaders = (run for run in self.bench.leaders() if not run.candidate.is_linear)
+        return next((run for run in leaders if run.candidate.start == "pretrained"), None)
+
+    def _left(self) -> float:
+        """Seconds left for trials: the comparison of heads, which ends them, takes its time from theirs."""
+        due = self._native_due()
+        return self.deadline.left(SEARCH_SHARE) - (0.0 if due is None else due.seconds)
 
     def counts(self) -> dict[str, int]:
         """Trials by how they ended."""
@@ -297,7 +348,10 @@ class _Trials:
         begun = (trial.user_attrs.get("candidate") for trial in self.study.get_trials(deepcopy=False))
         tried = (Candidate(**candidate) for candidate in begun if candidate is not None)
         named = dict.fromkeys((*self.bench.space.first, *self.bench.space.controls, *tried))
-        return tuple(c.to_json() | {"why": self.why_unscored(c)} for c in named if c not in scored)
+        reasons = {candidate: self.why_unscored(candidate) for candidate in named if candidate not in scored}
+        if self.no_native is not None:
+            reasons |= [self.no_native]
+        return tuple(candidate.to_json() | {"why": why} for candidate, why in reasons.items())
 
     def _finished(self) -> int:
         counts = self.counts()
@@ -403,7 +457,7 @@ class _Trials:
         """Epochs as steps, cut to a share of the budget: fewer steps with a full schedule beat half a schedule."""
         steps = self.bench.steps_for(int(values["epochs"]))
         if self.deadline.budget_s is not None:
-            seconds = min(TRIAL_SHARE * self.deadline.budget_s, max(self.deadline.left(SEARCH_SHARE), 0.0))
+            seconds = min(TRIAL_SHARE * self.deadline.budget_s, max(self._left(), 0.0))
             affordable = int(seconds / self.bench.seconds_per_step(depth) - self.bench.check_steps)
             steps = max(min(steps, affordable), min(steps, LEAST_STEPS))
         return values | {"steps": float(steps)}
@@ -471,7 +525,7 @@ def _finish(
     if bench.progress is not None:
         bench.progress("saving the winner: scoring it on the test split", 1.0)
     shipped = max(bench.repeats(winner), key=lambda run: run.score)
-    model = bench.load(shipped)
+    model = bench.exported(shipped)
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
     warnings = [*bench.warnings, *_beaten_by(baselines, chosen)]
     test = _test_once(bench, model, run=shipped)
@@ -481,7 +535,7 @@ def _finish(
         )
     label = winner.candidate.label(n_blocks)
     rows = np.random.default_rng(bench.seed).permutation(len(data.train.texts))[:SUPPORT_ROWS]
-    _, features = run_classifier(model, backbone=bench.backbone, rows=[data.train.texts[int(row)] for row in rows])
+    _, features = classify(model, backbone=bench.backbone, encoded=bench.train_encoded.take(rows))
     card = model_card(
         base=bench.backbone.id,
         data=data.name,
@@ -494,13 +548,16 @@ def _finish(
         n_train=len(data.train.texts),
         n_test=len(data.test.texts),
         times_tested=test["times"],
+        native=not isinstance(model, TransferClassifier),
         kind="text" if bench.backbone.is_text else "image",
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
-    TransferModel(
-        classifier=model, reader=bench.backbone.inputs.reader, support=measure_support(features), card=card
-    ).save_pretrained(saving)
+    reader = copy.deepcopy(bench.backbone.inputs.reader)
+    if bench.backbone.is_text:
+        # Pipelines cut texts at the tokenizer's own limit, which may lie far beyond what the model was tuned on.
+        reader.model_max_length = bench.backbone.max_length
+    TransferModel(classifier=model, reader=reader, support=measure_support(features), card=card).save_pretrained(saving)
     if (folder / ADVICE_FILE).exists():
         shutil.copyfile(folder / ADVICE_FILE, saving / ADVICE_FILE)
     replaced = folder / WORK / "replaced"
@@ -522,14 +579,14 @@ def _finish(
         }
         for entry in compared
     ]
-    by_depth = [
-        {key: entry[key] for key in ("frozen_blocks", "mean", "sd", "n", "interval", "seconds")}
-        for entry in rank
-        if entry["frozen_blocks"] is not None and entry["start"] == "pretrained"
-    ]
+    at_depth: dict[int, dict[str, Any]] = {}
+    for entry in rank:  # best first: of two heads at a depth the better one stands
+        if entry["frozen_blocks"] is not None and entry["start"] == "pretrained":
+            kept = ("frozen_blocks", "mean", "sd", "n", "interval", "seconds")
+            at_depth.setdefault(int(entry["frozen_blocks"]), {key: entry[key] for key in kept})
     return TuningResult(
         candidates=tuple(rank),
-        by_depth=tuple(sorted(by_depth, key=lambda entry: int(entry["frozen_blocks"]))),
+        by_depth=tuple(at_depth[depth] for depth in sorted(at_depth)),
         winner={
             "candidate": winner.candidate.to_json(),
             "params": winner.recipe,
@@ -569,13 +626,13 @@ def _finish(
     )
 
 
-def _test_once(bench: Bench, model: TransferClassifier, *, run: Run) -> dict[str, Any]:
+def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, Any]:
     """The winner's score on the test split, kept at once: no run is ever scored there twice, whatever interrupts."""
     path = bench.work / "test.json"
     scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if run.name not in scored:
         data = bench.data
-        logits, _ = run_classifier(model, backbone=bench.backbone, rows=data.test.texts)
+        logits, _ = classify(model, backbone=bench.backbone, encoded=bench.backbone.encode(data.test.texts))
         predicted = logits.argmax(1)
         scored[run.name] = {
             "score": score(data.test.labels, predicted, metric=bench.metric),

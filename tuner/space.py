@@ -13,13 +13,18 @@ STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based")
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
-    """One thing that can be trained and compared with others; learning rate and steps are tuned within it."""
+    """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
+
+    ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
+    with.
+    """
 
     strategy: str
     start: str = "pretrained"
     frozen_blocks: int | None
     features: str | None = None
     augmentation: str | None = None
+    head: str = "own"
 
     def label(self, n_blocks: int) -> str:
         """In words.
@@ -35,9 +40,8 @@ class Candidate(Record):
             return f"feature-based, {str(self.features).replace('_', ' ')}"
         if self.frozen_blocks == n_blocks:
             return "head only"
-        if self.frozen_blocks == 0:
-            return "everything trained"
-        return f"{self.frozen_blocks} of {n_blocks} blocks frozen"
+        part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
+        return part + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:
         """How many blocks stay as they are: linear candidates keep all of them."""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tuner.backbone import Backbone
-from tuner.classifier import TransferClassifier
+from tuner.blocks import Block, head_parameters
 from tuner.freezing import FrozenPrefix, audit
 from tuner.hidden import replay, rounded
 from tuner.inputs import Encoded, Tokens
 from tuner.prefix import CachedDepth
 from tuner.records import Record
 from tuner.vocabulary import CompactEmbedding, compact_vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1
@@ -71,13 +75,14 @@ class Stopped(Exception):  # noqa: N818  # a signal, not an error
     """Raised by a check to end a run early."""
 
 
-def optimizer_for(model: TransferClassifier, recipe: Recipe) -> torch.optim.AdamW:
+def optimizer_for(model: PreTrainedModel, blocks: Sequence[Block], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW over exactly the trainable parameters, with a rate of its own for the head.
 
     No decay on biases and norms, nor on embeddings: it would pull at the rows of words that never occur.
     """
-    head = {id(parameter) for parameter in model.head.parameters()}
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, (torch.nn.Embedding, CompactEmbedding))}
+    # A cut embedding table stands for block 0's, which the blocks do not know of.
+    head = {id(parameter) for parameter in head_parameters(model, blocks)} - embedded
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -98,7 +103,7 @@ def optimizer_for(model: TransferClassifier, recipe: Recipe) -> torch.optim.Adam
 
 
 def train(
-    model: TransferClassifier,
+    model: PreTrainedModel,
     *,
     backbone: Backbone,
     prefix: FrozenPrefix,
@@ -144,7 +149,7 @@ def _tokens(train_rows: Rows, validation_rows: Rows, backbone: Backbone) -> np.n
 
 
 def _train(
-    model: TransferClassifier,
+    model: PreTrainedModel,
     *,
     backbone: Backbone,
     prefix: FrozenPrefix,
@@ -156,7 +161,7 @@ def _train(
     embedding_rows: int | None,
 ) -> Outcome:
     torch.manual_seed(recipe.seed)
-    optimizer = optimizer_for(model, recipe)
+    optimizer = optimizer_for(model, backbone.blocks, recipe)
     warm_up = max(1, round(WARM_UP * recipe.steps))
 
     def rate(step: int) -> float:
@@ -234,7 +239,7 @@ def training_batches(rows: Rows, recipe: Recipe) -> Iterator[np.ndarray]:
 
 
 def forward(
-    model: TransferClassifier, *, backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
+    model: PreTrainedModel, *, backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
 ) -> torch.Tensor:
     """Logits of some rows; from the cached prefix where the rows have one."""
     inputs = backbone.collate(rows.encoded, positions)
@@ -253,7 +258,7 @@ def _from_cache(
 
 
 def check_replay(
-    model: TransferClassifier, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix, size: int = 8
+    model: PreTrainedModel, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix, size: int = 8
 ) -> str | None:
     """None where the model fed from the cache equals the full one on a batch, in logits and in the suffix's gradients;
     else what differs. All run without dropout.
@@ -299,7 +304,7 @@ def check_replay(
 
 
 def predict(
-    model: TransferClassifier,
+    model: PreTrainedModel,
     *,
     backbone: Backbone,
     rows: Rows,

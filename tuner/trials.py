@@ -8,20 +8,26 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tuner.backbone import Backbone
-from tuner.classifier import TransferClassifier, build_classifier
+from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
+from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.inputs import Encoded
 from tuner.metrics import score
+from tuner.native import as_native, native_classifier
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
 from tuner.space import Candidate, SearchSpace, candidate_at
 from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train, training_batches
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
@@ -95,6 +101,8 @@ class Bench:
         self.n_classes = len(data.class_names)
         self.batch_size = SMALL_BATCH if len(data.train.texts) <= LARGE_DATA else LARGE_BATCH
         self._heads: dict[str, tuple[LinearHead, float]] = {}
+        self._native_head: tuple[int, LinearHead] | None = None
+        self._checked: set[tuple[int, str]] = set()
         self._initial = {name: tensor.detach().clone() for name, tensor in backbone.model.state_dict().items()}
 
     def prepare(self) -> None:
@@ -189,24 +197,25 @@ class Bench:
     def _head(self, features: str) -> tuple[LinearHead, float]:
         if features not in self._heads:
             x = select_features(self.train_features, name=features)
-            labels = self.data.train.labels
-            rng = np.random.default_rng(self.seed)
-            groups = self.data.train.groups
-            distinct, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
-            if len(distinct) < 2:
-                distinct = unit = np.arange(len(labels))
-            folds = (rng.permutation(len(distinct)) % 5)[unit]
-            weighted = is_weighted(features)
-            chosen = cross_validate(x, labels, n_classes=self.n_classes, folds=folds, weighted=weighted)
-            fitted = fit_head(x, labels, n_classes=self.n_classes, l2=chosen.l2, weighted=weighted)
-            self._heads[features] = (fitted, chosen.l2)
+            self._heads[features] = self._fit(x, weighted=is_weighted(features))
         return self._heads[features]
 
-    def build(self, candidate: Candidate, *, seed: int) -> tuple[TransferClassifier, FrozenPrefix, tuple[Rows, Rows]]:
+    def _fit(self, x: Sequence[np.ndarray], *, weighted: bool) -> tuple[LinearHead, float]:
+        """A linear head on features of the training rows, with its cross-validated penalty."""
+        labels, groups = self.data.train.labels, self.data.train.groups
+        rng = np.random.default_rng(self.seed)
+        distinct, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+        if len(distinct) < 2:
+            distinct = unit = np.arange(len(labels))
+        folds = (rng.permutation(len(distinct)) % 5)[unit]
+        chosen = cross_validate(x, labels, n_classes=self.n_classes, folds=folds, weighted=weighted)
+        return fit_head(x, labels, n_classes=self.n_classes, l2=chosen.l2, weighted=weighted), chosen.l2
+
+    def build(self, candidate: Candidate, *, seed: int) -> tuple[PreTrainedModel, FrozenPrefix, tuple[Rows, Rows]]:
         """A model at the candidate's depth with fresh weights, and the training and validation rows that feed it.
 
-        The head starts from the probe, so that a random head does not tear at good features (Kumar et al. 2022);
-        from scratch, it starts as random as the rest.
+        The head starts from a probe, so that a random head does not tear at good features (Kumar et al. 2022); from
+        scratch, it starts as random as the rest. Raises `ModelError` for a native head that the architecture lacks.
         """
         self.restore_base()
         torch.manual_seed(seed)
@@ -216,17 +225,8 @@ class Bench:
             self.backbone.model.load_state_dict(
                 AutoModel.from_config(self.backbone.model.config).state_dict(), strict=False
             )
-        features = candidate.features or "last"
         depth = self.backbone.n_blocks if candidate.is_linear else int(candidate.frozen_blocks or 0)
-        model = build_classifier(
-            self.backbone.model,
-            backbone=self.backbone,
-            class_names=self.data.class_names,
-            features=features,
-            frozen_blocks=depth,
-        )
-        if candidate.start == "pretrained":
-            model.head.load_linear(self.head(features))
+        model = self._native(seed) if candidate.head == "native" else self._own(candidate, depth=depth)
         prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth)
         train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
         validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels)
@@ -238,7 +238,8 @@ class Bench:
                 encoded=self.validation_encoded, labels=validation_rows.labels, cached=self.validation_cache.get(depth)
             ),
         )
-        if depth not in self.prefix_notes:
+        if (depth, candidate.head) not in self._checked:
+            self._checked.add((depth, candidate.head))
             problem = check_replay(model, backbone=self.backbone, rows=cached[0], prefix=prefix)
             self.prefix_notes[depth] = "cached; equal to the full model in logits and gradients"
             if problem is not None:
@@ -247,6 +248,38 @@ class Bench:
                 self.warnings.append(f"{depth} frozen blocks: {self.prefix_notes[depth]}")
                 return model, prefix, (train_rows, validation_rows)
         return model, prefix, cached
+
+    def _own(self, candidate: Candidate, *, depth: int) -> TransferClassifier:
+        features = candidate.features or "last"
+        model = build_classifier(
+            self.backbone.model,
+            backbone=self.backbone,
+            class_names=self.data.class_names,
+            features=features,
+            frozen_blocks=depth,
+        )
+        if candidate.start == "pretrained":
+            model.head.load_linear(self.head(features))
+        return model
+
+    def _native(self, seed: int) -> PreTrainedModel:
+        model = native_classifier(self.backbone, class_names=self.data.class_names, seed=seed)
+        if isinstance(model, str):
+            raise ModelError(
+                f"{self.backbone.id} has no native head to train: {model}",
+                why="the candidate uses the architecture's own classifier",
+                fix="search with the same model again in a new run folder",
+            )
+        linear = final_linear(model, self.backbone.blocks, n_classes=self.n_classes)
+        assert linear is not None
+        if self._native_head is None or self._native_head[0] != seed:  # layers before the last one depend on the seed
+            _, features = classify(model, backbone=self.backbone, encoded=self.train_encoded)
+            self._native_head = seed, self._fit((features,), weighted=False)[0]
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(self._native_head[1].weight))
+            if linear.bias is not None:
+                linear.bias.copy_(torch.from_numpy(self._native_head[1].bias))
+        return model
 
     def run_linear(self, name: str, candidate: Candidate) -> Run:
         """Fit a linear head on cached features: a convex problem, so it has no seeds."""
@@ -320,7 +353,7 @@ class Bench:
         seed: int,
         predictions: np.ndarray,
         seconds: float,
-        model: TransferClassifier | None = None,
+        model: PreTrainedModel | None = None,
     ) -> Run:
         """Store a finished run; weights stay only for every candidate's best trial and its confirmations."""
         run = Run(
@@ -336,6 +369,8 @@ class Bench:
             from safetensors.torch import save
 
             trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
+            # The running statistics of batch norms that were trained moved too.
+            trained |= {key: b.detach().contiguous() for key, b in model.named_buffers() if key in model.state_dict()}
             write_bytes_atomically(self.weights_path(name), save(trained))
         stored = asdict(run) | {"predictions": predictions.tolist()}
         write_bytes_atomically(self.work / "runs" / f"{name}.json", json.dumps(stored).encode())
@@ -350,7 +385,7 @@ class Bench:
         """Where a run's trained weights are kept."""
         return self.work / "weights" / f"{name}.safetensors"
 
-    def load(self, run: Run) -> TransferClassifier:
+    def load(self, run: Run) -> PreTrainedModel:
         """The trained model of a run."""
         from safetensors.torch import load_file
 
@@ -359,6 +394,25 @@ class Bench:
             model.load_state_dict(load_file(self.weights_path(run.name)), strict=False)
         model.eval()
         return model
+
+    def exported(self, run: Run) -> PreTrainedModel:
+        """The trained model of a run, as the architecture's own class where that is the same function."""
+        model = self.load(run)
+        if not isinstance(model, TransferClassifier):
+            return model
+        same = as_native(model, backbone=self.backbone)
+        return model if same is None else same
+
+    def why_no_native(self, candidate: Candidate) -> str | None:
+        """Why the architecture's own head need not or cannot be trained in place of ours; None where it can."""
+        self.restore_base()
+        model = native_classifier(self.backbone, class_names=self.data.class_names, seed=self.seed)
+        if isinstance(model, str):
+            return model
+        ours = self._own(candidate, depth=int(candidate.frozen_blocks or 0))
+        if as_native(ours, backbone=self.backbone) is not None:
+            return "it pools as ours does, so that they are the same head"
+        return None
 
     def leaders(self) -> list[Run]:
         """Every candidate's best trial, best first; of equals the more frozen. Training from scratch is a control."""

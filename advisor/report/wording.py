@@ -195,6 +195,8 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
         name = f"{depth} of {n_blocks} frozen" if n_blocks else f"{depth} frozen"
     else:
         name = line(candidate.get("label") or strategy, limit=60) or "unnamed"
+    if candidate.get("head") == "native":
+        name += ", native head"
     augmentation = line(candidate.get("augmentation"), limit=40)
     return f"{name}, augmented ({augmentation})" if augmentation else name
 

@@ -1,0 +1,267 @@
+"""The architecture's own head is compared with ours, and what is saved with it loads without this project."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import test_image_models
+import test_search_study
+import tiny
+import torch
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+
+from tuner.backbone import load_backbone
+from tuner.classifier import build_classifier, classify
+from tuner.export import TransferModel, measure_support
+from tuner.freezing import freeze
+from tuner.native import as_native, native_classifier
+from tuner.space import candidate_at
+from tuner.training import Rows, check_replay
+from tuner.trials import Bench
+
+# At the usual initial weights a tiny network says nearly the same of every text.
+SPREAD = {"initializer_range": 0.3}
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, **SPREAD}
+TEXTS = test_search_study.DATA.test.texts
+
+
+def bert():
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig(vocab_size=40, max_position_embeddings=64, **SIZES))
+
+
+def roberta():
+    from transformers import RobertaConfig, RobertaModel
+
+    return RobertaModel(RobertaConfig(vocab_size=40, max_position_embeddings=66, pad_token_id=0, **SIZES))
+
+
+def distilbert():
+    from transformers import DistilBertConfig, DistilBertModel
+
+    return DistilBertModel(DistilBertConfig(vocab_size=40, dim=32, n_layers=3, n_heads=2, hidden_dim=64, **SPREAD))
+
+
+def electra():
+    from transformers import ElectraConfig, ElectraModel
+
+    return ElectraModel(ElectraConfig(vocab_size=40, embedding_size=32, **SIZES))
+
+
+def gpt2():
+    from transformers import GPT2Config, GPT2Model
+
+    return GPT2Model(GPT2Config(vocab_size=40, n_positions=64, n_embd=32, n_layer=3, n_head=2, **SPREAD))
+
+
+TEXT_MODELS = {"bert": bert, "roberta": roberta, "distilbert": distilbert, "electra": electra}
+
+
+def text_backbone(make):
+    torch.manual_seed(0)
+    # Random networks magnify rounding, so all is in full precision here.
+    return replace(load_backbone((make(), tiny.tokenizer()), device="cpu"), compute_dtype=torch.float32)
+
+
+def bench_of(backbone, folder):
+    space = test_search_study.default_space(backbone.n_blocks)
+    made = Bench(
+        backbone, data=test_search_study.DATA, space=space, work=folder, metric="accuracy", seed=0, progress=None
+    )
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="module", params=list(TEXT_MODELS))
+def backbone(request):
+    return text_backbone(TEXT_MODELS[request.param])
+
+
+def test_the_head_is_transformers_own_on_the_same_base(backbone):
+    model = native_classifier(backbone, class_names=("neg", "pos"), seed=3)
+    assert model.base_model is backbone.model
+    assert type(model).__name__ == f"{type(backbone.model).__name__.removesuffix('Model')}ForSequenceClassification"
+    other = native_classifier(backbone, class_names=("neg", "pos"), seed=3)
+    states, again = model.state_dict(), other.state_dict()
+    assert all(torch.equal(states[name], again[name]) for name in states)
+
+
+def test_it_trains_from_the_cache_and_no_block_holds_any_of_the_head(backbone, tmp_path):
+    bench = bench_of(backbone, tmp_path)
+    native = replace(candidate_at(2, 4), head="native")
+    model, prefix, (rows, _) = bench.build(native, seed=0)
+    assert rows.cached is not None
+    assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None
+    for name, parameter in model.named_parameters():
+        if "classifier" in name or "pooler" in name:
+            assert parameter.requires_grad, name
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0}
+    run = bench.run_trained("0000", native, recipe=recipe, seed=0)
+    loaded = bench.load(run)
+    moved = {name for name, p in loaded.named_parameters() if not torch.equal(p, before[name])}
+    assert any("classifier" in name for name in moved)
+    logits, _ = classify(loaded, backbone=backbone, encoded=bench.validation_encoded)
+    np.testing.assert_array_equal(logits.argmax(1), run.predictions)
+    frozen = {id(p) for block in backbone.blocks[:2] for p in block.parameters()}
+    assert not any(id(p) in frozen for name, p in loaded.named_parameters() if name in moved)
+
+
+def test_it_is_saved_as_the_architectures_own_class(backbone, tmp_path):
+    model = native_classifier(backbone, class_names=("neg", "pos"), seed=0)
+    logits, features = classify(model, backbone=backbone, encoded=backbone.encode(TEXTS))
+    reader = tiny.tokenizer()
+    reader.model_max_length = backbone.max_length
+    saved = TransferModel(classifier=model, reader=reader, support=measure_support(features), card="# card")
+    saved.save_pretrained(tmp_path)
+    again = TransferModel.from_pretrained(tmp_path, device="cpu")
+    again._backbone = replace(backbone, model=again.classifier.base_model)
+    np.testing.assert_allclose(again.run(TEXTS)[0], logits, atol=1e-5)
+    loaded, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert type(loaded) is type(model)
+    inputs = tiny.tokenizer()(list(TEXTS), padding=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        np.testing.assert_allclose(loaded.eval()(**inputs).logits, logits, atol=1e-4)
+
+
+def test_a_head_that_reads_every_token_is_none():
+    assert native_classifier(text_backbone(gpt2), class_names=("a", "b"), seed=0) == (
+        "its head reads every token, not the text"
+    )
+
+
+def test_a_base_without_a_part_that_the_head_needs_is_none():
+    assert "does not run" in native_classifier(text_backbone(tiny.bert), class_names=("a", "b"), seed=0)
+
+
+def search_of(make, folder, **options):
+    backbone = text_backbone(make)
+    return test_search_study.run_search(backbone, folder, **options)
+
+
+def test_the_search_measures_both_heads_at_the_same_depth(tmp_path):
+    result = search_of(bert, tmp_path, n_trials=4)
+    native = [entry for entry in result.candidates if entry["head"] == "native"]
+    assert len(native) == 1
+    trained = [c for c in result.candidates if c["strategy"] in ("train_all", "freeze_part") and c["head"] == "own"]
+    (same,) = [entry for entry in trained if entry["frozen_blocks"] == native[0]["frozen_blocks"]]
+    assert same["recipe"] == native[0]["recipe"]
+    assert len({entry["frozen_blocks"] for entry in result.by_depth}) == len(result.by_depth)
+    assert sum(result.trials.values()) == 4
+
+
+def test_a_native_winner_runs_in_a_pipeline_without_this_project(tmp_path, monkeypatch):
+    import tuner.search as searching
+
+    original = searching.choose_winner
+
+    def native_first(bench):
+        compared = original(bench)[1]
+        native = [entry.run for entry in compared if entry.run.candidate.head == "native"]
+        return (native[0] if native else compared[0].run), compared
+
+    monkeypatch.setattr(searching, "choose_winner", native_first)
+    result = search_of(bert, tmp_path, n_trials=2)
+    assert result.winner["candidate"]["head"] == "native"
+    assert "import tuner" not in (tmp_path / "model" / "README.md").read_text()
+    code = (
+        "import sys, json\n"
+        "from transformers import pipeline\n"
+        "found = pipeline('text-classification', sys.argv[1])(json.loads(sys.argv[2]))\n"
+        "assert 'tuner' not in sys.modules and 'advisor' not in sys.modules\n"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model"), json.dumps(list(TEXTS))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    model = result.model
+    chosen = [model.class_names.index(entry["label"]) for entry in found]
+    probabilities = model.predict_proba(TEXTS)[np.arange(len(TEXTS)), chosen]
+    # Ours may compute in 16 bits, the pipeline does not.
+    np.testing.assert_allclose([entry["score"] for entry in found], probabilities, atol=0.05)
+
+
+def test_a_search_says_why_there_is_no_native_head(tmp_path):
+    result = search_of(gpt2, tmp_path, n_trials=2)
+    (entry,) = [entry for entry in result.unscored if entry["head"] == "native"]
+    assert entry["why"] == "its head reads every token, not the text"
+
+
+def test_a_resumed_search_repeats_no_native_head(tmp_path, monkeypatch):
+    import tuner.search as searching
+
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(searching, "_finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search_of(bert, tmp_path, n_trials=2)
+    began = []
+    original = Bench.run_trained
+
+    def counted(self, name, *args, **options):
+        began.append(name)
+        return original(self, name, *args, **options)
+
+    monkeypatch.setattr(Bench, "run_trained", counted)
+    search_of(bert, tmp_path, n_trials=2, resume=True)
+    assert not [name for name in began if "native" in name]
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet"])
+def test_what_pools_as_the_architecture_does_is_saved_as_the_architecture(name, tmp_path):
+    torch.manual_seed(0)
+    processor = test_image_models.processor()
+    backbone = load_backbone((test_image_models.MODELS[name](), processor), device="cpu")
+    ours = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
+    ).eval()
+    freeze(ours, backbone.blocks, frozen_blocks=2)
+    same = as_native(ours, backbone=backbone)
+    images = test_image_models.IMAGES
+    logits, features = classify(ours, backbone=backbone, encoded=backbone.encode(images))
+    TransferModel(
+        classifier=same, reader=processor, support=measure_support(features), card="# card"
+    ).save_pretrained(tmp_path)  # fmt: skip
+    loaded = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    assert type(loaded).__name__.endswith("ForImageClassification")
+    np.testing.assert_allclose(TransferModel.from_pretrained(tmp_path, device="cpu").run(images)[0], logits, atol=1e-5)
+
+
+def test_another_pooling_is_not_taken_for_the_same(tmp_path):
+    backbone = text_backbone(bert)
+    ours = build_classifier(
+        backbone.model, backbone=backbone, class_names=("neg", "pos"), features="last", frozen_blocks=2
+    )
+    assert as_native(ours, backbone=backbone) is None
+
+
+def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
+    """Batch norms in trained blocks keep running statistics, which belong to what was trained."""
+    torch.manual_seed(0)
+    backbone = load_backbone((test_image_models.resnet(), test_image_models.processor()), device="cpu")
+    images, labels = test_image_models.IMAGES, test_image_models.LABELS
+    part = test_search_study.LabelledTexts(texts=images, labels=labels)
+    data = test_search_study.TuningData(
+        name="images", train=part, validation=part, test=part, class_names=("a", "b"), fingerprint="x"
+    )
+    space = test_search_study.default_space(backbone.n_blocks)
+    bench = Bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0, progress=None)
+    bench.prepare()
+    recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 6.0}
+    run = bench.run_trained("0000", candidate_at(2, backbone.n_blocks), recipe=recipe, seed=0)
+    stored = Rows(encoded=bench.validation_encoded, labels=labels)
+    loaded = bench.load(run)
+    now = {name: tensor for name, tensor in loaded.named_buffers() if "running_mean" in name}
+    assert any(not torch.equal(tensor, bench._initial[name.removeprefix("base.")]) for name, tensor in now.items())
+    logits, _ = classify(loaded, backbone=backbone, encoded=stored.encoded)
+    np.testing.assert_array_equal(logits.argmax(1), run.predictions)
