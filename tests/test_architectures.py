@@ -8,7 +8,7 @@ import make_architectures
 import pytest
 import torch
 
-from tuner.blocks import find_blocks, head_parameters
+from tuner.blocks import encoder_end, find_blocks, head_parameters
 from tuner.freezing import audit, freeze
 from tuner.hidden import HiddenStates, replay
 
@@ -35,20 +35,7 @@ def test_blocks_are_in_the_order_of_the_data_and_freeze_exactly(model_type):
         _train_one_step(model, blocks, inputs, depth)
 
 
-WITHOUT_REPLAY = {
-    "bigbird_pegasus": "the decoder reads the encoder's last state too",
-    "mt5": "a layer returns position biases that later ones read",
-    "t5": "a layer returns position biases that later ones read",
-    "t5gemma": "the decoder reads the encoder's last state too",
-    "umt5": "the decoder reads the encoder's last state too",
-    "flaubert": "residual sums run between the modules of a block",
-    "xlm": "residual sums run between the modules of a block",
-    "hgnet_v2": "a stage's convolution reads the channels of the unit before it",
-}
-"""Architectures whose suffix one state cannot feed: the check before use notices; they are trained without cache."""
-
-
-@pytest.mark.parametrize("model_type", [name for name in CASES if name not in WITHOUT_REPLAY])
+@pytest.mark.parametrize("model_type", CASES)
 def test_the_suffix_runs_from_what_the_prefix_returned(model_type):
     task, class_name = CASES[model_type]
     model = architectures.tiny_model(model_type, class_name).eval()
@@ -57,11 +44,16 @@ def test_the_suffix_runs_from_what_the_prefix_returned(model_type):
     with torch.no_grad(), HiddenStates(blocks) as hidden:
         expected = model(**inputs).logits
     states, layouts = hidden.states, hidden.layouts
-    for depth in sorted({1, len(blocks) // 2, len(blocks) - 1} - {0}):
+    end = encoder_end(blocks)
+    for depth in range(1, len(blocks)):
+        memory = states[end] if end is not None else None
         freeze(model, blocks, frozen_blocks=depth)
         suffix = [p for p in model.parameters() if p.requires_grad]
         results = []
-        for context in (nullcontext(), replay(blocks, depth=depth, hidden=states[depth - 1], layouts=layouts)):
+        for context in (
+            nullcontext(),
+            replay(blocks, depth=depth, hidden=states[depth - 1], layouts=layouts, memory=memory),
+        ):
             with context:
                 output = model.eval()(**inputs).logits
             gradients = torch.autograd.grad(output.float().square().sum(), suffix, allow_unused=True)

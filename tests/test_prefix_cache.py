@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -30,6 +32,64 @@ def classifier(backbone, depth):
         backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=depth
     )
     return model, freeze(model, backbone.blocks, frozen_blocks=depth)
+
+
+def t5():
+    from transformers import T5Config, T5Model
+
+    sizes = {"d_model": 32, "d_ff": 64, "d_kv": 16, "num_layers": 3, "num_decoder_layers": 3, "num_heads": 2}
+    return T5Model(T5Config(vocab_size=40, decoder_start_token_id=0, pad_token_id=0, **sizes))
+
+
+def bart():
+    from transformers import BartConfig, BartModel
+
+    sizes = {f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in BART_SIZES.items()}
+    return BartModel(
+        BartConfig(vocab_size=40, d_model=32, max_position_embeddings=64, pad_token_id=0, init_std=0.3, **sizes)
+    )
+
+
+BART_SIZES = {"layers": 3, "ffn_dim": 64, "attention_heads": 2}
+
+
+def longformer():
+    from transformers import LongformerConfig, LongformerModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+    config = LongformerConfig(vocab_size=40, max_position_embeddings=66, attention_window=32, pad_token_id=0, **sizes)
+    return LongformerModel(config)
+
+
+@pytest.mark.parametrize("make", [t5, bart, longformer], ids=lambda make: make.__name__)
+def test_every_depth_is_replayed(make, tmp_path, monkeypatch):
+    """Position biases made by the first layer, a decoder that reads the encoder's end, texts padded to windows."""
+    monkeypatch.setenv("TRANSFER_ADVISOR_FP32", "1")
+    torch.manual_seed(0)
+    backbone = load_backbone((make(), tiny.tokenizer()), device="cpu")
+    initial = {key: tensor.clone() for key, tensor in backbone.model.state_dict().items()}
+    cache = PrefixCache(tmp_path, backbone=backbone, encoded=backbone.encode(TEXTS))
+    cache.compute([backbone.n_blocks - 1])
+    again = PrefixCache(tmp_path, backbone=backbone, encoded=backbone.encode(TEXTS))
+    assert again.has(backbone.n_blocks - 1)
+    again.compute(range(1, backbone.n_blocks))
+    for depth in range(1, backbone.n_blocks):
+        backbone.model.load_state_dict(initial)
+        model, prefix = classifier(backbone, depth)
+        rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=again.get(depth))
+        assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None, depth
+
+
+def test_a_decoder_without_the_encoders_end_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFER_ADVISOR_FP32", "1")
+    torch.manual_seed(0)
+    backbone = load_backbone((bart(), tiny.tokenizer()), device="cpu")
+    cache = PrefixCache(tmp_path, backbone=backbone, encoded=backbone.encode(TEXTS))
+    cache.compute([5])
+    model, prefix = classifier(backbone, 5)
+    alone = replace(cache.get(5), memory=None)
+    rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=alone)
+    assert "differ" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 
 
 def test_one_pass_serves_all_depths_and_gives_the_features(backbone, cache):

@@ -176,8 +176,12 @@ class Backbone:
 def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: HiddenStates) -> None:
     """Call a base inside `hidden`, whose last state becomes the model's own last one where it returns one.
 
-    A final norm stands between the two in many models. Models that are not transformers' take their inputs in order.
+    A final norm stands between the two in many models. A decoder reads the text shifted by one, as in T5's own
+    classifier. Models that are not transformers' take their inputs in order.
     """
+    shift = getattr(model, "_shift_right", None)  # models without it shift by themselves
+    if shift is not None and "input_ids" in inputs:
+        inputs = inputs | {"decoder_input_ids": shift(inputs["input_ids"])}
     output = model(**inputs) if hasattr(model, "config") else model(*inputs.values())
     last = getattr(output, "last_hidden_state", None)
     if last is not None:
@@ -310,10 +314,26 @@ def _inputs(
     inputs = TextInputs(
         reader,
         max_length=_resolve_max_length(max_length, base),
-        vocabulary=int(base.get_input_embeddings().weight.shape[0]),
+        vocabulary=_vocabulary(base, reader),
         model=name,
+        window=_attention_window(base.config),
     )
     return inputs, pooling, notes
+
+
+def _vocabulary(base: Any, tokenizer: Any) -> int:
+    """Tokens that the model knows: rows of its embedding table; all of the tokenizer's where it has none (CANINE)."""
+    try:
+        weight = base.get_input_embeddings().weight
+    except (NotImplementedError, AttributeError):
+        return len(tokenizer)
+    return int(weight.shape[0])
+
+
+def _attention_window(config: Any) -> int:
+    """Longformer attends within windows, one size a layer or one for all; its texts are multiples of it."""
+    windows = getattr(config, "attention_window", 1)
+    return max(windows) if isinstance(windows, (list, tuple)) else int(windows or 1)
 
 
 def _pair(given: object) -> tuple[Any, Any]:
@@ -429,6 +449,8 @@ def _is_causal(model: Any) -> bool:
 
 def _resolve_max_length(asked: int | None, model: Any) -> int:
     positions = int(getattr(model.config, "max_position_embeddings", 0) or 10**6)
+    if positions < 1:  # XLNet says -1 for no limit
+        positions = 10**6
     # RoBERTa's positions start behind the padding index, so two of its declared positions do not exist.
     if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "xmod", "xlm-roberta-xl", "longformer"):
         positions -= 2
@@ -458,7 +480,11 @@ def _with_compute_dtype(backbone: Backbone) -> Backbone:
         return backbone
     sample = backbone.inputs.example()
     full = backbone._pooled_batch(sample, np.arange(4), half=False)
-    half = backbone._pooled_batch(sample, np.arange(4), half=True)
+    try:
+        half = backbone._pooled_batch(sample, np.arange(4), half=True)
+    except RuntimeError as error:
+        note = f"bf16 is not used: the model does not run in it ({str(error).splitlines()[0]})"
+        return replace(backbone, warnings=(*backbone.warnings, note))
     cosine = min(
         float(((a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) + 1e-12)).min())
         for a, b in zip(full, half, strict=True)

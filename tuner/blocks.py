@@ -110,6 +110,13 @@ def base_of(model: nn.Module) -> nn.Module:
     return base if isinstance(base, nn.Module) else model
 
 
+def encoder_end(blocks: Sequence[Block]) -> int | None:
+    """Index of the encoder's last block in an encoder-decoder, whose decoder reads that state too; None elsewhere."""
+    encoder = [block.index for block in blocks if block.name.startswith("encoder.")]
+    is_pair = encoder and any(block.name.startswith("decoder.") for block in blocks)
+    return encoder[-1] if is_pair else None
+
+
 def head_parameters(model: nn.Module, blocks: Sequence[Block]) -> Iterator[nn.Parameter]:
     """What is in no block: together with the blocks, every parameter exactly once."""
     inside = {id(parameter) for block in blocks for parameter in block.parameters()}
@@ -336,6 +343,20 @@ def _perceiver(name: str, module: nn.Module) -> list[_Part]:
     return [*parts, whole]
 
 
+def _after_downsampling(name: str, module: nn.Module) -> list[_Part]:
+    """HGNetV2: a stage's convolution runs before its first unit, on as many channels as the unit before it left."""
+    before = module.get_submodule("downsample")
+    return [
+        _Part(
+            name=f"{name}.blocks.{index}",
+            held=unit,
+            joins="unit",
+            companions=(before,) if index == 0 and _has_parameters(before) else (),
+        )
+        for index, unit in enumerate(module.get_submodule("blocks").children())
+    ]
+
+
 def _children(name: str, module: nn.Module) -> list[_Part]:
     """A stage whose units are its children, without a list (timm's RegNet)."""
     return [
@@ -367,6 +388,7 @@ EXCEPTIONS: dict[str, Callable[[str, nn.Module], list[_Part]]] = {
     "PerceiverEncoder": _perceiver,
     "GoogLeNet": _inceptions,
     "RegStage": _children,
+    "HGNetV2Stage": _after_downsampling,
 }
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 
-from tuner.blocks import Block
+from tuner.blocks import Block, encoder_end
+
+Layout = tuple[bool, ...]
+"""Of what a module returns: nothing for a state alone, else for every entry of a tuple whether it is a tensor."""
 
 
 class HiddenStates:
@@ -20,10 +23,10 @@ class HiddenStates:
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self._entrance = blocks[1].entrance
-        self._units = [block.unit for block in blocks if block.unit is not None]
+        self._blocks = blocks[1:]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._states: dict[int, torch.Tensor] = {}
-        self._layouts: dict[int, int] = {}
+        self._layouts: dict[int, list[Layout]] = {}
 
     @property
     def states(self) -> list[torch.Tensor]:
@@ -32,27 +35,33 @@ class HiddenStates:
 
     def replace_last(self, state: torch.Tensor) -> None:
         """Let the last block's state be what the model itself returns as its last one."""
-        self._states[len(self._units)] = state
+        self._states[len(self._blocks)] = state
 
     @property
-    def layouts(self) -> list[int]:
-        """What every unit returns (`layout_of`), the first unit's first."""
+    def layouts(self) -> list[list[Layout]]:
+        """What every block's unit and its companions return (`layout_of`), the first block's behind the stem first."""
         return [self._layouts[index] for index in sorted(self._layouts)]
 
     def __enter__(self) -> HiddenStates:
         def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._states.setdefault(0, args[0] if args else kwargs["hidden_states"])
 
-        def leaves(index: int) -> Callable[..., None]:
+        def leaves(index: int, position: int) -> Callable[..., None]:
             def hook(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-                self._states[index] = output[0] if isinstance(output, (tuple, list)) else output
-                self._layouts[index] = layout_of(output)
+                if position == 0:
+                    self._states[index] = output[0] if isinstance(output, (tuple, list)) else output
+                self._layouts[index][position] = layout_of(output)
 
             return hook
 
         self._states, self._layouts = {}, {}
         self._handles = [self._entrance.register_forward_pre_hook(enters, with_kwargs=True)]
-        self._handles += [unit.register_forward_hook(leaves(i)) for i, unit in enumerate(self._units, start=1)]
+        for block in self._blocks:
+            assert block.unit is not None
+            parts = (block.unit, *block.companions)
+            self._layouts[block.index] = [() for _ in parts]
+            for position, part in enumerate(parts):
+                self._handles.append(part.register_forward_hook(leaves(block.index, position)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,25 +69,31 @@ class HiddenStates:
             handle.remove()
 
 
-def layout_of(output: Any) -> int:
-    """What a unit returns: its state alone (0), or a tuple of so many entries with the state first.
+def layout_of(output: Any) -> Layout:
+    """What a module returns: its state alone (nothing), or a tuple, with a mark for every entry that is a tensor.
 
     >>> layout_of(torch.zeros(1)), layout_of((torch.zeros(1), None))
-    (0, 2)
+    ((), (True, False))
     """
-    return 0 if torch.is_tensor(output) else len(output)
+    return () if torch.is_tensor(output) else tuple(torch.is_tensor(entry) for entry in output)
 
 
 @contextmanager
 def replay(
-    blocks: Sequence[Block], *, depth: int, hidden: torch.Tensor, layouts: Sequence[int] | None = None
+    blocks: Sequence[Block],
+    *,
+    depth: int,
+    hidden: torch.Tensor,
+    layouts: Sequence[Sequence[Layout]],
+    memory: torch.Tensor | None = None,
 ) -> Iterator[None]:
-    """While entered, a call of the model with these blocks runs from what block ``depth - 1`` returned, `hidden`.
+    """While entered, one call of the model with these blocks runs from what block ``depth - 1`` returned, `hidden`.
 
-    The last frozen unit returns the stored state, in the layout that it really returns (`layouts`, one a unit; states
-    alone by default; what stands beside it becomes None); those before it hand their input on. The model itself is
-    called as usual, so that masks, position biases and rotary embeddings are its own. With the stem alone frozen, the
-    first unit's input is replaced.
+    The last frozen unit returns the stored state, in the layout that it really returns (`HiddenStates.layouts`); those
+    before it hand their input on. Of an encoder-decoder whose decoder is frozen in part, `memory` is what left the
+    encoder. The model itself is called as usual, so that masks, position biases and rotary embeddings are its own.
+    Where layers hand on more than the state (T5's position biases), the first frozen one runs to make it. With the stem
+    alone frozen, the first unit's input is replaced.
     """
     frozen = blocks[1:depth]
     handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -91,13 +106,19 @@ def replay(
             return args, kwargs | {"hidden_states": hidden.to(kwargs["hidden_states"].dtype)}
 
         handles.append(blocks[1].entrance.register_forward_pre_hook(swap, with_kwargs=True))
+    end = encoder_end(blocks)
+    states = {depth - 1: hidden}
+    if end is not None and end < depth - 1 and memory is not None:
+        states[end] = memory
+    handed_on: dict[bool, list[Any]] = {True: [], False: []}  # by whether it is the encoder's
     replaced = []
     for block in frozen:
         assert block.unit is not None
-        layout = layouts[block.index - 1] if layouts is not None else 0
-        block.unit.forward = _stand_in(hidden if block is frozen[-1] else None, layout=layout)
-        for companion in block.companions:
-            companion.forward = _stand_in(None, layout=0)
+        layout, *others = layouts[block.index - 1]
+        in_encoder = end is not None and block.index <= end
+        block.unit.forward = _stand_in(block.unit, states.get(block.index), layout, handed_on[in_encoder])
+        for companion, beside in zip(block.companions, others, strict=True):
+            companion.forward = _stand_in(companion, None, beside, [])
         replaced += [block.unit, *block.companions]
     try:
         yield
@@ -135,12 +156,24 @@ def rounded(blocks: Sequence[Block], *, depth: int, dtype: torch.dtype) -> Itera
         handle.remove()
 
 
-def _stand_in(state: torch.Tensor | None, *, layout: int) -> Callable[..., Any]:
-    """A frozen unit's `forward`: returns the stored state, or without one what comes in, which is never read."""
+def _stand_in(
+    module: torch.nn.Module, state: torch.Tensor | None, layout: Layout, handed_on: list[Any]
+) -> Callable[..., Any]:
+    """A frozen module's `forward`: returns the stored state, or without one what comes in, which is never read.
+
+    Tensors beside the state come from the first module of `handed_on`, which runs once for them.
+    """
+    original = module.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         entering = args[0] if args else kwargs["hidden_states"]
         left = entering if state is None else state.to(entering.dtype)
-        return (left, *[None] * (layout - 1)) if layout else left
+        if not layout:
+            return left
+        if any(layout[1:]) and not handed_on:
+            with torch.no_grad():
+                handed_on.extend(original(*args, **kwargs)[1:])
+        beside = (kept if is_tensor else None for kept, is_tensor in zip(handed_on, layout[1:], strict=False))
+        return (left, *beside) if handed_on else (left, *[None] * (len(layout) - 1))
 
     return forward

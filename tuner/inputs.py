@@ -83,8 +83,18 @@ Encoded = Tokens | Pixels
 class TextInputs:
     """A tokenizer with the length that texts are cut to."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, vocabulary: int, model: str) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int,
+        vocabulary: int,
+        model: str,
+        window: int = 1,
+    ) -> None:
         self.tokenizer, self.max_length, self.vocabulary = tokenizer, max_length, vocabulary
+        self.window = window
+        """Batches are padded to a multiple of it: models with windows of attention would else do so inside."""
         self._model = model
 
     @property
@@ -146,7 +156,8 @@ class TextInputs:
 
     def padded(self, encoded: Tokens, rows: np.ndarray) -> int:
         """The length that a batch of these rows is padded to."""
-        return padded_length(int(encoded.lengths[rows].max()), self.max_length)
+        length = padded_length(int(encoded.lengths[rows].max()), self.max_length)
+        return -(-length // self.window) * self.window
 
     def collate(self, encoded: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Padded ``input_ids`` and ``attention_mask``, both (b, t) of 64-bit integers."""

@@ -16,8 +16,13 @@ import numpy as np
 import torch
 
 from tuner.backbone import Backbone, Features
+from tuner.blocks import encoder_end
+from tuner.hidden import Layout
 from tuner.inputs import Encoded
 from tuner.records import Progress, folder_error, write_bytes_atomically, write_json
+
+FORMAT = 2
+"""Of files and marks; other ones are never read back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class CachedDepth:
     """What leaves block ``depth - 1`` for every row, one after the other.
 
     Of a text that is one state (``shape``) a token; of an image one in all. ``layouts`` say what the units return
-    (`tuner.hidden.layout_of`).
+    (`tuner.hidden.layout_of`). ``memory`` is what left the encoder, where the prefix reaches into the decoder.
     """
 
     depth: int
@@ -35,7 +40,8 @@ class CachedDepth:
     shape: tuple[int, ...]
     dtype: torch.dtype
     per_token: bool
-    layouts: tuple[int, ...]
+    layouts: tuple[tuple[Layout, ...], ...]
+    memory: CachedDepth | None = None
 
     def batch(self, rows: Sequence[int] | np.ndarray, *, padded: int, device: torch.device) -> torch.Tensor:
         """The states of some rows as float32: (b, padded, width) of texts, (b, *shape) of images.
@@ -71,8 +77,9 @@ class PrefixCache:
         self.backbone = backbone
         self.encoded = encoded
         self.starts = np.concatenate([[0], np.cumsum(encoded.lengths)[:-1]])
-        made_with = (backbone.fingerprint, backbone.compute_dtype, backbone.inputs.settings, encoded.digest())
+        made_with = (FORMAT, backbone.fingerprint, backbone.compute_dtype, backbone.inputs.settings, encoded.digest())
         self.key = hashlib.sha256(repr(made_with).encode()).hexdigest()[:24]
+        self._encoder_end = encoder_end(backbone.blocks)
         self._marks: dict[int, dict[str, Any]] = {}
         self._dtypes: dict[int, torch.dtype] = {}
 
@@ -80,11 +87,19 @@ class PrefixCache:
         """Size of a depth's file."""
         return int(self.encoded.lengths.sum()) * math.prod(self.backbone.shapes[depth - 1]) * 2
 
+    def files_of(self, depth: int) -> tuple[int, ...]:
+        """The depths whose files a depth is replayed from: its own, and the encoder's where it lies in the decoder."""
+        end = self._encoder_end
+        return (depth,) if end is None or depth <= end + 1 else (end + 1, depth)
+
     def _path(self, depth: int) -> Path:
         return self.folder / f"{self.key}-{depth}.bits"
 
     def has(self, depth: int) -> bool:
         """Whether a depth is there, whole and undamaged; its content is read once to see that."""
+        return all(self._has(file) for file in self.files_of(depth))
+
+    def _has(self, depth: int) -> bool:
         if depth in self._marks:
             return True
         path = self._path(depth)
@@ -99,6 +114,7 @@ class PrefixCache:
 
     def get(self, depth: int) -> CachedDepth:
         """A depth that was computed before; `KeyError` for one that was not."""
+        files = self.files_of(depth)
         return CachedDepth(
             depth=depth,
             path=self._path(depth),
@@ -107,7 +123,8 @@ class PrefixCache:
             shape=self.backbone.shapes[depth - 1],
             dtype=getattr(torch, self._marks[depth]["dtype"]),
             per_token=self.backbone.is_text,
-            layouts=tuple(self._marks[depth]["layouts"]),
+            layouts=tuple(tuple(map(tuple, block)) for block in self._marks[depth]["layouts"]),
+            memory=self.get(files[0]) if len(files) > 1 else None,
         )
 
     def compute(self, depths: Sequence[int], *, progress: Progress | None = None) -> Features:
@@ -117,7 +134,8 @@ class PrefixCache:
         """
         backbone, encoded = self.backbone, self.encoded
         features_path = self.folder / f"{self.key}-features.npz"
-        missing = sorted({depth for depth in depths if 0 < depth < backbone.n_blocks and not self.has(depth)})
+        wanted = {file for depth in depths if 0 < depth < backbone.n_blocks for file in self.files_of(depth)}
+        missing = sorted(depth for depth in wanted if not self._has(depth))
         if not missing and features_path.exists():
             with np.load(features_path) as stored:
                 return tuple(stored[f"arr_{block}"] for block in range(backbone.n_blocks))
@@ -128,7 +146,7 @@ class PrefixCache:
         for depth, part in parts.items():
             _allocate(part, self.bytes_at(depth))
             files[depth] = np.memmap(part, dtype=np.uint16, mode="r+", shape=(total, *backbone.shapes[depth - 1]))
-        layouts: list[int] = []
+        layouts: list[list[Layout]] = []
         too_large: set[int] = set()
         features = backbone.empty_features(len(encoded))
         done = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -252,9 +252,12 @@ def _from_cache(
     backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
 ) -> AbstractContextManager[None]:
     """The model's frozen prefix returns what is cached for these rows."""
-    assert rows.cached is not None
-    hidden = rows.cached.batch(positions, padded=backbone.padded(rows.encoded, positions), device=backbone.device)
-    return replay(backbone.blocks, depth=prefix.frozen_blocks, hidden=hidden, layouts=rows.cached.layouts)
+    stored = rows.cached
+    assert stored is not None
+    padded = backbone.padded(rows.encoded, positions)
+    hidden = stored.batch(positions, padded=padded, device=backbone.device)
+    memory = None if stored.memory is None else stored.memory.batch(positions, padded=padded, device=backbone.device)
+    return replay(backbone.blocks, depth=prefix.frozen_blocks, hidden=hidden, memory=memory, layouts=stored.layouts)
 
 
 def check_replay(
@@ -284,7 +287,10 @@ def check_replay(
     model.eval()
     with torch.no_grad():
         full_logits = run(plain)
-    with rounded(backbone.blocks, depth=prefix.frozen_blocks, dtype=rows.cached.dtype):
+    with ExitStack() as both:
+        for stored in (rows.cached, rows.cached.memory):
+            if stored is not None:
+                both.enter_context(rounded(backbone.blocks, depth=stored.depth, dtype=stored.dtype))
         full_gradient = gradient(run(plain))
     try:
         logits = run(rows)

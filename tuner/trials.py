@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,8 +122,8 @@ class Bench:
     def _cache(self, name: str, encoded: Encoded) -> PrefixCache:
         return PrefixCache(self.work / name, backbone=self.backbone, encoded=encoded)
 
-    def _cache_bytes(self, depth: int) -> int:
-        return self.train_cache.bytes_at(depth) + self.validation_cache.bytes_at(depth)
+    def _cache_bytes(self, files: Iterable[int]) -> int:
+        return sum(cache.bytes_at(file) for cache in (self.train_cache, self.validation_cache) for file in files)
 
     def cache(self, depths: Sequence[int]) -> None:
         """Cache the prefixes of these depths, the first ones first, as far as the byte budget reaches."""
@@ -132,16 +132,19 @@ class Bench:
         caches = (self.train_cache, self.validation_cache)
         # What lies there counts, whichever process of this run computed it.
         stored = {depth for depth in range(1, self.backbone.n_blocks) if all(cache.has(depth) for cache in caches)}
-        used = sum(self._cache_bytes(depth) for depth in stored)
+        files = {file for depth in stored for file in self.train_cache.files_of(depth)}
+        used = self._cache_bytes(files)
         budget = min(CACHE_BYTES, used + shutil.disk_usage(self.work).free // 2)
         for depth in dict.fromkeys(depths):
             if not 0 < depth < self.backbone.n_blocks or depth in self.cached_depths:
                 continue
             if depth not in stored:
-                if used + self._cache_bytes(depth) > budget:
+                more = set(self.train_cache.files_of(depth)) - files
+                if used + self._cache_bytes(more) > budget:
                     self.prefix_notes[depth] = "computed anew in every step: the cache's byte budget is used up"
                     continue
-                used += self._cache_bytes(depth)
+                used += self._cache_bytes(more)
+                files |= more
             self.cached_depths.append(depth)
         self.train_features = self.train_cache.compute(self.cached_depths, progress=self.progress)
         self.validation_features = self.validation_cache.compute(self.cached_depths, progress=self.progress)
