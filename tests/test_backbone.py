@@ -183,7 +183,7 @@ def test_missing_weights_are_named(copied):
     name = next(key for key in state if "layer.1" in key)
     del state[name]
     save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
-    refused(copied, "lacks 1 of the model's weights, such as encoder.layer.1")
+    refused(copied, "lacks 1 of the model's weights: encoder.layer.1")
 
 
 def test_unused_weights_are_a_warning(copied):
@@ -191,7 +191,7 @@ def test_unused_weights_are_a_warning(copied):
 
     state = load_file(copied / "model.safetensors") | {"old_head.weight": torch.zeros(2)}
     save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
-    assert "such as old_head.weight" in load_backbone(copied, device="cpu").warnings[0]
+    assert "one of its weights is not used: old_head.weight" in load_backbone(copied, device="cpu").warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -335,5 +335,24 @@ def test_an_image_model_is_loaded_without_a_tokenizer(tmp_path):
     ResNetForImageClassification(config).save_pretrained(tmp_path)
     base, warnings = loading.load_base(tmp_path, "resnet")
     assert type(base).__name__ == "ResNetModel"
-    assert "an old head" in warnings[0]
+    assert warnings == (
+        "the checkpoint is a ResNetForImageClassification with 3 labels: its head is replaced by one for your labels; "
+        "2 of its weights are not used: classifier.1.bias, classifier.1.weight",
+    )
     refused(tmp_path, "has no tokenizer")
+
+
+def test_the_old_head_of_another_task_is_said(tmp_path):
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertForMaskedLM(BertConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        backbone = load_backbone(tmp_path, device="cpu")
+        assert "is a BertForMaskedLM: its head is replaced by one for your labels; " in backbone.warnings[0]
+        assert "cls.predictions" in backbone.warnings[0]
+        states.append(backbone.model.pooler.dense.weight)
+    assert torch.equal(*states)  # a pooler that was never trained is random, and the same one every time

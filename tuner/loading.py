@@ -24,6 +24,8 @@ DEFAULT_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
 
+NAMED_WEIGHTS = 5
+
 LOADING_ERRORS = (
     OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
@@ -177,31 +179,48 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        base, info = AutoModel.from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a pooler that the checkpoint lacks is fresh; the same one every time
+            base, info = AutoModel.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except LOADING_ERRORS as error:
         raise _cannot_load(name, error) from error
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise ModelError(
-            f"{name} lacks {len(missing)} of the model's weights, such as {missing[0]}",
+            f"{name} lacks {len(missing)} of the model's weights: {_some(missing)}",
             why="missing weights would be random numbers, and a random block must never be frozen",
             fix="pass a complete checkpoint of this architecture",
         )
-    unexpected = sorted(info["unexpected_keys"])
-    warnings = (
-        (f"{len(unexpected)} weights of the checkpoint are not used (an old head?), such as {unexpected[0]}",)
-        if unexpected
-        else ()
+    return base, _left_out(config, sorted(info["unexpected_keys"]))
+
+
+def _left_out(config: Any, unexpected: Sequence[str]) -> tuple[str, ...]:
+    """What of a checkpoint is not used: the head of the task that it was trained for, or what nobody knows of."""
+    if not unexpected:
+        return ()
+    count = (
+        f"{len(unexpected)} of its weights are not used" if len(unexpected) > 1 else "one of its weights is not used"
     )
-    return base, warnings
+    left_out = f"{count}: {_some(unexpected)}"
+    named = next(iter(getattr(config, "architectures", None) or ()), "")
+    if "For" not in named:
+        return (f"the checkpoint holds more than the architecture: {left_out}",)
+    labels = f" with {config.num_labels} labels" if "Classification" in named else ""
+    return (f"the checkpoint is a {named}{labels}: its head is replaced by one for your labels; {left_out}",)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    more = len(names) - NAMED_WEIGHTS
+    return ", ".join(names[:NAMED_WEIGHTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _cannot_load(name: str, error: Exception) -> ModelError:
