@@ -31,7 +31,7 @@ from tuner.errors import OptionError, did_you_mean
 from tuner.export import TransferModel
 from tuner.metrics import check_metric
 from tuner.records import Progress, Record, write_json
-from tuner.search import LabelledTexts, TuningData, TuningResult, has_finished_runs, search
+from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
 from tuner.space import STRATEGIES, SearchSpace, restrict
 from tuner.study import open_storage
 
@@ -316,11 +316,11 @@ def predict(
 def tuning_data(target: TargetData, *, seed: int) -> TuningData:
     """The splits as the search takes them; very large ones are sampled, stratified."""
 
-    def part(rows: np.ndarray, most: int) -> LabelledTexts:
+    def part(rows: np.ndarray, most: int) -> LabelledRows:
         if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         together = target.kept_together(rows)
-        return LabelledTexts(texts=target.texts_at(rows), labels=target.labels[rows], groups=together)
+        return LabelledRows(rows=target.texts_at(rows), labels=target.labels[rows], groups=together)
 
     parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
     notes = tuple(

@@ -25,7 +25,7 @@ from tuner.trials import Bench
 # At the usual initial weights a tiny network says nearly the same of every text.
 SPREAD = {"initializer_range": 0.3}
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, **SPREAD}
-TEXTS = test_search_study.DATA.test.texts
+TEXTS = test_search_study.DATA.test.rows
 
 
 def bert():
@@ -250,7 +250,7 @@ def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
     torch.manual_seed(0)
     backbone = load_backbone((test_image_models.resnet(), test_image_models.processor()), device="cpu")
     images, labels = test_image_models.IMAGES, test_image_models.LABELS
-    part = test_search_study.LabelledTexts(texts=images, labels=labels)
+    part = test_search_study.LabelledRows(rows=images, labels=labels)
     data = test_search_study.TuningData(
         name="images", train=part, validation=part, test=part, class_names=("a", "b"), fingerprint="x"
     )

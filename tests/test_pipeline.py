@@ -83,6 +83,6 @@ def test_very_large_splits_are_sampled_and_said(monkeypatch):
     monkeypatch.setattr(advisor.pipeline, "TRAIN_ROWS", 40)
     monkeypatch.setattr(advisor.pipeline, "TEST_ROWS", 20)
     data = advisor.pipeline.tuning_data(load_target(FRAME), seed=0)
-    assert (len(data.train.texts), len(data.test.texts)) == (40, 20)
+    assert (len(data.train.rows), len(data.test.rows)) == (40, 20)
     assert np.bincount(data.train.labels).tolist() == [20, 20]
     assert data.notes == ("trained on a sample of 40 of 102 rows", "tested on a sample of 20 of 32 rows")

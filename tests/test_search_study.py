@@ -18,7 +18,7 @@ from tuner.choice import choose_winner, compare
 from tuner.classifier import build_classifier
 from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
-from tuner.search import LabelledTexts, TuningData, confirm, search
+from tuner.search import LabelledRows, TuningData, confirm, search
 from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
 from tuner.training import (
     Recipe,
@@ -37,8 +37,8 @@ NAMES = ("neg", "pos")
 
 def labelled(n, seed):
     rows = test_cli.reviews(n, seed=seed)
-    return LabelledTexts(
-        texts=[row["text"] for row in rows], labels=np.array([NAMES.index(row["label"]) for row in rows])
+    return LabelledRows(
+        rows=[row["text"] for row in rows], labels=np.array([NAMES.index(row["label"]) for row in rows])
     )
 
 
@@ -96,7 +96,7 @@ def test_tuned_values_reach_training(backbone, depth, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     recipe = Recipe(learning_rate=3e-4, head_ratio=7.0, steps=20, batch_size=8, seed=0)
-    rows = Rows(encoded=backbone.encode(DATA.train.texts), labels=DATA.train.labels)
+    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
     outcome = train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows)
     assert outcome.steps == len(seen) == 20
     peak_base = max(lr for groups, _ in seen for is_head, lr, _ in groups if not is_head)
@@ -160,7 +160,7 @@ def test_training_only_the_words_that_occur_gives_the_same_weights(backbone, mon
 
 def test_batches_cover_every_row_once_an_epoch():
     rows = Rows(
-        encoded=load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu").encode(DATA.train.texts),
+        encoded=load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu").encode(DATA.train.rows),
         labels=DATA.train.labels,
     )
     recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=24, batch_size=8, seed=0)
@@ -174,7 +174,7 @@ def test_batches_cover_every_row_once_an_epoch():
 def test_a_run_can_be_stopped_on_the_way(backbone):
     model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=3)
     prefix = freeze(model, backbone.blocks, frozen_blocks=3)
-    rows = Rows(encoded=backbone.encode(DATA.train.texts), labels=DATA.train.labels)
+    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
 
     def check(index, predictions):
         assert len(predictions) == 96
@@ -385,7 +385,7 @@ def test_a_search_goes_on_after_ctrl_c(backbone, tmp_path, monkeypatch):
 
 def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_path, monkeypatch):
     original, scored = tuner.search.classify, []
-    expected = backbone.encode(DATA.test.texts).digest()
+    expected = backbone.encode(DATA.test.rows).digest()
 
     def counted(*args, encoded, **options):
         scored.append(encoded.digest() == expected)
@@ -493,7 +493,7 @@ def test_the_work_folder_is_gone_and_the_result_stays(backbone, tmp_path):
 
 def test_the_test_split_is_scored_once(backbone, tmp_path, monkeypatch):
     original, scored = tuner.search.classify, []
-    expected = backbone.encode(DATA.test.texts).digest()
+    expected = backbone.encode(DATA.test.rows).digest()
 
     def counted(*args, encoded, **options):
         scored.append(encoded.digest() == expected)
@@ -640,8 +640,8 @@ def test_checks_on_the_way_look_at_some_rows_and_the_end_at_all(backbone, monkey
     monkeypatch.setattr(tuner.training, "CHECK_ROWS", 10)
     model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
     prefix = freeze(model, backbone.blocks, frozen_blocks=0)
-    rows = Rows(encoded=backbone.encode(DATA.train.texts), labels=DATA.train.labels)
-    held_out = Rows(encoded=backbone.encode(DATA.validation.texts), labels=DATA.validation.labels)
+    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
+    held_out = Rows(encoded=backbone.encode(DATA.validation.rows), labels=DATA.validation.labels)
     seen = []
     recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=8, batch_size=8, seed=0)
     train(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tuner.errors import ModelError
+from tuner.errors import DataError, ModelError
+from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -201,9 +202,24 @@ class ImageInputs:
         return self.processor
 
     def encode(self, images: Sequence[Any]) -> Pixels:
-        """Cut images, (h, w, 3) arrays of bytes or PIL images, to the processor's size."""
+        """Cut images, in any form that `tuner.pictures.open_picture` reads, to the processor's size.
+
+        Raises `DataError` for one that cannot be read; of `Pictures`, that one is grey and they remember it.
+        """
+        pictures = images if isinstance(images, Pictures) else Pictures(images)
+        values = self._cut_all(pictures)
+        if pictures is not images and pictures.unreadable:
+            row, why = next(iter(sorted(pictures.unreadable.items())))
+            raise DataError(
+                f"the image at position {row} cannot be read ({why})",
+                why="the model needs its pixels",
+                fix="pass paths, PIL images, or arrays (height, width, 3) of bytes; leave damaged ones out",
+            )
+        return Pixels(values=values)
+
+    def _cut_all(self, images: Sequence[Any]) -> np.ndarray:
         parts = [self._cut(images[start : start + IMAGES_AT_ONCE]) for start in range(0, len(images), IMAGES_AT_ONCE)]
-        return Pixels(values=np.concatenate(parts) if parts else self.example().values[:0])
+        return np.concatenate(parts) if parts else self.example().values[:0]
 
     def batches(self, encoded: Pixels) -> Iterator[np.ndarray]:
         """Row positions in order."""

@@ -26,7 +26,7 @@ from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, w
 from tuner.space import Candidate, SearchSpace, candidate_at
 from tuner.study import open_study, run_key_of
 from tuner.training import CHECKS, Stopped, rows_on_the_way
-from tuner.trials import Bench, LabelledTexts, Run, TuningData
+from tuner.trials import Bench, LabelledRows, Run, TuningData, encode_rows
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tuner.backbone import Backbone
 
-__all__ = ["LabelledTexts", "TuningData", "TuningResult", "search"]
+__all__ = ["LabelledRows", "TuningData", "TuningResult", "search"]
 
 SEARCH_SHARE = 0.65
 """Share of the budget for trials; the rest confirms the leaders on further seeds and saves the winner."""
@@ -529,12 +529,13 @@ def _finish(
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
     warnings = [*bench.warnings, *_beaten_by(baselines, chosen)]
     test = _test_once(bench, model, run=shipped)
+    warnings += test.pop("notes")
     if test["times"] > 1:
         warnings.append(
             f"the test split was scored {test['times']} times: an interrupted search had another winner before"
         )
     label = winner.candidate.label(n_blocks)
-    rows = np.random.default_rng(bench.seed).permutation(len(data.train.texts))[:SUPPORT_ROWS]
+    rows = np.random.default_rng(bench.seed).permutation(len(data.train.rows))[:SUPPORT_ROWS]
     _, features = classify(model, backbone=bench.backbone, encoded=bench.train_encoded.take(rows))
     card = model_card(
         base=bench.backbone.id,
@@ -545,8 +546,8 @@ def _finish(
         candidate=label,
         recipe=winner.recipe,
         class_names=data.class_names,
-        n_train=len(data.train.texts),
-        n_test=len(data.test.texts),
+        n_train=len(data.train.rows),
+        n_test=test["n"],
         times_tested=test["times"],
         native=not isinstance(model, TransferClassifier),
         kind="text" if bench.backbone.is_text else "image",
@@ -614,9 +615,9 @@ def _finish(
         seed=bench.seed,
         seconds=deadline.used + (earlier.seconds if earlier is not None else 0.0),
         split_sizes={
-            "train": len(data.train.texts),
-            "validation": len(data.validation.texts),
-            "test": len(data.test.texts),
+            "train": len(data.train.rows),
+            "validation": len(data.validation.rows),
+            "test": test["n"],
         },
         range={"advised": bench.space.depths, "searched": trials.depths},
         prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
@@ -631,18 +632,17 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
     path = bench.work / "test.json"
     scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if run.name not in scored:
-        data = bench.data
-        logits, _ = classify(model, backbone=bench.backbone, encoded=bench.backbone.encode(data.test.texts))
+        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test images")
+        logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
         predicted = logits.argmax(1)
         scored[run.name] = {
-            "score": score(data.test.labels, predicted, metric=bench.metric),
-            "interval": interval(
-                data.test.labels, predicted, metric=bench.metric, groups=data.test.groups, seed=bench.seed
-            ),
-            "n": len(data.test.texts),
+            "score": score(part.labels, predicted, metric=bench.metric),
+            "interval": interval(part.labels, predicted, metric=bench.metric, groups=part.groups, seed=bench.seed),
+            "n": len(part.labels),
+            "notes": list(notes),
         }
         write_json(path, scored)
-    return scored[run.name] | {"times": len(scored)}
+    return {"notes": [], **scored[run.name], "times": len(scored)}
 
 
 def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, selec
 from tuner.inputs import Encoded
 from tuner.metrics import score
 from tuner.native import as_native, native_classifier
+from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
 from tuner.space import Candidate, SearchSpace, candidate_at
@@ -35,12 +36,19 @@ TIMED_STEPS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledTexts:
-    """Texts with their class numbers, and the groups that folds keep together where there are some."""
+class LabelledRows:
+    """Texts or images with their class numbers, and the groups that folds keep together where there are some."""
 
-    texts: Sequence[str]
+    rows: Sequence[Any]
     labels: np.ndarray
     groups: np.ndarray | None = None
+
+    def take(self, positions: np.ndarray) -> LabelledRows:
+        """Some of the rows."""
+        rows = self.rows
+        taken = rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
+        groups = None if self.groups is None else self.groups[positions]
+        return LabelledRows(rows=taken, labels=self.labels[positions], groups=groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +56,9 @@ class TuningData:
     """The three splits; validation decides, test is scored once."""
 
     name: str
-    train: LabelledTexts
-    validation: LabelledTexts
-    test: LabelledTexts
+    train: LabelledRows
+    validation: LabelledRows
+    test: LabelledRows
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
@@ -77,6 +85,19 @@ class Run:
         return "@" in self.name
 
 
+def encode_rows(backbone: Backbone, part: LabelledRows, *, what: str) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
+    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read.
+
+    Raises `DataError` where most of them could not.
+    """
+    encoded = backbone.encode(part.rows)
+    if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
+        return encoded, part, ()
+    note = part.rows.note(what)
+    kept = part.rows.readable()
+    return encoded.take(kept), part.take(kept), (note,)
+
+
 class Bench:
     """What all trials of a search share. Only `keep` writes: every finished run goes to disk at once."""
 
@@ -99,7 +120,7 @@ class Bench:
         self.step_seconds: dict[int, float] = {}
         self.cached_depths: list[int] = []
         self.n_classes = len(data.class_names)
-        self.batch_size = SMALL_BATCH if len(data.train.texts) <= LARGE_DATA else LARGE_BATCH
+        self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
         self._heads: dict[str, tuple[LinearHead, float]] = {}
         self._native_head: tuple[int, LinearHead] | None = None
         self._checked: set[tuple[int, str]] = set()
@@ -107,8 +128,12 @@ class Bench:
 
     def prepare(self) -> None:
         """Encode the training and validation rows, run the frozen blocks over them once, read back finished runs."""
-        self.train_encoded = self.backbone.encode(self.data.train.texts)
-        self.validation_encoded = self.backbone.encode(self.data.validation.texts)
+        self.train_encoded, train, train_notes = encode_rows(self.backbone, self.data.train, what="training images")
+        self.validation_encoded, validation, validation_notes = encode_rows(
+            self.backbone, self.data.validation, what="validation images"
+        )
+        self.data = replace(self.data, train=train, validation=validation)
+        self.warnings += [*train_notes, *validation_notes]
         self.train_cache = self._cache("train", self.train_encoded)
         self.validation_cache = self._cache("validation", self.validation_encoded)
         wanted = [c.frozen_blocks for c in (*self.space.first, *self.space.controls) if c.frozen_blocks is not None]
