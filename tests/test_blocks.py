@@ -104,9 +104,27 @@ def test_a_plain_module_ends_with_its_classifier():
     assert {id(p) for p in head_parameters(model, blocks)} == {id(p) for p in model.out.parameters()}
 
 
+def test_a_stack_of_operations_is_opened():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            convolutions = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)]
+            self.features = nn.Sequential(*convolutions, nn.Conv2d(4, 5, 3))
+            self.fc = nn.Linear(5, 2)
+
+    blocks = find_blocks(Stack())
+    assert [block.name for block in blocks] == ["features.0", "features.3", "features.5"]
+    assert [sum(p.numel() for p in block.parameters()) for block in blocks] == [112 + 8, 148 + 8, 185]
+
+
 def test_a_model_without_layers_is_refused():
-    with pytest.raises(ModelError, match="no list of layers"):
+    with pytest.raises(ModelError, match=r"no list of layers.*it has no part"):
         find_blocks(nn.Linear(2, 2))
+
+
+def test_a_model_of_one_part_says_what_was_seen():
+    with pytest.raises(ModelError, match=r"it has body \(Linear\)"):
+        find_blocks(nn.ModuleDict({"body": nn.Linear(2, 2)}))
 
 
 def test_loose_weights_belong_to_the_stem():

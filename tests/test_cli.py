@@ -122,7 +122,9 @@ def test_tune_trains_saves_and_reports(tuned):
     assert 0 <= tuning["winner"]["test"]["interval"][0] <= tuning["winner"]["test"]["score"] <= 1
     assert {"advice.json", "tuning.json", "report.html", "report.md", "model"} <= {p.name for p in tuned.iterdir()}
     names = {path.name for path in (tuned / "model").iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "support.safetensors"} <= names
+    assert {
+        *("config.json", "model.safetensors", "tokenizer.json", "README.md", "support.safetensors", "advice.json")
+    } <= names
 
 
 def test_predict_labels_a_new_file(capsys, tmp_path, tuned):

@@ -11,7 +11,9 @@ from tuner.freezing import audit, freeze
 pytestmark = pytest.mark.slow
 
 TORCHVISION = {"resnet18": (9, {"fc"}), "resnet50": (17, {"fc"}), "googlenet": (10, {"aux1", "aux2", "fc"}),
-               "mobilenet_v2": (19, {"classifier"}), "efficientnet_b0": (18, {"classifier"})}  # fmt: skip
+               "mobilenet_v2": (19, {"classifier"}), "efficientnet_b0": (18, {"classifier"}),
+               "vgg11_bn": (8, {"classifier"}), "densenet121": (8, {"classifier"}),
+               "alexnet": (5, {"classifier"})}  # fmt: skip
 TIMM = {"resnet18": 9, "mobilenetv3_small_050": 13, "vit_tiny_patch16_224": 13, "regnety_002": 14, "convnext_atto": 13}
 
 

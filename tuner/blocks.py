@@ -184,12 +184,11 @@ def _walk(
         for child_name, child in module.named_children():
             if not _has_parameters(child):
                 continue
-            stage = _is_stage(child) and _holds_units(child)
-            parts += (
-                _walk(dotted(child_name), child, in_stage=True)
-                if stage
-                else [_Part(name=dotted(child_name), held=child, joins="unit")]
-            )
+            if _is_stage(child) and _holds_units(child):
+                parts += _walk(dotted(child_name), child, in_stage=True)
+            else:
+                joins = "previous" if _is_norm(child) else "unit"
+                parts.append(_Part(name=dotted(child_name), held=child, joins=joins))
         return parts
     children = [(n, child) for n, child in module.named_children() if _has_parameters(child)]
     holders = [index for index, (_, child) in enumerate(children) if _holds_units(child)]
@@ -226,20 +225,25 @@ def _walk(
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
+    # torchvision's Conv2dNormActivation is named after what it holds
+    return "norm" in type(module).__name__.lower() and next(module.children(), None) is None
 
 
 def _without_lists(model: nn.Module) -> list[_Part]:
-    """Models that keep no list: children in order; what comes before the first of the commonest kind is the stem."""
-    children = [
-        (name, child)
-        for name, child in model.named_children()
-        if _has_parameters(child) and name not in HEAD_NAMES and not name.startswith("aux")
-    ]
-    kinds = Counter(type(child).__name__ for _, child in children)
-    if not children or len(children) < 2:
+    """Models that keep no list: children in order; what comes before the first of the commonest kind is the stem.
+
+    Where one sequence holds everything (VGG's convolutions) it is opened: every operation with weights is a unit, with
+    the norm behind it.
+    """
+    children = _children_with_weights(model)
+    while len(children) == 1 and isinstance(children[0][1], (nn.Sequential, nn.ModuleList)):
+        name, sequence = children[0]
+        children = [(f"{name}.{inner}", child) for inner, child in sequence.named_children() if _has_parameters(child)]
+    kinds = Counter(type(child).__name__ for _, child in children if not _is_norm(child))
+    if len(kinds) == 0 or kinds.total() < 2:
+        seen = ", ".join(f"{name} ({type(child).__name__})" for name, child in model.named_children()) or "no part"
         raise ModelError(
-            f"{type(model).__name__} has no list of layers and fewer than two parts",
+            f"{type(model).__name__} has no list of layers and fewer than two parts with weights; it has {seen}",
             why="blocks to freeze are taken from the model's layers, and none were found",
             fix="use a model from transformers, or a module whose layers are its children in order",
         )
@@ -248,19 +252,28 @@ def _without_lists(model: nn.Module) -> list[_Part]:
     # A plain network ends with its classifier.
     ends_linear = isinstance(children[-1][1], nn.Linear) and not (count > 1 and common == "Linear" and first == 0)
     parts = [
-        _Part(name=name, held=child, joins="next" if index < first else "unit")
+        _Part(name=name, held=child, joins="next" if index < first else "previous" if _is_norm(child) else "unit")
         for index, (name, child) in enumerate(children)
     ]
     if first == 0:  # nothing comes before the first of them: it is the stem itself
         parts[0] = _Part(name=parts[0].name, held=parts[0].held, joins="next")
     if ends_linear:
         parts[-1] = _Part(name=parts[-1].name, held=parts[-1].held, joins="head")
-    taken = {name for name, _ in children}
+    taken = {name.partition(".")[0] for name, _ in children}
     loose = [_Part(name=n, held=p, joins="next") for n, p in model.named_parameters(recurse=False)]
     heads = [
         _Part(name=n, held=m, joins="head") for n, m in model.named_children() if n not in taken and _has_parameters(m)
     ]
     return [*loose, *parts, *heads]
+
+
+def _children_with_weights(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """A model's children in order, without its heads."""
+    return [
+        (name, child)
+        for name, child in model.named_children()
+        if _has_parameters(child) and name not in HEAD_NAMES and not name.startswith("aux")
+    ]
 
 
 # --- exceptions: where data flows otherwise than the tree says
