@@ -14,6 +14,7 @@ import torch
 
 from tuner.backbone import Backbone
 from tuner.blocks import Block, head_parameters
+from tuner.dropout import cheap_dropout
 from tuner.freezing import FrozenPrefix, audit
 from tuner.hidden import replay, rounded
 from tuner.inputs import Encoded, Tokens
@@ -174,8 +175,9 @@ def _train(
     stopped, done = False, 0
     predictions = np.zeros(0, dtype=np.int64)
     model.train()
+    dropout = cheap_dropout(backbone.device, seed=recipe.seed)
     for step, rows in enumerate(training_batches(train_rows, recipe)):
-        with backbone.autocast():
+        with backbone.autocast(), dropout:
             logits = forward(model, backbone=backbone, rows=train_rows, positions=rows, prefix=prefix)
         labels = torch.from_numpy(train_rows.labels[rows].astype(np.int64)).to(backbone.device)
         loss = torch.nn.functional.cross_entropy(logits.float(), labels)
