@@ -36,6 +36,25 @@ def test_blocks_are_in_the_order_of_the_data_and_freeze_exactly(model_type):
 
 
 @pytest.mark.parametrize("model_type", CASES)
+def test_nothing_is_random_in_the_frozen_prefix(model_type):
+    """In training mode too: dropout without weights, or inside what holds the blocks, is off; no layer is skipped."""
+    task, class_name = CASES[model_type]
+    model = architectures.tiny_model(model_type, class_name)
+    blocks = find_blocks(model)
+    inputs = architectures.example_inputs(model, task)
+    for depth in sorted({len(blocks) // 2, len(blocks)}):
+        freeze(model, blocks, frozen_blocks=depth)
+        model.train()
+        states = []
+        for _ in range(3):
+            with torch.no_grad(), HiddenStates(blocks) as hidden:
+                model(**inputs)
+            states.append(hidden.states[:depth])
+        for again in states[1:]:
+            assert all(map(torch.equal, states[0], again))
+
+
+@pytest.mark.parametrize("model_type", CASES)
 def test_the_suffix_runs_from_what_the_prefix_returned(model_type):
     task, class_name = CASES[model_type]
     model = architectures.tiny_model(model_type, class_name).eval()

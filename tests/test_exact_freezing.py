@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import tiny
 import torch
@@ -116,3 +118,99 @@ def test_audit_sees_a_wrong_optimizer(model):
 def test_impossible_depths_are_said(model, depth):
     with pytest.raises(OptionError, match="frozen blocks of 4"):
         freeze(model, find_blocks(model.base), frozen_blocks=depth)
+
+
+class Net(nn.Module):
+    """A norm without weights and dropout in the stem, dropout between the layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4, affine=False)
+        self.drop = nn.Dropout(0.5)
+        self.layers = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()) for _ in range(3)])
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.drop(self.norm(self.conv(x)))
+        for layer in self.layers:
+            x = self.drop(layer(x))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_statistics_without_weights_are_frozen_too():
+    model = Net()
+    freeze(model, frozen_blocks=1)
+    before = model.norm.running_mean.clone()
+    model.train()(torch.randn(4, 3, 8, 8))
+    assert torch.equal(model.norm.running_mean, before)
+    thaw(model)
+    model.train()(torch.randn(4, 3, 8, 8))
+    assert not torch.equal(model.norm.running_mean, before)
+
+
+def test_dropout_without_a_block_is_off_in_the_prefix_and_on_behind_it():
+    model = Net()
+    freeze(model, frozen_blocks=2)
+    images = torch.randn(4, 3, 8, 8)
+    entered = []
+    for layer in model.layers:
+        layer.register_forward_pre_hook(lambda _m, args: entered.append(args[0].detach().clone()))
+    model.train()
+    for _ in range(2):
+        model(images)
+    first, second = entered[:3], entered[3:]
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[2], second[2])  # behind the first trained layer dropout is on
+    model.eval()
+    assert torch.equal(model(images), model(images))
+    thaw(model)
+    assert not torch.equal(model.train()(images), model(images))
+
+
+def test_a_frozen_model_can_be_stored_and_copied(tmp_path):
+    model = Net()
+    freeze(model, frozen_blocks=2)
+    torch.save(model, tmp_path / "model.pt")
+    for other in (copy.deepcopy(model), torch.load(tmp_path / "model.pt", weights_only=False)):
+        other.train()
+        assert not other.conv.training
+        assert other.layers[1].training
+        assert other.layers[1][0].weight.requires_grad
+        assert not other.layers[0][0].weight.requires_grad
+        thaw(other)
+        assert all(p.requires_grad for p in other.parameters())
+        assert other.train().conv.training
+    assert not model.conv.weight.requires_grad
+
+
+def test_what_the_model_keeps_fixed_is_never_trained():
+    from transformers import MarianConfig, MarianModel
+
+    sizes = {f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in MARIAN.items()}
+    model = MarianModel(
+        MarianConfig(
+            vocab_size=40, d_model=16, max_position_embeddings=32, pad_token_id=0, decoder_start_token_id=0, **sizes
+        )
+    )
+    fixed = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert fixed
+    for depth in (0, 2, 1):
+        prefix = freeze(model, frozen_blocks=depth)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+        audit(prefix, model=model, optimizer=optimizer)
+        assert not [name for name, p in model.named_parameters() if name in fixed and p.requires_grad]
+    thaw(model)
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == fixed
+
+
+MARIAN = {"layers": 2, "ffn_dim": 16, "attention_heads": 2}
+
+
+def test_what_was_frozen_by_hand_is_trained_where_the_depth_says_so():
+    model = Net()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    prefix = freeze(model, frozen_blocks=1)
+    assert prefix.trainable == sum(p.numel() for p in (*model.layers.parameters(), *model.fc.parameters()))

@@ -155,7 +155,7 @@ def reopened(cache):
     return PrefixCache(cache.folder, backbone=cache.backbone, encoded=cache.encoded)
 
 
-@pytest.mark.parametrize("damage", ["half", "a bit", "no mark", "half a mark"])
+@pytest.mark.parametrize("damage", ["half", "a bit", "no mark", "half a mark", "another type"])
 def test_what_is_not_whole_is_computed_again(cache, damage):
     cache.compute([1])
     path = cache.get(1).path
@@ -167,6 +167,8 @@ def test_what_is_not_whole_is_computed_again(cache, damage):
         path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
     elif damage == "no mark":
         mark.unlink()
+    elif damage == "another type":
+        mark.write_text(mark.read_text().replace("float16", "bfloat16"))
     else:
         mark.write_text(mark.read_text()[:20])
     again = reopened(cache)
@@ -183,7 +185,18 @@ def test_an_interrupted_pass_leaves_no_file_that_looks_whole(cache, monkeypatch)
     monkeypatch.setattr(type(cache.backbone), "collate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cache.compute([1, 2])
-    assert not list(cache.folder.glob("*.bf16"))
+    assert not list(cache.folder.glob("*.bits"))
+    assert not list(cache.folder.glob("*.npz"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK half of it", None])
+def test_damaged_features_are_computed_again(cache, damage):
+    first = cache.compute([1])
+    (path,) = cache.folder.glob("*.npz")
+    good = path.read_bytes()
+    path.write_bytes(bytes([*good[:300], good[300] ^ 1, *good[301:]]) if damage is None else damage)
+    np.testing.assert_array_equal(reopened(cache).compute([1]), first)
+    assert path.read_bytes() == good
 
 
 def test_other_texts_and_other_weights_have_other_files(backbone, cache, tmp_path):

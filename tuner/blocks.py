@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tuner.errors import ModelError
 
@@ -39,7 +40,8 @@ FIRST_BLOCK_PARTS = {"DebertaV2Encoder": ("conv",)}
 """Modules registered behind the layers that run after the first of them."""
 
 FINAL_NORM = re.compile(r"norm|final_.*norm")
-"""Norms that are registered before the layers but run behind them (OPT, T5Gemma)."""
+"""Norms that are registered before the layers but run behind them (OPT, T5Gemma); transformers' models only, since a
+module's own order is the best guess for others."""
 
 POSITIONS = re.compile(r"rel_|relative|pos_|position")
 """Registered behind the layers, read by all of them: biases of relative positions."""
@@ -142,7 +144,10 @@ def _refuse_towers(model: nn.Module) -> None:
 
 
 def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
+    """Whether there is something in it that training changes: parameters, or running statistics."""
+    return next(module.parameters(), None) is not None or any(
+        isinstance(part, _BatchNorm) and part.track_running_stats for part in module.modules()
+    )
 
 
 def _is_list(module: nn.Module) -> bool:
@@ -196,6 +201,7 @@ def _walk(
         _Part(name=dotted(n), held=parameter, joins="next") for n, parameter in module.named_parameters(recurse=False)
     ]
     parts, behind_all = [], []
+    is_transformers = type(module).__module__.startswith("transformers.")
     for index, (child_name, child) in enumerate(children):
         full = dotted(child_name)
         if index in holders:
@@ -208,7 +214,7 @@ def _walk(
             joins = "stem"
         elif child_name in FIRST_BLOCK_PARTS.get(kind, ()):
             joins = "first"
-        elif before and holders and FINAL_NORM.fullmatch(child_name):
+        elif before and holders and is_transformers and FINAL_NORM.fullmatch(child_name):
             behind_all.append(_Part(name=full, held=child, joins="previous"))
             continue
         elif before or "emb" in child_name.lower():

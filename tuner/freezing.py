@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tuner.blocks import Block, find_blocks
+from tuner.blocks import Block, base_of, find_blocks
 from tuner.errors import OptionError
 
 
@@ -19,11 +19,16 @@ class FreezingError(AssertionError):
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenPrefix:
-    """What was frozen, with a digest of its weights and buffers, to be compared after training."""
+    """What was frozen, with a digest of its weights and buffers, to be compared after training.
+
+    ``trainable`` counts the values that carry gradients, ``fixed`` those outside the frozen blocks that the model
+    itself keeps as they are (sinusoidal positions).
+    """
 
     frozen_blocks: int
     blocks: tuple[Block, ...]
     trainable: int
+    fixed: int
     digests: tuple[str, ...]
 
 
@@ -31,8 +36,9 @@ def freeze(model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_bl
     """Freeze the first `frozen_blocks` blocks of a model (`find_blocks`): no gradients, and evaluation mode for good.
 
     Evaluation mode switches dropout off and keeps batch statistics; it stays when a trainer calls ``model.train()``,
-    because the frozen modules no longer listen. All other parameters are made trainable. Raises `OptionError` for a
-    depth the model does not have.
+    because the frozen modules no longer listen. What holds the blocks (an encoder with dropout of its own) is in
+    evaluation mode until the data enters the first block that is trained. All other parameters are made trainable, but
+    those that the model itself keeps fixed. Raises `OptionError` for a depth the model does not have.
     """
     if blocks is None:
         blocks = find_blocks(model)
@@ -43,29 +49,129 @@ def freeze(model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_bl
             fix=f"use 0 to {len(blocks)}",
         )
     thaw(model)
+    fixed = _fixed_parameters(blocks)
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) not in fixed)
+    frozen = {id(parameter) for block in blocks[:frozen_blocks] for parameter in block.parameters()}
+    for module in model.modules():
+        names = [name for name, p in module._parameters.items() if p is not None and id(p) in frozen - fixed]
+        if names:
+            module.__dict__[_FROZEN] = tuple(names)
+            for name in names:
+                weight = module._parameters[name]
+                assert weight is not None
+                weight.requires_grad_(False)
+                weight.grad = None
     for block in blocks[:frozen_blocks]:
-        for parameter in block.parameters():
-            parameter.requires_grad_(False)
-            parameter.grad = None
         for module in (part for held in block.modules for part in held.modules()):
             module.training = False
-            # A trainer's model.train() reaches every child through this method; some models share parts between
-            # layers, so that a trained layer would reach into a frozen one.
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+            module.__dict__["train"] = _Deaf(module)
+    if frozen_blocks:
+        _quiet_containers(model, blocks, frozen_blocks)
     return FrozenPrefix(
         frozen_blocks=frozen_blocks,
         blocks=tuple(blocks),
         trainable=count_trainable(model),
+        fixed=sum(p.numel() for p in model.parameters() if id(p) in fixed - frozen),
         digests=tuple(digest(block) for block in blocks[:frozen_blocks]),
     )
 
 
 def thaw(model: nn.Module) -> None:
-    """Undo `freeze`: every parameter carries gradients, every module listens to ``train()`` again."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    """Undo `freeze`: what it froze carries gradients, every module listens to ``train()`` again."""
     for module in model.modules():
+        for name in module.__dict__.pop(_FROZEN, ()):
+            parameter = module._parameters[name]
+            assert parameter is not None
+            parameter.requires_grad_(True)
         module.__dict__.pop("train", None)
+        for handle in module.__dict__.pop(_HOOKS, ()):
+            handle.remove()
+
+
+_FROZEN, _HOOKS = "_parameters_frozen_by_depth", "_hooks_of_frozen_prefix"
+
+
+def _fixed_parameters(blocks: Sequence[Block]) -> set[int]:
+    """What the model itself keeps from training: parts of a block whose other parts are trained.
+
+    A block without any gradient was frozen by someone, by hand or on the way here, and is not meant.
+    """
+    fixed = set()
+    for block in blocks:
+        tensors = tuple(block.parameters())
+        if any(tensor.requires_grad for tensor in tensors):
+            fixed |= {id(tensor) for tensor in tensors if not tensor.requires_grad}
+    return fixed
+
+
+class _Deaf:
+    """Stands for a frozen module's ``train``.
+
+    A trainer's ``model.train()`` reaches every child through that method, and some models share parts between layers,
+    so that a trained layer would reach into a frozen one.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        return self.module
+
+
+class _Container:
+    """Stands for the ``train`` of what holds the blocks: its children follow, itself only behind the frozen prefix."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.wanted = module.training
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        self.wanted = mode
+        self.module.training = False
+        for child in self.module.children():
+            child.train(mode)
+        return self.module
+
+
+class _Mode:
+    """A hook that puts the containers into evaluation mode, or into the one that was asked for."""
+
+    def __init__(self, containers: Sequence[_Container], *, quiet: bool) -> None:
+        self.containers, self.quiet = tuple(containers), quiet
+
+    def __call__(self, *_: object) -> None:
+        for container in self.containers:
+            container.module.training = container.wanted and not self.quiet
+
+
+def _quiet_containers(model: nn.Module, blocks: Sequence[Block], frozen_blocks: int) -> None:
+    """Dropout without weights, or inside what holds the blocks, is off as long as the data runs through the prefix."""
+    base = base_of(model)
+    inside = {id(part) for block in blocks for held in block.modules for part in held.modules()}
+    held = {id(parameter) for block in blocks for parameter in block.parameters()}
+    containers: list[_Container] = []
+
+    def visit(module: nn.Module) -> None:
+        if id(module) in inside:
+            return
+        own = list(module.parameters())
+        if own and not any(id(parameter) in held for parameter in own):
+            return  # a part of the head
+        containers.append(_Container(module))
+        for child in module.children():
+            visit(child)
+
+    visit(base)
+    for container in containers:
+        container.module.training = False
+        container.module.__dict__["train"] = container
+    begins = base.register_forward_pre_hook(_Mode(containers, quiet=True))
+    if frozen_blocks < len(blocks):
+        ends = blocks[frozen_blocks].entrance.register_forward_pre_hook(_Mode(containers, quiet=False))
+    else:
+        ends = base.register_forward_hook(_Mode(containers, quiet=False))
+    base.__dict__[_HOOKS] = (begins, ends)
 
 
 def count_trainable(model: nn.Module) -> int:
@@ -97,7 +203,7 @@ def audit(prefix: FrozenPrefix, *, model: nn.Module, optimizer: torch.optim.Opti
         if any(parameter.requires_grad or parameter.grad is not None for parameter in block.parameters()):
             raise FreezingError(f"frozen block {block.index} ({block.name}) has gradients")
     frozen_parameters = {id(parameter) for block in frozen for parameter in block.parameters()}
-    expected = sum(p.numel() for p in model.parameters() if id(p) not in frozen_parameters)
+    expected = sum(p.numel() for p in model.parameters() if id(p) not in frozen_parameters) - prefix.fixed
     if count_trainable(model) != expected:
         raise FreezingError(f"{count_trainable(model):,} parameters are trainable, {expected:,} should be")
     if optimizer is not None:

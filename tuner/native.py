@@ -41,7 +41,8 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     if backbone.is_text and config.pad_token_id is None:
         config.pad_token_id = backbone.text.padding
     torch.manual_seed(seed)
-    model: PreTrainedModel = mapping[type(base.config)](config)
+    listed = mapping[type(base.config)]
+    model: PreTrainedModel = (listed[0] if isinstance(listed, tuple) else listed)(config)
     if not isinstance(base, type(getattr(model, model.base_model_prefix, None))):
         return "the base that was loaded is not the one of the architecture's classifier"
     setattr(model, model.base_model_prefix, base)

@@ -102,15 +102,10 @@ class PrefixCache:
     def _has(self, depth: int) -> bool:
         if depth in self._marks:
             return True
-        path = self._path(depth)
-        try:
-            mark = json.loads(path.with_suffix(".json").read_bytes())
-            whole = path.stat().st_size == self.bytes_at(depth) and mark["sha256"] == _sha256(path)
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        if whole:
+        mark = _read_mark(self._path(depth), size=self.bytes_at(depth))
+        if mark is not None:
             self._marks[depth] = mark
-        return whole
+        return mark is not None
 
     def get(self, depth: int) -> CachedDepth:
         """A depth that was computed before; `KeyError` for one that was not."""
@@ -136,7 +131,7 @@ class PrefixCache:
         features_path = self.folder / f"{self.key}-features.npz"
         wanted = {file for depth in depths if 0 < depth < backbone.n_blocks for file in self.files_of(depth)}
         missing = sorted(depth for depth in wanted if not self._has(depth))
-        if not missing and features_path.exists():
+        if not missing and _read_mark(features_path) is not None:
             with np.load(features_path) as stored:
                 return tuple(stored[f"arr_{block}"] for block in range(backbone.n_blocks))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -186,14 +181,39 @@ class PrefixCache:
                 "sha256": _sha256(parts[depth]),
             }
             parts[depth].replace(self._path(depth))
-            write_json(self._path(depth).with_suffix(".json"), self._marks[depth])
+            _write_mark(self._path(depth), self._marks[depth])
         buffer = io.BytesIO()
         np.savez(buffer, *features)
         write_bytes_atomically(features_path, buffer.getvalue())
+        _write_mark(features_path, {"sha256": _sha256(features_path)})
         if wider := [depth for depth in too_large if self._dtypes[depth] == torch.float16]:
             self._dtypes |= dict.fromkeys(wider, torch.bfloat16)
             return self.compute(wider, progress=progress)
         return features
+
+
+def _write_mark(path: Path, mark: dict[str, Any]) -> None:
+    """What a file beside it must be, with a hash of that itself."""
+    write_json(_mark_path(path), mark | {"mark": _hash_of(mark)})
+
+
+def _read_mark(path: Path, *, size: int | None = None) -> dict[str, Any] | None:
+    """The mark of a file that is whole and undamaged; None where file or mark are not."""
+    try:
+        mark = dict(json.loads(_mark_path(path).read_bytes()))
+        told = mark.pop("mark")
+        whole = told == _hash_of(mark) and size in (None, path.stat().st_size) and mark["sha256"] == _sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return mark if whole else None
+
+
+def _mark_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _hash_of(mark: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(mark, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
