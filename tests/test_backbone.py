@@ -356,3 +356,72 @@ def test_the_old_head_of_another_task_is_said(tmp_path):
         assert "cls.predictions" in backbone.warnings[0]
         states.append(backbone.model.pooler.dense.weight)
     assert torch.equal(*states)  # a pooler that was never trained is random, and the same one every time
+
+
+def test_a_weight_of_another_shape_is_named(copied):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(copied / "model.safetensors")
+    name = next(key for key in state if "layer.1" in key)
+    state[name] = state[name][:1].clone()
+    save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
+    refused(copied, r"weights of other shapes than its config.json says: encoder\.layer\.1.* is \(1,")
+
+
+def test_weights_that_are_no_numbers_are_said(copied):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(copied / "model.safetensors")
+    name = next(key for key in state if "layer.1" in key)
+    state[name].view(-1)[0] = float("nan")
+    save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
+    refused(copied, r"not finite numbers: encoder\.layer\.1")
+
+
+def test_an_adapter_beside_a_model_is_said(copied):
+    (copied / "adapter_config.json").write_text("{}")
+    assert "adapter too, which is not used" in load_backbone(copied, device="cpu").warnings[-1]
+    (copied / "model.safetensors").unlink()
+    refused(copied, "holds an adapter only")
+
+
+def test_the_users_own_model_keeps_its_type():
+    model = tiny.bert().to(torch.bfloat16)
+    backbone = load_backbone((model, tiny.tokenizer()), device="cpu")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in backbone.model.parameters()} == {torch.float32}
+
+
+def test_blocks_that_run_in_another_order_are_refused():
+    class Backwards(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(40, 8)
+            self.layers = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(3)])
+
+        def forward(self, input_ids, attention_mask):
+            hidden = self.embed(input_ids)
+            for layer in reversed(self.layers):
+                hidden = layer(hidden)
+            return hidden
+
+    with pytest.raises(ModelError, match=r"run in the order \[3, 2, 1\]"):
+        load_backbone((Backwards(), tiny.tokenizer()), device="cpu")
+
+
+def test_a_text_module_of_ones_own_is_a_backbone():
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(40, 8)
+            self.layers = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(3)])
+
+        def forward(self, input_ids, attention_mask):
+            hidden = self.embed(input_ids)
+            for layer in self.layers:
+                hidden = layer(hidden)
+            return hidden
+
+    backbone = load_backbone((Own(), tiny.tokenizer()), device="cpu")
+    assert backbone.widths == (8, 8, 8, 8)
+    assert backbone.block_features(backbone.encode(["good film"]))[-1].shape == (1, 8)

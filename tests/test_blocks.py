@@ -147,3 +147,66 @@ def test_weights_in_two_layers_belong_to_the_first():
 
     blocks = find_blocks(Tied())
     assert [sum(p.numel() for p in block.parameters()) for block in blocks] == [6, 2]  # the first stands for the stem
+
+
+def test_a_head_is_no_block_wherever_it_is_registered():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.my_classifier = nn.Linear(4, 2)
+            self.layers = nn.ModuleList([nn.Sequential(nn.Linear(4, 4)) for _ in range(2)])
+
+    model = First()
+    assert {id(p) for p in head_parameters(model, find_blocks(model))} == {
+        id(p) for p in model.my_classifier.parameters()
+    }
+
+
+def test_the_last_layer_of_a_plain_stack_is_its_head():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    blocks = find_blocks(model)
+    assert [block.name for block in blocks] == ["0", "2"]
+    assert {id(p) for p in head_parameters(model, blocks)} == {id(p) for p in model[4].parameters()}
+
+
+def test_around_a_pretrained_model_everything_is_head():
+    import tiny
+
+    class Wrapper(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = tiny.bert()
+            self.mix = nn.Sequential(nn.Sequential(nn.Linear(32, 8), nn.ReLU()), nn.Sequential(nn.Linear(8, 2)))
+
+    model = Wrapper()
+    blocks = find_blocks(model)
+    assert len(blocks) == 4
+    assert {id(p) for p in head_parameters(model, blocks)} == {id(p) for p in model.mix.parameters()}
+
+
+@pytest.mark.parametrize("names", [("lstm1", "lstm2"), ("forward_layers", "backward_layers")])
+def test_a_bidirectional_language_model_has_a_block_a_layer(names):
+    class Elmo(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.characters = nn.Embedding(30, 4)
+            self.highway = nn.Linear(4, 4)
+            self.projection = nn.Linear(4, 8)
+            if names[0] == "lstm1":
+                self.lstm1, self.lstm2 = nn.LSTM(8, 4, bidirectional=True), nn.LSTM(8, 4, bidirectional=True)
+            else:
+                self.forward_layers = nn.ModuleList([nn.LSTM(8, 8) for _ in range(2)])
+                self.backward_layers = nn.ModuleList([nn.LSTM(8, 8) for _ in range(2)])
+
+    blocks = find_blocks(Elmo())
+    assert len(blocks) == 3
+    stem = sum(p.numel() for p in blocks[0].parameters())
+    assert stem == 30 * 4 + 20 + 40
+    assert len({sum(p.numel() for p in block.parameters()) for block in blocks[1:]}) == 1
+
+
+@pytest.mark.parametrize("names", [("tower_a", "tower_b"), ("text_layers", "image_tower")])
+def test_two_towers_of_ones_own_are_refused(names):
+    model = nn.ModuleDict({name: nn.ModuleList([nn.Sequential(nn.Linear(2, 2))] * 2) for name in names})
+    with pytest.raises(ModelError, match="several towers"):
+        find_blocks(model)

@@ -203,6 +203,50 @@ def test_the_classifier_is_rebuilt_from_its_configuration(name, tmp_path):
         torch.testing.assert_close(again(**inputs).logits, ours(**inputs).logits, atol=1e-5, rtol=0)
 
 
+def test_places_are_averaged_where_channels_come_last():
+    from torchvision.models import swin_t
+
+    backbone = load_backbone((swin_t(weights=None, num_classes=2), processor(crop_size=64, size=72)), device="cpu")
+    assert backbone.widths[-1] == 768
+    assert backbone.widths[0] == 96
+
+
+def test_a_module_of_ones_own_is_saved_and_filled_again(tmp_path):
+    from tuner.export import TransferModel, measure_support
+
+    torch.manual_seed(0)
+    backbone = load_backbone((plain(), processor()), device="cpu")
+    ours = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
+    ).eval()
+    logits, features = classify(ours, backbone=backbone, encoded=backbone.encode(IMAGES))
+    TransferModel(
+        classifier=ours, reader=processor(), support=measure_support(features), card="# card"
+    ).save_pretrained(tmp_path)  # fmt: skip
+    with pytest.raises(ModelError, match=r"own, torchvision\.models\.resnet\.ResNet"):
+        TransferModel.from_pretrained(tmp_path, device="cpu")
+    again = TransferModel.from_pretrained(tmp_path, device="cpu", module=plain())
+    np.testing.assert_allclose(again.run(IMAGES)[0], logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["clip", "siglip"])
+def test_the_vision_model_of_a_joint_one_is_read_and_saved(model_type, tmp_path):
+    import architectures
+
+    name = {"clip": "CLIPForImageClassification", "siglip": "SiglipForImageClassification"}[model_type]
+    architectures.tiny_model(model_type, name).save_pretrained(tmp_path / "model")
+    processor(size=32, crop_size=32).save_pretrained(tmp_path / "model")
+    backbone = load_backbone(tmp_path / "model", device="cpu")
+    ours = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=1
+    ).eval()
+    ours.save_pretrained(tmp_path / "saved")
+    again = TransferClassifier.from_pretrained(tmp_path / "saved", use_safetensors=True).eval()
+    inputs = backbone.collate(backbone.encode(IMAGES), np.arange(12))
+    with torch.no_grad():
+        torch.testing.assert_close(again(**inputs).logits, ours(**inputs).logits, atol=1e-5, rtol=0)
+
+
 def test_torchvision_weights_bring_their_own_transforms(monkeypatch, tmp_path):
     from safetensors.torch import save_file
     from torchvision.models import get_model_weights, resnet18

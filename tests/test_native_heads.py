@@ -136,6 +136,14 @@ def test_a_head_that_reads_every_token_is_none():
     )
 
 
+def test_of_several_heads_the_first_is_taken():
+    import architectures
+
+    model = architectures.tiny_model("deit", "DeiTForImageClassification")
+    backbone = load_backbone((model, test_image_models.processor()), device="cpu")
+    assert type(native_classifier(backbone, class_names=("a", "b"), seed=0)).__name__ == "DeiTForImageClassification"
+
+
 def test_a_base_without_a_part_that_the_head_needs_is_none():
     assert "does not run" in native_classifier(text_backbone(tiny.bert), class_names=("a", "b"), seed=0)
 

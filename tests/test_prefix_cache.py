@@ -187,6 +187,7 @@ def test_an_interrupted_pass_leaves_no_file_that_looks_whole(cache, monkeypatch)
         cache.compute([1, 2])
     assert not list(cache.folder.glob("*.bits"))
     assert not list(cache.folder.glob("*.npz"))
+    assert not list(cache.folder.glob("*.part"))
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK half of it", None])
@@ -203,7 +204,12 @@ def test_other_texts_and_other_weights_have_other_files(backbone, cache, tmp_pat
     other_texts = PrefixCache(tmp_path / "cache", backbone=backbone, encoded=backbone.encode(TEXTS[:-1]))
     other_model = load_backbone((tiny.bert(seed=1), tiny.tokenizer()), device="cpu")
     other_weights = PrefixCache(tmp_path / "cache", backbone=other_model, encoded=cache.encoded)
-    assert len({cache.key, other_texts.key, other_weights.key}) == 3
+    same_weights = tiny.bert()
+    same_weights.config.hidden_act = "relu"
+    other_config = load_backbone((same_weights, tiny.tokenizer()), device="cpu")
+    assert other_config.fingerprint == backbone.fingerprint
+    computed_otherwise = PrefixCache(tmp_path / "cache", backbone=other_config, encoded=cache.encoded)
+    assert len({cache.key, other_texts.key, other_weights.key, computed_otherwise.key}) == 4
 
 
 def test_a_complete_cache_is_not_computed_again(cache, monkeypatch):

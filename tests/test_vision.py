@@ -97,3 +97,16 @@ def test_the_command_line_prints_its_blocks(resnet, tmp_path, capsys):
     assert "block 8   layer4.1" in printed
     assert run(["model", "all-MiniLM-L6-v2", "--weights", "x"]) == 2
     assert "goes with a torchvision model only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "squeezenet1_1", "mnasnet0_5", "resnet18"])
+def test_weights_of_other_numbers_of_classes_are_understood(name, tmp_path):
+    from safetensors.torch import save_file
+    from torchvision.models import get_model
+
+    torch.manual_seed(0)
+    model = get_model(name, weights=None, num_classes=10)
+    save_file(model.state_dict(), tmp_path / "own.safetensors")
+    loaded, _ = load_torchvision(name, weights=tmp_path / "own.safetensors")
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor), key

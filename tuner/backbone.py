@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -114,6 +115,12 @@ class Backbone:
         """What identifies the weights: the hash of the file, else the revision, else the id."""
         return self.sha256 or self.revision or self.id
 
+    @cached_property
+    def architecture(self) -> str:
+        """What else decides what the weights compute: the configuration, or the modules of a model without one."""
+        config = getattr(self.model, "config", None)
+        return str(config.to_json_string(use_diff=False)) if config is not None else repr(self.model)
+
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run: half precision where it was checked, else full."""
         return torch.autocast(
@@ -191,7 +198,7 @@ def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: Hi
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, pooling: str) -> torch.Tensor:
     """One vector a row: mean over tokens or places, first token, or last token.
 
-    (b, t, d) with a mask (b, t) of the tokens that count, all by default; or (b, c, h, w), channels first, whose places
+    (b, t, d) with a mask (b, t) of the tokens that count, all by default; or (b, c, h, w) or (b, h, w, c), whose places
     are averaged; or (b, d), as it is.
 
     >>> hidden = torch.tensor([[[1.0], [3.0], [9.0]]])
@@ -205,7 +212,7 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, po
     if hidden.ndim == 2:
         return hidden
     if hidden.ndim == 4:
-        return hidden.mean((2, 3))
+        return hidden.mean((1, 2) if has_channels_last(hidden.shape[1:]) else (2, 3))
     if pooling == "cls":
         return hidden[:, 0]
     if attention_mask is None:
@@ -226,10 +233,19 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, po
 def pooled_width(shape: Sequence[int]) -> int:
     """Size of the pooled state of one row whose state has this shape (`Backbone.shapes`).
 
-    >>> pooled_width((384,)), pooled_width((197, 768)), pooled_width((64, 56, 56))
-    (384, 768, 64)
+    >>> pooled_width((384,)), pooled_width((197, 768)), pooled_width((64, 56, 56)), pooled_width((7, 7, 96))
+    (384, 768, 64, 96)
     """
-    return shape[0] if len(shape) == 3 else shape[-1]
+    return shape[-1] if len(shape) < 3 or has_channels_last(shape) else shape[0]
+
+
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Whether a state of one (square) image is (h, w, c), as torchvision's Swin has it, rather than (c, h, w).
+
+    >>> has_channels_last((7, 7, 96)), has_channels_last((96, 7, 7))
+    (True, False)
+    """
+    return shape[0] == shape[1] != shape[2]
 
 
 def load_backbone(
@@ -271,6 +287,8 @@ def load_backbone(
         if name == DEFAULT_TEXT_MODEL:
             check_default(path, sha256)
         base, reader, warnings = load_folder(path, name)
+    if any(p.is_floating_point() and p.dtype != torch.float32 for p in base.parameters()):
+        base = copy.deepcopy(base)  # the user's own model keeps its type
     base = base.to(where).float().eval()
     inputs, pooling, notes = _inputs(base, reader, name=name, path=path, max_length=max_length)
     if isinstance(inputs, ImageInputs):
@@ -316,7 +334,7 @@ def _inputs(
         max_length=_resolve_max_length(max_length, base),
         vocabulary=_vocabulary(base, reader),
         model=name,
-        window=_attention_window(base.config),
+        window=_attention_window(getattr(base, "config", None)),
     )
     return inputs, pooling, notes
 
@@ -362,7 +380,8 @@ def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
     shapes: list[tuple[int, ...]] = []
     try:
         with torch.inference_mode():
-            states = backbone.states(inputs).states
+            hidden = backbone.states(inputs)
+        states = hidden.states
         leading = tuple(inputs["input_ids"].shape) if backbone.is_text else (len(encoded),)
         shapes = [tuple(state.shape[len(leading) :]) for state in states]
         odd = [tuple(state.shape) for state in states if tuple(state.shape[: len(leading)]) != leading]
@@ -373,6 +392,8 @@ def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
             )
         if len(shapes) != backbone.n_blocks:
             problem = f"{len(shapes)} of {backbone.n_blocks} blocks give a state"
+        elif hidden.order != sorted(hidden.order):
+            problem = f"its blocks run in the order {hidden.order}, not in the one they were found in"
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
     if problem is not None:
@@ -418,7 +439,8 @@ def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:
     """The base's own pooling, what sentence-transformers stored beside it, else by architecture; and warnings."""
     stored = path / "1_Pooling" / "config.json" if path is not None else None
     if stored is None or not stored.exists():
-        return ("last" if getattr(model.config, "is_decoder", False) or _is_causal(model) else "mean"), ()
+        config = getattr(model, "config", None)
+        return ("last" if getattr(config, "is_decoder", False) or _is_causal(config) else "mean"), ()
     try:
         config = dict(json.loads(stored.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -439,20 +461,28 @@ def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:
     return pooling, ()
 
 
-def _is_causal(model: Any) -> bool:
+def _is_causal(config: Any) -> bool:
     """A decoder's last token has seen the whole text, its first has seen nothing."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-    config = type(model.config)
-    return config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
+    kind = type(config)
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
 
 
 def _resolve_max_length(asked: int | None, model: Any) -> int:
-    positions = int(getattr(model.config, "max_position_embeddings", 0) or 10**6)
+    config = getattr(model, "config", None)
+    positions = int(getattr(config, "max_position_embeddings", 0) or 10**6)
     if positions < 1:  # XLNet says -1 for no limit
         positions = 10**6
     # RoBERTa's positions start behind the padding index, so two of its declared positions do not exist.
-    if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "xmod", "xlm-roberta-xl", "longformer"):
+    if getattr(config, "model_type", "") in (
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "xmod",
+        "xlm-roberta-xl",
+        "longformer",
+    ):
         positions -= 2
     if asked is None:
         return min(DEFAULT_MAX_LENGTH, positions)

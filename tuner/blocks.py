@@ -20,8 +20,8 @@ from tuner.errors import ModelError
 
 HEAD_NAMES = frozenset(
     {"classifier", "classification_head", "head", "fc", "score", "logits_proj", "lm_head", "dist_head", "pooler",
-     "sequence_summary", "pre_classifier", "qa_outputs", "last_convolution", "aux1", "aux2", "visual_projection",
-     "text_projection"}
+     "sequence_summary", "pre_classifier", "pre_logits", "qa_outputs", "last_convolution", "aux1", "aux2",
+     "visual_projection", "text_projection"}
 )  # fmt: skip
 """What stands behind the last block under these names belongs to the head."""
 
@@ -39,6 +39,13 @@ STEM_PARTS = {"DebertaEncoder": ("LayerNorm",), "DebertaV2Encoder": ("LayerNorm"
 FIRST_BLOCK_PARTS = {"DebertaV2Encoder": ("conv",)}
 """Modules registered behind the layers that run after the first of them."""
 
+LAST_BLOCK_PARTS = {
+    "EsmEncoder": ("emb_layer_norm_after",),
+    "BigBirdPegasusEncoder": ("layernorm_embedding",),
+    "BigBirdPegasusDecoder": ("layernorm_embedding",),
+}
+"""Modules that are named after embeddings and run behind the last layer."""
+
 FINAL_NORM = re.compile(r"norm|final_.*norm")
 """Norms that are registered before the layers but run behind them (OPT, T5Gemma); transformers' models only, since a
 module's own order is the best guess for others."""
@@ -46,7 +53,10 @@ module's own order is the best guess for others."""
 POSITIONS = re.compile(r"rel_|relative|pos_|position")
 """Registered behind the layers, read by all of them: biases of relative positions."""
 
-TOWER = re.compile(r"(^|\.)(vision|visual|audio)(_tower|_model)?$")
+TOWER = re.compile(r"(^|\.)((vision|visual|audio)(_tower|_model)?|image_(tower|model)|tower_\w+|r_layers)$")
+"""Names of what reads a second kind of input (LXMERT's `r_layers` are those of images)."""
+
+DIRECTIONS = (re.compile(r"fwd|forward"), re.compile(r"bwd|backward"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +116,14 @@ def find_blocks(model: nn.Module) -> tuple[Block, ...]:
 
 
 def base_of(model: nn.Module) -> nn.Module:
-    """The part of a model without its head, as its `base_model_prefix` names it; the model itself where none does."""
-    prefix = getattr(model, "base_model_prefix", "")
+    """The part of a model without its head, as its `base_model_prefix` names it; the model itself where none does.
+
+    Of a module of one's own that holds one pretrained model, that model's.
+    """
+    prefix = getattr(model, "base_model_prefix", None)
+    if prefix is None:  # a module of one's own; around one pretrained model it is that model's head
+        pretrained = [child for child in model.children() if hasattr(child, "base_model_prefix")]
+        return base_of(pretrained[0]) if len(pretrained) == 1 else model
     base = getattr(model, prefix, model) if prefix else model
     return base if isinstance(base, nn.Module) else model
 
@@ -184,6 +200,9 @@ def _walk(
     kind = type(module).__name__
     if kind in EXCEPTIONS:
         return EXCEPTIONS[kind](name, module)
+    both_ways = _both_ways(module)
+    if both_ways is not None:
+        return _in_step(*both_ways)(name, module)
     if _is_list(module):
         parts: list[_Part] = []
         for child_name, child in module.named_children():
@@ -208,13 +227,15 @@ def _walk(
             parts += _walk(full, child, in_stage=in_stage)
             continue
         before, behind = not holders or index < holders[0], bool(holders) and index > holders[-1]
-        if is_root and (child_name in HEAD_NAMES | HEAD_PARTS.get(kind, set()) or child_name.startswith("aux")):
+        if is_root and (_is_head(child_name) or child_name in HEAD_PARTS.get(kind, ())):
             joins = "head"
         elif child_name in STEM_PARTS.get(kind, ()):
             joins = "stem"
         elif child_name in FIRST_BLOCK_PARTS.get(kind, ()):
             joins = "first"
-        elif before and holders and is_transformers and FINAL_NORM.fullmatch(child_name):
+        elif child_name in LAST_BLOCK_PARTS.get(kind, ()) or (
+            before and holders and is_transformers and FINAL_NORM.fullmatch(child_name)
+        ):
             behind_all.append(_Part(name=full, held=child, joins="previous"))
             continue
         elif before or "emb" in child_name.lower():
@@ -228,6 +249,11 @@ def _walk(
             joins = "stem" if POSITIONS.search(child_name) else "previous"
         parts.append(_Part(name=full, held=child, joins=joins))
     return [*front, *parts, *behind_all]
+
+
+def _is_head(name: str) -> bool:
+    """Whether a part of the whole model is called as heads are."""
+    return name in HEAD_NAMES or name.lower().startswith("aux") or name.endswith(("classifier", "_head"))
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -253,10 +279,11 @@ def _without_lists(model: nn.Module) -> list[_Part]:
             why="blocks to freeze are taken from the model's layers, and none were found",
             fix="use a model from transformers, or a module whose layers are its children in order",
         )
-    common, count = kinds.most_common(1)[0]
+    recurrent = {type(child).__name__ for _, child in children if isinstance(child, nn.RNNBase)}
+    common = next((kind for kind in kinds if kind in recurrent), kinds.most_common(1)[0][0])
+    count = kinds[common]
     first = next(i for i, (_, child) in enumerate(children) if type(child).__name__ == common) if count > 1 else 1
-    # A plain network ends with its classifier.
-    ends_linear = isinstance(children[-1][1], nn.Linear) and not (count > 1 and common == "Linear" and first == 0)
+    ends_linear = isinstance(children[-1][1], nn.Linear)  # a plain network ends with its classifier
     parts = [
         _Part(name=name, held=child, joins="next" if index < first else "previous" if _is_norm(child) else "unit")
         for index, (name, child) in enumerate(children)
@@ -273,13 +300,22 @@ def _without_lists(model: nn.Module) -> list[_Part]:
     return [*loose, *parts, *heads]
 
 
+def _both_ways(module: nn.Module) -> tuple[str, str] | None:
+    """Names of two lists of recurrent layers, one for every direction, that run in step (ELMo)."""
+    lists = [
+        (name, child)
+        for name, child in module.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) and all(isinstance(item, nn.RNNBase) for item in child)
+    ]
+    if len(lists) != 2 or len(lists[0][1]) != len(lists[1][1]):
+        return None
+    names = (lists[0][0], lists[1][0])
+    return names if all(way.search(name) for way, name in zip(DIRECTIONS, names, strict=True)) else None
+
+
 def _children_with_weights(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """A model's children in order, without its heads."""
-    return [
-        (name, child)
-        for name, child in model.named_children()
-        if _has_parameters(child) and name not in HEAD_NAMES and not name.startswith("aux")
-    ]
+    return [(name, child) for name, child in model.named_children() if _has_parameters(child) and not _is_head(name)]
 
 
 # --- exceptions: where data flows otherwise than the tree says
@@ -416,7 +452,8 @@ EXCEPTIONS: dict[str, Callable[[str, nn.Module], list[_Part]]] = {
 
 def _assemble(base: nn.Module, parts: Sequence[_Part]) -> tuple[Block, ...]:
     if parts and next(part.joins for part in parts if part.joins != "head") == "unit":  # no stem stands by itself
-        parts = [replace(part, joins="next") if part is parts[0] else part for part in parts]
+        first = next(part for part in parts if part.joins != "head")
+        parts = [replace(part, joins="next") if part is first else part for part in parts]
     units = list({id(part.held): part for part in parts if part.joins == "unit"}.values())
     position = {id(part.held): index for index, part in enumerate(units, start=1)}
     members: list[list[nn.Module | nn.Parameter]] = [[] for _ in range(len(units) + 1)]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tuner.backbone import pool, run_base
 from tuner.blocks import find_blocks
+from tuner.errors import ModelError
 from tuner.heads import Head, feature_blocks
 from tuner.hidden import HiddenStates
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tuner.records import Progress
 
 MODEL_TYPE = "transfer-advisor"
+OWN_MODULE = "own"
+"""Type of a base that is no architecture with a name."""
 
 
 class TransferConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped here
@@ -58,9 +62,9 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
     config_class = TransferConfig
     base_model_prefix = "base"
 
-    def __init__(self, config: TransferConfig, base: torch.nn.Module | None = None) -> None:
+    def __init__(self, config: TransferConfig, module: torch.nn.Module | None = None) -> None:
         super().__init__(config)
-        self.base = _empty_base(dict(config.base)) if base is None else base
+        self.base = _empty_base(dict(config.base)) if module is None else module
         self.blocks = find_blocks(self.base)
         self.read_blocks = feature_blocks(config.features, n_blocks=len(config.widths))
         self.head = Head(width=sum(config.widths[block] for block in self.read_blocks), n_classes=config.num_labels)
@@ -101,22 +105,38 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
 
 
 def _empty_base(stored: dict[str, Any]) -> torch.nn.Module:
-    """The base's architecture, whose weights are loaded into it afterwards."""
+    """The base's architecture, whose weights are loaded into it afterwards.
+
+    Raises `ModelError` for a module of the user's own, which only they can build.
+    """
     kind = stored.pop("model_type")
+    if kind == OWN_MODULE:
+        raise ModelError(
+            f"this model was tuned from a module of your own, {stored['name']}",
+            why="it cannot be built from a configuration",
+            fix="in Python: TransferModel.from_pretrained(folder, module=YourModule()), which fills it with them",
+        )
     if kind == "torchvision":
         from tuner.vision import torchvision_model
 
         return torchvision_model(**stored)
-    model: torch.nn.Module = AutoModel.from_config(AutoConfig.for_model(kind, **stored))
+    config = AutoConfig.for_model(kind, **stored)
+    named = getattr(transformers, next(iter(stored.get("architectures") or ()), ""), None)
+    if isinstance(named, type) and issubclass(named, PreTrainedModel):
+        empty: torch.nn.Module = named(config)
+        return empty
+    model: torch.nn.Module = AutoModel.from_config(config)
     return model
 
 
 def _described(base: torch.nn.Module) -> dict[str, Any]:
-    """What `_empty_base` builds the architecture from; nothing for a module of the user's own, which has no name."""
+    """What `_empty_base` builds the architecture from; of a module of the user's own only its name."""
     if isinstance(base, PreTrainedModel):
-        described: dict[str, Any] = base.config.to_dict()
+        described: dict[str, Any] = base.config.to_dict() | {"architectures": [type(base).__name__]}
         return described
-    return dict(getattr(base, "torchvision_architecture", {}))
+    known = getattr(base, "torchvision_architecture", None)
+    kind = type(base)
+    return dict(known) if known else {"model_type": OWN_MODULE, "name": f"{kind.__module__}.{kind.__qualname__}"}
 
 
 def build_classifier(
@@ -133,7 +153,7 @@ def build_classifier(
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
     )
-    classifier = TransferClassifier(config, base=base)
+    classifier = TransferClassifier(config, module=base)
     classifier.to(backbone.device)
     return classifier
 

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerBase,
+)
 
 from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
@@ -23,7 +28,7 @@ from tuner.native import save_native
 from tuner.records import Progress, write_text_atomically
 
 if TYPE_CHECKING:
-    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedModel
 
 AutoConfig.register(MODEL_TYPE, TransferConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
@@ -101,6 +106,11 @@ class TransferModel:
         self._backbone: Backbone | None = None
 
     @property
+    def reads_text(self) -> bool:
+        """Whether it labels texts; else images."""
+        return isinstance(self.reader, PreTrainedTokenizerBase)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
         names = self.classifier.config.id2label
@@ -160,8 +170,13 @@ class TransferModel:
             file.chmod((path / "README.md").stat().st_mode & 0o777)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "auto") -> TransferModel:
-        """Load what `save_pretrained` wrote. Raises `MissingFileError` or `ModelError` for anything else."""
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str = "auto", module: torch.nn.Module | None = None
+    ) -> TransferModel:
+        """Load what `save_pretrained` wrote. Raises `MissingFileError` or `ModelError` for anything else.
+
+        A model that was tuned from a module of your own needs such a `module`, which is filled with the tuned weights.
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
         from transformers import AutoImageProcessor, AutoTokenizer
@@ -183,9 +198,14 @@ class TransferModel:
                 )
             reads_text = any((path / name).exists() for name in TOKENIZER_FILES)
             auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
-            classifier = auto.from_pretrained(
-                path, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, local_files_only=True
-            )
+            if module is not None:
+                classifier = TransferClassifier.from_pretrained(
+                    path, module=module, use_safetensors=True, dtype=torch.float32, local_files_only=True
+                )
+            else:
+                classifier = auto.from_pretrained(
+                    path, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+                )
             reader_of = AutoTokenizer if reads_text else AutoImageProcessor
             reader = reader_of.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             stored = load_file(path / SUPPORT_FILE)

@@ -51,7 +51,8 @@ def freeze(model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_bl
     thaw(model)
     fixed = _fixed_parameters(blocks)
     for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) not in fixed)
+        if parameter.is_floating_point():  # quantised ones have no gradient at all
+            parameter.requires_grad_(id(parameter) not in fixed)
     frozen = {id(parameter) for block in blocks[:frozen_blocks] for parameter in block.parameters()}
     for module in model.modules():
         names = [name for name, p in module._parameters.items() if p is not None and id(p) in frozen - fixed]

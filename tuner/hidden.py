@@ -27,6 +27,8 @@ class HiddenStates:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._states: dict[int, torch.Tensor] = {}
         self._layouts: dict[int, list[Layout]] = {}
+        self.order: list[int] = []
+        """Blocks behind the stem in the order in which they ran first."""
 
     @property
     def states(self) -> list[torch.Tensor]:
@@ -49,12 +51,14 @@ class HiddenStates:
         def leaves(index: int, position: int) -> Callable[..., None]:
             def hook(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> None:
                 if position == 0:
+                    if index not in self._states:
+                        self.order.append(index)
                     self._states[index] = output[0] if isinstance(output, (tuple, list)) else output
                 self._layouts[index][position] = layout_of(output)
 
             return hook
 
-        self._states, self._layouts = {}, {}
+        self._states, self._layouts, self.order = {}, {}, []
         self._handles = [self._entrance.register_forward_pre_hook(enters, with_kwargs=True)]
         for block in self._blocks:
             assert block.unit is not None

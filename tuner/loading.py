@@ -128,7 +128,8 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
     Weights are loaded as float32 from safetensors only; whether they fit into memory is checked before.
     """
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+    has_adapter = (path / "adapter_config.json").exists()
+    if has_adapter and not ((path / "config.json").exists() and _weight_files(path)):
         raise ModelError(
             f"{name} holds an adapter only",
             why="an adapter needs the base model it was trained on",
@@ -150,7 +151,10 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
             fix="save the model as safetensors: model.save_pretrained(folder)",
         )
     _check_memory(files, name)
-    return _from_pretrained(path, name)
+    base, warnings = _from_pretrained(path, name)
+    if has_adapter:
+        warnings = (*warnings, "the folder holds an adapter too, which is not used: merge it into the model first")
+    return base, warnings
 
 
 def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
@@ -175,13 +179,20 @@ def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
-    from transformers import AutoConfig, AutoModel
+    from transformers import (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        AutoConfig,
+        AutoModel,
+        AutoModelForImageClassification,
+    )
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # a pooler that the checkpoint lacks is fresh; the same one every time
-            base, info = AutoModel.from_pretrained(
+            # Of models that join texts and images (CLIP), the vision model classifies.
+            joint = hasattr(config, "vision_config") and type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+            base, info = (AutoModelForImageClassification if joint else AutoModel).from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -189,15 +200,37 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
             )
     except LOADING_ERRORS as error:
         raise _cannot_load(name, error) from error
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    heads = ("pooler", "classifier") if joint else ("pooler",)
+    misfits = sorted(
+        f"{key} is {tuple(given)}, not {tuple(wanted)}"
+        for key, given, wanted in info["mismatched_keys"]
+        if not any(head in key for head in heads)
+    )
+    if misfits:
+        raise ModelError(
+            f"{name} has weights of other shapes than its config.json says: {_some(misfits)}",
+            why="they would be random numbers, and a random block must never be frozen",
+            fix="pass a folder whose config.json and weights belong together",
+        )
+    missing = sorted(key for key in info["missing_keys"] if not any(head in key for head in heads))
     if missing:
         raise ModelError(
             f"{name} lacks {len(missing)} of the model's weights: {_some(missing)}",
             why="missing weights would be random numbers, and a random block must never be frozen",
             fix="pass a complete checkpoint of this architecture",
+        )
+    broken = [
+        key for key, tensor in base.state_dict().items() if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if broken:
+        raise ModelError(
+            f"{name} holds weights that are not finite numbers: {_some(broken)}",
+            why="everything computed with them is NaN",
+            fix="pass a checkpoint from before its training failed",
         )
     return base, _left_out(config, sorted(info["unexpected_keys"]))
 
@@ -228,7 +261,7 @@ def _cannot_load(name: str, error: Exception) -> ModelError:
     return ModelError(
         f"{name} cannot be loaded as a model",
         why=f"{type(error).__name__}: {first_line[:300]}",
-        fix="pass a text encoder or decoder saved by save_pretrained; remote code is never run",
+        fix="pass a model that save_pretrained wrote, whole (fetch or save it again); remote code is never run",
     )
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,14 @@ class PrefixCache:
         self.backbone = backbone
         self.encoded = encoded
         self.starts = np.concatenate([[0], np.cumsum(encoded.lengths)[:-1]])
-        made_with = (FORMAT, backbone.fingerprint, backbone.compute_dtype, backbone.inputs.settings, encoded.digest())
+        made_with = (
+            FORMAT,
+            backbone.fingerprint,
+            backbone.architecture,
+            backbone.compute_dtype,
+            backbone.inputs.settings,
+            encoded.digest(),
+        )
         self.key = hashlib.sha256(repr(made_with).encode()).hexdigest()[:24]
         self._encoder_end = encoder_end(backbone.blocks)
         self._marks: dict[int, dict[str, Any]] = {}
@@ -127,7 +134,7 @@ class PrefixCache:
 
         As `Backbone.block_features`, which this saves.
         """
-        backbone, encoded = self.backbone, self.encoded
+        backbone = self.backbone
         features_path = self.folder / f"{self.key}-features.npz"
         wanted = {file for depth in depths if 0 < depth < backbone.n_blocks for file in self.files_of(depth)}
         missing = sorted(depth for depth in wanted if not self._has(depth))
@@ -135,8 +142,16 @@ class PrefixCache:
             with np.load(features_path) as stored:
                 return tuple(stored[f"arr_{block}"] for block in range(backbone.n_blocks))
         self.folder.mkdir(parents=True, exist_ok=True)
-        total = int(encoded.lengths.sum())
         parts = {depth: self._path(depth).with_suffix(f".{os.getpid()}.part") for depth in missing}
+        try:
+            return self._compute(parts, features_path=features_path, progress=progress)
+        finally:
+            for part in parts.values():  # of a pass that was cut short
+                part.unlink(missing_ok=True)
+
+    def _compute(self, parts: Mapping[int, Path], *, features_path: Path, progress: Progress | None) -> Features:
+        backbone, encoded = self.backbone, self.encoded
+        total = int(encoded.lengths.sum())
         files = {}
         for depth, part in parts.items():
             _allocate(part, self.bytes_at(depth))
@@ -170,7 +185,6 @@ class PrefixCache:
                 progress(f"computing the frozen blocks once: {done:,} of {len(encoded):,} rows", done / len(encoded))
         for depth, file in files.items():
             if depth in too_large:
-                parts[depth].unlink()
                 continue
             file.flush()
             # Another process may read or write the same depth: a file appears whole, and its mark after it.

@@ -652,7 +652,9 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:
         f"winner's {chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in "
         "validation: this model may be the wrong one for this data"
         for name, baseline in baselines.items()
-        if name in ("majority", "tfidf_linear") and baseline is not None and baseline["score"] > chosen.interval[1]
+        if name in ("majority", "tfidf_linear", "pixel_linear")
+        and baseline is not None
+        and baseline["score"] > chosen.interval[1]
     ]
 
 

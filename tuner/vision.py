@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,22 @@ def _with_safetensors(name: str, path: Path) -> tuple[nn.Module, str]:
             why="weights are read from safetensors only; a pickle can run any code when it is loaded",
             fix="save them with safetensors.torch.save_file(model.state_dict(), FILE)",
         ) from error
-    matrices = [tensor for tensor in state.values() if tensor.ndim == 2]
-    model = published_model(name, n_classes=len(matrices[-1]) if matrices else 1000, state=state)
+    model = published_model(name, n_classes=_n_classes(name, state), state=state)
     _load_state(model, state, name=str(path))
     return model, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _n_classes(name: str, state: dict[str, torch.Tensor]) -> int:
+    """The number of classes that weights are for: the size that changes with it, in a tensor that changes with it."""
+    shapes = []
+    for n_classes in (1000, 1001):
+        model = published_model(name, n_classes=n_classes, state=state)
+        shapes.append({key: tuple(tensor.shape) for key, tensor in model.state_dict().items()})
+    for key, shape in shapes[0].items():
+        changed = [i for i, (a, b) in enumerate(zip(shape, shapes[1][key], strict=True)) if a != b]
+        if changed and key in state and state[key].ndim == len(shape):
+            return int(state[key].shape[changed[0]])
+    return 1000
 
 
 def _load_state(model: nn.Module, state: dict[str, torch.Tensor], *, name: str) -> None:
@@ -166,4 +179,6 @@ def _load_state(model: nn.Module, state: dict[str, torch.Tensor], *, name: str) 
             why="missing weights would be random numbers, and a random block must never be frozen",
             fix="pass the weights of this architecture, all of them",
         )
-    model.load_state_dict(state, strict=False)
+    versioned = OrderedDict(state)
+    versioned._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # MnasNet asks which version it is
+    model.load_state_dict(versioned, strict=False)

@@ -47,9 +47,10 @@ def compact_vocabulary(base: nn.Module, *, tokens: np.ndarray) -> Iterator[int |
     Yields how many rows it holds, or None where an embedding that is shared, scaled or otherwise special, or no larger
     than the data's vocabulary, stays as it is.
     """
-    full = base.get_input_embeddings()  # type: ignore[operator]  # every transformers model has it
+    find = getattr(base, "get_input_embeddings", None)
+    full = find() if find is not None else None
     place = _place(base, full)
-    if place is None or len(tokens) >= full.num_embeddings:
+    if full is None or place is None or len(tokens) >= full.num_embeddings:
         yield None
         return
     parent, name = place
