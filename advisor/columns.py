@@ -1,4 +1,4 @@
-"""Which column holds the texts and which the labels: guessed where only one answer makes sense."""
+"""Which column holds the texts or images and which the labels: guessed where only one answer makes sense."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advisor.files import images_not_supported, is_nested
+from advisor.files import is_nested
+from advisor.images import IMAGE_SUFFIXES, is_reference
 from tuner.errors import DataError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ TEXT_NAMES = (
      "query", "utterance", "message", "sms", "post", "abstract", "article", "passage"),
     ("title", "headline", "description", "summary", "subject"),
 )  # fmt: skip
+IMAGE_NAMES = (
+    ("image", "images", "img", "picture", "photo"),
+    ("image_path", "img_path", "image_file", "image_name", "pixels", "bytes"),
+    ("path", "file", "filename", "file_name", "file_path", "filepath"),
+)
 LABEL_NAMES = (
     ("label", "labels"),
     ("class", "classes", "category", "target", "intent", "sentiment", "emotion", "topic", "y", "tag"),
@@ -32,11 +38,19 @@ _SAMPLE_ROWS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns that are read."""
+    """Names of the columns that are read: texts or images, labels, groups."""
 
-    text: str
+    text: str | None = None
+    image: str | None = None
     label: str | None
     group: str | None
+
+    @property
+    def content(self) -> str:
+        """The column of what is classified."""
+        name = self.text if self.image is None else self.image
+        assert name is not None
+        return name
 
 
 def choose_columns(
@@ -44,20 +58,25 @@ def choose_columns(
     *,
     place: str,
     text: str | None = None,
+    image: str | None = None,
     label: str | None = None,
     group: str | None = None,
     labelled: bool = True,
+    images: bool = False,
 ) -> Columns:
     """The columns named by the options, and good guesses for those that are not.
 
     A guess goes by name first (``text``, ``review``...; ``label``, ``category``...), then by content: the only column
     of long, varied strings; the only one with few distinct values. Columns that divide the rows in the same way
-    (``label`` beside ``label_id``) count as one, the readable one. Raises `DataError` for columns that are missing,
-    ambiguous or hold nested values, `OptionError` for options that contradict each other.
+    (``label`` beside ``label_id``) count as one, the readable one. With `images`, a column of images or of paths to
+    them is taken where no column holds texts. Raises `DataError` for columns that are missing, ambiguous or hold
+    nested values, `OptionError` for options that contradict each other.
     """
-    for option, name in (("--text", text), ("--label", label), ("--group", group)):
+    for option, name in (("--text", text), ("--image", image), ("--label", label), ("--group", group)):
         if name is not None:
             _check_named(table, name, option=option, place=place)
+    if image is not None:
+        _check_image_option(table, image, text=text, label=label, group=group)
     if text is not None and text == label:
         raise OptionError(
             f"--text and --label both name the column '{text}'",
@@ -70,11 +89,15 @@ def choose_columns(
             why="rows of a group stay in one split, so every text or class would be a group of its own",
             fix="leave --group away, or name the column of what belongs together, such as an author",
         )
-    taken = {name for name in (text, label, group) if name is not None}
     sample = _sample(table)
+    if images and image is None and text is None:
+        image = _guess_image(sample, taken={name for name in (label, group) if name is not None}, place=place)
+    taken = {name for name in (text, image, label, group) if name is not None}
     if label is None and labelled:
-        label = _guess(sample, LABEL_NAMES, taken=taken, option="--label", place=place, text=text)
+        label = _guess(sample, LABEL_NAMES, taken=taken, option="--label", place=place, text=image or text)
         taken.add(label)
+    if image is not None:
+        return Columns(image=image, label=label, group=group)
     if text is None:
         taken |= {name for tier in LABEL_NAMES for name in table.column_names if _plain(name) in tier}
         text = _guess(sample, TEXT_NAMES, taken=taken, option="--text", place=place, text=None)
@@ -95,12 +118,81 @@ def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None
             why=f"{option} names it",
             fix=f"pass {option} with one of: {', '.join(table.column_names)}",
         )
-    if is_nested(table.schema.field(name).type):
+    kind = table.schema.field(name).type
+    if option == "--image":
+        if not is_reference(kind) and not _is_string(kind):
+            raise DataError(
+                f"{place}: column '{name}' holds values of type {kind}, no images",
+                why="--image needs paths, or images as bytes, arrays or PIL images",
+                fix=f"pass --image with one of: {', '.join(table.column_names)}",
+            )
+    elif is_nested(kind):
         raise DataError(
             f"{place}: column '{name}' holds lists, objects or bytes",
             why=f"{option} needs one text, number or name a row; several labels a row are not supported yet",
             fix="write one value a row into that column, or name another column",
         )
+
+
+def _check_image_option(table: pa.Table, image: str, *, text: str | None, label: str | None, group: str | None) -> None:
+    if text is not None:
+        raise OptionError(
+            f"--image {image} and --text {text} contradict each other",
+            why="one model reads images, another one texts; both together are not supported yet",
+            fix="leave one of them away",
+        )
+    for option, name in (("--label", label), ("--group", group)):
+        if name == image:
+            raise OptionError(
+                f"--image and {option} both name the column '{image}'",
+                why="an image cannot be its own label or group",
+                fix=f"choose two of: {', '.join(table.column_names)}",
+            )
+
+
+def _guess_image(sample: pa.Table, *, taken: set[str], place: str) -> str | None:
+    """The column of images or of paths to them; None where there is none, or where a column reads like text."""
+    usable = [name for name in sample.column_names if name not in taken]
+    inside = [name for name in usable if is_reference(sample.schema.field(name).type)]
+    paths = [name for name in usable if _names_images(sample, name)]
+    if not inside and not paths:
+        return None
+    text_names = {name for tier in TEXT_NAMES for name in tier}
+    label_names = {name for tier in LABEL_NAMES for name in tier}
+    for name in set(usable) - set(inside) - set(paths):
+        if not _is_string(sample.schema.field(name).type) or _plain(name) in label_names:
+            continue
+        if _plain(name) in text_names or (_could_be_text(sample, name) and not _is_one_word(sample, name)):
+            return None
+    found = inside or paths
+    for tier in IMAGE_NAMES:
+        named = [name for name in found if _plain(name) in tier]
+        if named:
+            found = named
+            break
+    if len(found) > 1:
+        raise _ambiguous(sample, found, option="--image", place=place)
+    return str(found[0])
+
+
+def _names_images(sample: pa.Table, name: str) -> bool:
+    """Whether nearly all cells that are not blank end like the name of an image."""
+    import pyarrow.compute as pc
+
+    if not _is_string(sample.schema.field(name).type):
+        return False
+    cells = pc.utf8_trim_whitespace(sample.column(name))
+    filled = pc.sum(pc.fill_null(pc.not_equal(cells, ""), False)).as_py() or 0
+    endings = "|".join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))
+    ending = pc.sum(pc.match_substring_regex(cells, rf"(?i)[^\s]\.({endings})$")).as_py() or 0
+    return bool(filled and ending >= 0.9 * filled)
+
+
+def _is_one_word(sample: pa.Table, name: str) -> bool:
+    """Whether most cells are identifiers or paths rather than words in a row."""
+    import pyarrow.compute as pc
+
+    return bool((pc.mean(pc.match_substring_regex(sample.column(name), r"^[\w.:/\\-]+$")).as_py() or 0.0) > 0.5)
 
 
 def _plain(name: str) -> str:
@@ -206,7 +298,7 @@ def _could_be_label(sample: pa.Table, name: str) -> bool:
 
 
 def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: str) -> DataError:
-    what = "texts" if option == "--text" else "labels"
+    what = {"--text": "texts", "--image": "images"}.get(option, "labels")
     return DataError(
         f"{place}: several columns could hold the {what}: {', '.join(names)}",
         why="a wrong guess would advise on another task than yours",
@@ -217,8 +309,12 @@ def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: st
 def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
     what = "texts" if option == "--text" else "labels"
     nested = [item.name for item in sample.schema if is_nested(item.type)]
-    if option == "--text" and any(_plain(name) in ("image", "img", "images") for name in nested):
-        return images_not_supported(place)
+    if option == "--text" and any(is_reference(item.type) for item in sample.schema):
+        return DataError(
+            f"{place} holds images, where texts are needed",
+            why="no column reads like text",
+            fix="pass --text with the column that holds the texts, or texts instead of images",
+        )
     names = sample.column_names
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:

@@ -9,10 +9,19 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from advisor.images import (
+    ARRAY_SUFFIXES,
+    HOW_TO_ARRANGE,
+    IMAGE_SUFFIXES,
+    Held,
+    held_column,
+    holds_encoded_images,
+    parquet_images,
+)
 from tuner.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
@@ -30,7 +39,6 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".npz", ".npy"})
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 _SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
@@ -55,10 +63,14 @@ _OTHER_ENCODINGS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class FileTable:
-    """A file's rows. Delimited files give text cells only; nested columns are kept as empty lists, to be named."""
+    """A file's rows. Delimited files give text cells only; nested columns are kept as empty lists, to be named.
+
+    Columns of encoded images are references into ``held``, which reads them when one is asked for.
+    """
 
     table: pa.Table
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    held: Held = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -88,7 +100,7 @@ def read_file(path: Path) -> FileTable:
     encoding, warning = _detect_encoding(path, head)
     result = _read_json(path, encoding) if kind == "json" else _read_delimited(path, encoding)
     warnings = (warning, *result.warnings) if warning else result.warnings
-    return _checked(path, FileTable(table=result.table, class_names=result.class_names, warnings=warnings))
+    return _checked(path, replace(result, warnings=warnings))
 
 
 def _checked(path: Path, result: FileTable) -> FileTable:
@@ -132,7 +144,7 @@ def _refuse_binary(path: Path, head: bytes) -> None:
     """Raise for files whose first bytes say that they are no tables of text."""
     if head.startswith(b"PK\x03\x04"):
         if path.suffix.lower() == ".npz" or b".npy" in head[:200]:
-            raise images_not_supported(str(path))
+            raise _arrays(path)
         if path.suffix.lower() in {".xlsx", ".ods"} or b"[Content_Types].xml" in head or b"xl/" in head:
             raise DataError(
                 f"{path} is a spreadsheet",
@@ -152,17 +164,19 @@ def _refuse_binary(path: Path, head: bytes) -> None:
                 why="packed files are not read",
                 fix="unpack it and pass the file inside",
             )
-    images = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"\x93NUMPY")
-    if path.suffix.lower() in IMAGE_SUFFIXES and head.startswith((*images, b"RIFF")):
-        raise images_not_supported(str(path))
+    if path.suffix.lower() in ARRAY_SUFFIXES or head.startswith(b"\x93NUMPY"):
+        raise _arrays(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise DataError(
+            f"{path} is one image, not a table", why="a dataset is many of them and their classes", fix=HOW_TO_ARRANGE
+        )
 
 
-def images_not_supported(place: str) -> DataError:
-    """The answer to image data, which this version cannot use."""
+def _arrays(path: Path) -> DataError:
     return DataError(
-        f"{place} holds images, which are not supported yet",
-        why="this version advises on text classification only",
-        fix="pass a table with a text column and a label column",
+        f"{path} holds arrays, not a table",
+        why="images and labels are read together, from one .npz file with an array for each",
+        fix="save them with np.savez('data.npz', images=images, labels=labels), and pass that file as the data",
     )
 
 
@@ -663,20 +677,32 @@ def _read_parquet(path: Path) -> FileTable:
             why="Parquet stores text in UTF-8; anything else would be read wrongly",
             fix="write the file again with the text decoded",
         ) from error
+    features = _features_in(schema.metadata)
+    held: dict[str, Sequence[Any]] = {}
     for item in schema:
-        if item.name not in plain:
-            table = table.append_column(item.name, nested_placeholder(table.num_rows))
-    return FileTable(table=table.select(schema.names), class_names=_class_names_in(schema.metadata))
+        if item.name in plain:
+            continue
+        column = nested_placeholder(table.num_rows)
+        if holds_encoded_images(item.type, feature=features.get(item.name, {}).get("_type")):
+            place = f"{path}:{item.name}"
+            held[place] = parquet_images(path, item.name, n_rows=table.num_rows)
+            column = held_column(place, table.num_rows)
+        table = table.append_column(item.name, column)
+    class_names = {
+        name: tuple(map(str, feature["names"]))
+        for name, feature in features.items()
+        if feature.get("_type") == "ClassLabel" and "names" in feature
+    }
+    return FileTable(table=table.select(schema.names), class_names=class_names, held=held)
 
 
-def _class_names_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
-    """The names of `ClassLabel` columns, which the datasets library leaves in the schema of its Parquet files."""
+def _features_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any]]:
+    """What the datasets library leaves in the schema of its Parquet files: class names, and which columns are images.
+
+    Nothing of files that something else wrote: labels are then what the cells say.
+    """
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return {
-            name: tuple(map(str, feature["names"]))
-            for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (KeyError, TypeError, json.JSONDecodeError):
-        return {}  # written by something else: labels are then what the cells say
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        return {}

@@ -90,7 +90,7 @@ def _read_file(path: Path) -> list[str]:
         from advisor.files import read_file
 
         table = read_file(path).table
-        column = choose_columns(table, place=str(path), labelled=False).text
+        column = choose_columns(table, place=str(path), labelled=False).content
         return [text for text in table.column(column).to_pylist() if text and text.strip()]
     try:
         content = path.read_text(encoding="utf-8-sig")

@@ -598,7 +598,7 @@ def _hub_text(name: str) -> SourceText:
     tables = read_tables(name)
     texts: list[str] = []
     for table in tables.parts.values():
-        column = choose_columns(table, place=tables.place, labelled=False).text
+        column = choose_columns(table, place=tables.place, labelled=False).content
         texts += [text for text in table.column(column).to_pylist() if text and text.strip()]
     return SourceText(texts=tuple(texts), parts=(len(texts),))
 

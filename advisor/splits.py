@@ -1,4 +1,4 @@
-"""Arithmetic of dividing rows: numbers for texts, distinct pairs, and a stratified choice of whole units."""
+"""Dividing rows: what splits are called, numbers for texts, distinct pairs, a stratified choice of whole units."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "all": "all",
+}
+"""What a file, folder or split may be called, and the split it is."""
+
+SPLITS = ("train", "validation", "test")
 
 
 def number_texts(texts: pa.ChunkedArray) -> NDArray[np.int32]:

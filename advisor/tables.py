@@ -3,59 +3,66 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.files import (
     FORMATS,
-    IMAGE_SUFFIXES,
     column_from_values,
-    images_not_supported,
     is_nested,
     nested_placeholder,
     read_file,
     refuse_repeated,
 )
+from advisor.images import (
+    ARRAY_SUFFIXES,
+    IMAGE_SUFFIXES,
+    EncodedColumn,
+    Held,
+    held_column,
+    holds_encoded_images,
+    images_column,
+    is_image,
+    read_image_folder,
+    read_npz,
+)
+from advisor.splits import SPLIT_NAMES, SPLITS
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
 from tuner.hub import ask_hub, is_offline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "all": "all",
-}
-"""What a file or split may be called, and the split it is."""
-
-SPLITS = ("train", "validation", "test")
-
 _SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
+_FILE_SUFFIXES = frozenset({*FORMATS, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".zip", ".gz", ".xlsx"})
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its rows."""
+    """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its rows.
+
+    Columns of images are references, to files or into ``held``; paths in cells are relative to ``folder``, those of
+    the test split to ``test_folder`` where it is a file of its own. ``labels_are_names`` says that labels are names
+    whatever they look like, such as folders called 1, 2 and 3.
+    """
 
     name: str
     place: str
     parts: Mapping[str, pa.Table]
+    held: Held = field(default_factory=dict)
+    folder: str = ""
+    test_folder: str | None = None
+    labels_are_names: bool = False
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
 def read_tables(data: Any, *, split: str | None = None) -> Tables:
-    """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, or (texts, labels).
+    """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, (texts, labels) or (images, labels).
 
     With `split`, only that split is kept, as the whole of the data. A dataset without a training split is trained
     on what it has: its validation split, or a lone test split, and a warning says so. Raises `MissingFileError`,
@@ -74,11 +81,13 @@ def _read_any(data: Any) -> Tables:
     if isinstance(data, Mapping):
         return _read_mapping(data)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
-        return Tables(name="data", place="the data frame", parts={"all": _from_frame(data)})
+        table, held = _from_frame(data, place="the data frame")
+        return Tables(name="data", place="the data frame", parts={"all": table}, held=held)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return _from_datasets({"all": data}, name="data", place="the dataset")
     if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, (str, bytes)) for part in data):
-        return Tables(name="data", place="the lists", parts={"all": _from_lists(*data)})
+        table, held = _from_lists(*data)
+        return Tables(name="data", place="the lists", parts={"all": table}, held=held)
     raise DataError(
         f"data of type {type(data).__name__} cannot be read",
         why="texts and labels are looked for in tables and lists",
@@ -141,7 +150,7 @@ def _read_named(data: str | Path) -> Tables:
         from advisor.examples import load_example
 
         name = text.partition(":")[2]
-        return Tables(name=name, place=text, parts={"all": _from_frame(load_example(name))})
+        return Tables(name=name, place=text, parts={"all": _from_frame(load_example(name), place=text)[0]})
     if not text.strip():
         raise MissingFileError(
             "no dataset was named", why="the name is empty", fix="pass a file, a folder, a hub id or example:docstrings"
@@ -150,17 +159,34 @@ def _read_named(data: str | Path) -> Tables:
     if path.is_dir():
         return _read_folder(path)
     if path.exists():
-        result = read_file(path)
-        return Tables(
-            name=path.stem,
-            place=str(path),
-            parts={"all": result.table},
-            class_names=result.class_names,
-            warnings=result.warnings,
-        )
+        return read_path(path)
     if _could_be_hub_id(text):
         return _read_hub(text)
     raise missing_file(path)
+
+
+def read_path(path: Path) -> Tables:
+    """A table file or an array file."""
+    if path.suffix.lower() == ".npz":
+        found = read_npz(path)
+        for table in found.parts.values():
+            refuse_no_rows(table.num_rows, place=str(path))
+        names = {"label": found.class_names} if found.class_names else {}
+        return Tables(name=path.stem, place=str(path), parts=found.parts, held=found.held, class_names=names)
+    result = read_file(path)
+    return Tables(
+        name=path.stem,
+        place=str(path),
+        parts={"all": result.table},
+        held=result.held,
+        folder=_folder_of(path),
+        class_names=result.class_names,
+        warnings=result.warnings,
+    )
+
+
+def _folder_of(path: Path) -> str:
+    return "" if path.parent == Path() else str(path.parent)
 
 
 def missing_file(path: Path) -> MissingFileError:
@@ -184,7 +210,7 @@ def missing_file(path: Path) -> MissingFileError:
 
 def _could_be_hub_id(text: str) -> bool:
     """A name or owner/name that is not meant as a path: no table ending, no such folder or like-named file here."""
-    if not _HUB_ID.fullmatch(text) or Path(text).suffix.lower() in (*FORMATS, *IMAGE_SUFFIXES, ".zip", ".gz", ".xlsx"):
+    if not _HUB_ID.fullmatch(text) or Path(text).suffix.lower() in _FILE_SUFFIXES:
         return False
     owner, slash, _ = text.partition("/")
     if slash:
@@ -199,8 +225,12 @@ def _read_folder(folder: Path) -> Tables:
     if not files and (folder / "data").is_dir():  # the layout of repositories on the hub
         files = _split_files(folder / "data")
     if not files:
-        raise _no_split_files(folder)
+        images = read_images_of_folder(folder)
+        if images is None:
+            raise _no_split_files(folder)
+        return images
     parts: dict[str, pa.Table] = {}
+    held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
     warnings: list[str] = []
     for split in ("all", *SPLITS):
@@ -209,15 +239,41 @@ def _read_folder(folder: Path) -> Tables:
             continue
         parts[split] = concatenate([result.table for result in results], place=f"the {split} files of {folder}")
         for result in results:
+            held |= result.held
             class_names |= result.class_names
             warnings.extend(result.warnings)
+    first = next(path for paths in files.values() for path in paths)
     return Tables(
         name=folder.resolve().name,
         place=str(folder),
         parts=parts,
+        held=held,
+        folder=_folder_of(first),
         class_names=class_names,
         warnings=tuple(warnings),
     )
+
+
+def read_images_of_folder(folder: Path) -> Tables | None:
+    """A folder of class folders, or None where it holds no images."""
+    found = read_image_folder(folder)
+    if found is None:
+        return None
+    return Tables(
+        name=folder.resolve().name,
+        place=str(folder),
+        parts=found.parts,
+        held=found.held,
+        folder=str(folder),
+        labels_are_names=True,
+        warnings=found.warnings,
+    )
+
+
+def is_table_folder(folder: Path) -> bool:
+    """Whether a folder is read as tables: a saved dataset, or files named after splits."""
+    saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    return saved or bool(_split_files(folder)) or ((folder / "data").is_dir() and bool(_split_files(folder / "data")))
 
 
 def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -239,15 +295,11 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 def _no_split_files(folder: Path) -> TransferError:
     entries = sorted(folder.iterdir())
-    inside = entries + [path for entry in entries[:50] if entry.is_dir() for path in sorted(entry.iterdir())[:20]]
     tables = [path.name for path in entries if path.is_file() and path.suffix.lower() in FORMATS]
-    images = [path for path in inside if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
-    if images and not tables:
-        return images_not_supported(f"the folder {folder}")
     if not entries:
         return DataError(
             f"the folder {folder} is empty",
-            why="a dataset folder holds train.*, or all.*, and optionally validation.* and test.*",
+            why="a dataset folder holds train.*, or all.*, and optionally validation.* and test.*; or images by class",
             fix="pass a file, or put the files there (csv, tsv, jsonl or parquet)",
         )
     shown = ", ".join([path.name for path in entries][:8]) + (", ..." if len(entries) > 8 else "")
@@ -350,13 +402,20 @@ def _read_mapping(data: Mapping[Any, Any]) -> Tables:
             why="its keys must be split names (train, validation, test, all) and its values data frames or datasets",
             fix="pass such a dictionary, a pandas DataFrame, or (texts, labels)",
         )
-    tables = {SPLIT_NAMES[name.lower()]: _from_frame(part) for name, part in parts.items()}
-    return Tables(name="data", place="the data frames", parts=tables)
+    tables: dict[str, pa.Table] = {}
+    held: dict[str, Any] = {}
+    for name, part in parts.items():
+        tables[SPLIT_NAMES[name.lower()]], of_part = _from_frame(part, place=f"the data frames: {name}")
+        held |= of_part
+    return Tables(name="data", place="the data frames", parts=tables, held=held)
 
 
-def _from_lists(texts: Any, labels: Any) -> pa.Table:
+def _from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
     import pyarrow as pa
 
+    first = next((text for text in texts if text is not None), None) if len(texts) else None
+    if is_image(first):
+        return _from_images(texts, labels)
     texts, labels = list(texts), list(labels)
     if len(texts) != len(labels):
         raise DataError(
@@ -372,7 +431,21 @@ def _from_lists(texts: Any, labels: Any) -> pa.Table:
             why="texts are given to a tokenizer as they are",
             fix="pass (texts, labels), texts first, every text a string",
         )
-    return pa.table({"text": column_from_values(texts), "label": column_from_values(labels)})
+    return pa.table({"text": column_from_values(texts), "label": column_from_values(labels)}), {}
+
+
+def _from_images(images: Any, labels: Any) -> tuple[pa.Table, Held]:
+    import pyarrow as pa
+
+    labels = list(labels)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{len(images):,} images but {len(labels):,} labels",
+            why="the n-th label belongs to the n-th image",
+            fix="pass two lists of the same length",
+        )
+    column, held = images_column(images, place="the lists: images")
+    return pa.table({"image": column, "label": column_from_values(labels)}), held
 
 
 def refuse_no_rows(n_rows: int, *, place: str) -> None:
@@ -381,18 +454,28 @@ def refuse_no_rows(n_rows: int, *, place: str) -> None:
         raise DataError(f"{place} is empty", why="it holds no rows", fix="pass labelled rows")
 
 
-def _from_frame(frame: Any) -> pa.Table:
-    """A pandas DataFrame; object columns of one scalar type are converted, others become text or placeholders."""
+def _from_frame(frame: Any, *, place: str) -> tuple[pa.Table, Held]:
+    """A pandas DataFrame; object columns of one scalar type are converted, others become text or placeholders.
+
+    Columns of images are held as they are, and referred to.
+    """
     import pyarrow as pa
 
     names = [str(name) for name in frame.columns]
     refuse_repeated(names, place="the data frame")
     refuse_no_rows(len(frame), place="the data frame")
     columns = []
+    held: dict[str, Any] = {}
     for position in range(len(names)):
         series = frame.iloc[:, position]
         if str(series.dtype) == "object":
-            columns.append(column_from_values(series.tolist()))
+            values = series.tolist()
+            if _are_images(values):
+                column, of_column = images_column(values, place=f"{place}: {names[position]}")
+                held |= of_column
+            else:
+                column = column_from_values(values)
+            columns.append(column)
             continue
         try:
             column = pa.array(series, from_pandas=True)
@@ -403,11 +486,19 @@ def _from_frame(frame: Any) -> pa.Table:
             missing = series.isna()
             column = pa.array([None if gone else str(v) for v, gone in zip(series, missing, strict=True)], pa.string())
         columns.append(nested_placeholder(len(frame)) if is_nested(column.type) else column)
-    return pa.table(columns, names=names)
+    return pa.table(columns, names=names), held
+
+
+def _are_images(values: Sequence[Any]) -> bool:
+    """Whether an object column holds images and nothing else; most hold strings, which the first one tells."""
+    filled = (value for value in values if value is not None and not (isinstance(value, float) and value != value))
+    first = next(filled, None)
+    return is_image(first) and all(is_image(value) or isinstance(value, str) for value in filled)
 
 
 def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables:
     tables: dict[str, pa.Table] = {}
+    held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
     ignored = []
     for split, dataset in parts.items():
@@ -422,7 +513,8 @@ def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables
                 fix="load it without streaming=True",
             )
         refuse_no_rows(len(dataset), place=f"{place}, split {split}" if len(parts) > 1 else place)
-        tables[known] = _from_dataset(dataset)
+        tables[known], of_split = _from_dataset(dataset, place=f"{place}, {split}")
+        held |= of_split
         for column, feature in dataset.features.items():
             if type(feature).__name__ == "ClassLabel":
                 class_names[column] = tuple(feature.names)
@@ -433,11 +525,11 @@ def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables
             fix="pass one of them as a Dataset, or rename them",
         )
     warnings = (f"{place} has splits that were ignored: {', '.join(ignored)}",) if ignored else ()
-    return Tables(name=name, place=place, parts=tables, class_names=class_names, warnings=warnings)
+    return Tables(name=name, place=place, parts=tables, held=held, class_names=class_names, warnings=warnings)
 
 
-def _from_dataset(dataset: Any) -> pa.Table:
-    """The scalar columns of a `datasets.Dataset`; images, audio and lists are named but not decoded."""
+def _from_dataset(dataset: Any, *, place: str) -> tuple[pa.Table, Held]:
+    """The scalar columns of a `datasets.Dataset`, and references to its images; audio and lists are only named."""
     import pyarrow as pa
 
     schema = dataset.features.arrow_schema
@@ -446,7 +538,19 @@ def _from_dataset(dataset: Any) -> pa.Table:
     if plain:
         table = dataset.select_columns(plain).with_format("arrow")[:]
         columns = {column: table.column(column) for column in plain}
-    return pa.table({n: columns.get(n, nested_placeholder(len(dataset))) for n in schema.names})
+    held = {}
+    for item in schema:
+        if holds_encoded_images(item.type, feature=type(dataset.features[item.name]).__name__):
+            of_column = f"{place}: {item.name}"
+            held[of_column] = _dataset_images(dataset, item.name)
+            columns[item.name] = held_column(of_column, len(dataset))
+    return pa.table({n: columns.get(n, nested_placeholder(len(dataset))) for n in schema.names}), held
+
+
+def _dataset_images(dataset: Any, column: str) -> EncodedColumn:
+    """Encoded images as the dataset stores them, in its order; a memory map stays one."""
+    rows = dataset.select_columns([column]).with_format("arrow")
+    return EncodedColumn(lambda start, n: rows[start : start + n].column(column), n_rows=len(dataset))
 
 
 def concatenate(tables: Iterable[pa.Table], *, place: str) -> pa.Table:

@@ -1,8 +1,9 @@
-"""Labelled texts of any kind -> `TargetData`: columns read, rows checked, classes named, splits made."""
+"""Labelled texts or images of any kind -> `TargetData`: columns read, rows checked, classes named, splits made."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.columns import Columns, choose_columns
-from advisor.files import read_file
-from advisor.splits import carve, ids_per_class, kept_together, labels_per_text, number_texts
-from advisor.tables import SPLITS, Tables, concatenate, missing_file, read_tables
+from advisor.images import (
+    IMAGE_SUFFIXES,
+    Held,
+    contents_of,
+    images_column,
+    is_image,
+    list_images,
+    pictures_of,
+    references_in,
+)
+from advisor.splits import SPLITS, carve, ids_per_class, kept_together, labels_per_text, number_texts
+from advisor.tables import (
+    Tables,
+    concatenate,
+    is_table_folder,
+    missing_file,
+    read_images_of_folder,
+    read_path,
+    read_tables,
+)
 from tuner.errors import DataError, OptionError, did_you_mean
+from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +43,7 @@ if TYPE_CHECKING:
 TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
 VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
 FEWEST_TRAINING_ROWS = 3
-"""Distinct training texts a class needs, so that cross-validated probes see each class in every fold they fit."""
+"""Distinct training texts or images a class needs, so that cross-validated probes see each class in every fold."""
 
 _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them without training rows
 
@@ -36,12 +55,16 @@ class TargetData:
     ``texts`` and ``labels`` hold every usable row (n of them), and equal texts share their ``text_ids``; ``train``,
     ``validation`` and ``test`` are positions in them. Rows of ``train`` or ``validation`` whose text also occurs in a
     later split stand in no split: they are left out so that scores are not flattered.
+
+    Of image data (``kind`` is "image") ``texts`` holds references, each a path or a place in what is ``held`` in
+    memory; images of equal content share their ``text_ids``, and `pictures_at` opens them.
     """
 
     name: str
     kind: str = "text"
     task: str = "sequence_classification"
     texts: pd.Series = field(repr=False)
+    held: Held = field(default_factory=dict, repr=False)
     text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]
@@ -83,11 +106,20 @@ class TargetData:
         """The texts at these positions, as a list."""
         return list(self.texts.iloc[np.asarray(positions)])
 
+    def pictures_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> Pictures:
+        """The images at these positions, decoded when they are asked for."""
+        return pictures_of(self.texts_at(positions), held=self.held)
+
+    def rows_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[str] | Pictures:
+        """What a model is fed: the texts or the images at these positions."""
+        return self.pictures_at(positions) if self.kind == "image" else self.texts_at(positions)
+
 
 def load_target(
     data: Any,
     *,
     text: str | None = None,
+    image: str | None = None,
     label: str | None = None,
     group: str | None = None,
     text_pair: str | None = None,
@@ -98,7 +130,8 @@ def load_target(
 ) -> TargetData:
     """Read, check and divide a dataset.
 
-    `data` is a path, a hub id, ``example:NAME``, a data frame, a `datasets` object or (texts, labels). Given splits
+    `data` is a path, a hub id, ``example:NAME``, a data frame, a `datasets` object, (texts, labels) or (images,
+    labels); `image` names a column of images, or of paths relative to the table's folder. Given splits
     are used; what is missing of test and validation is carved out of the training rows, stratified by class, with
     copies of a text (and, with `group`, all rows of a group) on one side. A class with too few texts raises, unless
     `drop_rare` leaves such classes out. Everything a user can put right raises a `TransferError`.
@@ -112,7 +145,9 @@ def load_target(
     tables = read_tables(data, split=split)
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
-    columns = choose_columns(tables.parts[first], place=tables.place, text=text, label=label, group=group)
+    columns = choose_columns(
+        tables.parts[first], place=tables.place, text=text, image=image, label=label, group=group, images=True
+    )
     if test is not None:
         _check_test_labels(tables, columns, test)
     rows = _gather(tables, columns)
@@ -142,7 +177,55 @@ def read_texts(data: Any, *, text: str | None = None) -> tuple[list[str], str]:
     if column is None and table.num_columns == 1:
         column = table.column_names[0]
     chosen = choose_columns(table, place=tables.place, text=column, labelled=False)
-    return [value or "" for value in table.column(chosen.text).to_pylist()], chosen.text
+    return [value or "" for value in table.column(chosen.content).to_pylist()], chosen.content
+
+
+def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str]]:
+    """The images of a folder, file or object without need of labels, in its order and none dropped, and their names.
+
+    `data` is an image file, a folder of images however deep, an array, a list of paths, arrays or PIL images, or a
+    table with a column of images or of paths, `image`; of several splits, the test split. Raises `DataError` where
+    there are no images, `MissingFileError` for a path that does not exist.
+    """
+    given = _images_alone(data) if image is None else None
+    if given is None:
+        given = _images_of_tables(read_tables(data), image=image)
+    references, held = given
+    names = ["" if name is None else name for name in references.to_pylist()]
+    if not names:
+        raise DataError("there are no images", why="the list is empty", fix="pass at least one image")
+    return pictures_of(names, held=held), names
+
+
+def _images_alone(data: Any) -> tuple[pa.ChunkedArray, Held] | None:
+    """References to images that come without a table: a file, a folder, a list or an array; None of anything else."""
+    if isinstance(data, (str, Path)):
+        path = Path(data).expanduser()
+        if path.is_dir() and not is_table_folder(path):
+            column, held = list_images(path)
+        elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+            column, held = images_column([path], place=str(path))
+        else:
+            return None
+    elif isinstance(data, list) or getattr(data, "ndim", 0) >= 3:
+        column, held = images_column(data, place="the images")
+    elif is_image(data):
+        column, held = images_column([data], place="the image")
+    else:
+        return None
+    return references_in(column, folder=""), held
+
+
+def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedArray, Held]:
+    table = tables.parts.get("test", next(iter(tables.parts.values())))
+    chosen = choose_columns(table, place=tables.place, image=image, labelled=False, images=True)
+    if chosen.image is None:
+        raise DataError(
+            f"{tables.place} holds no images",
+            why="no column holds images or paths to them",
+            fix=f"pass --image with one of: {', '.join(table.column_names)}",
+        )
+    return references_in(table.column(chosen.image), folder=tables.folder), tables.held
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -170,7 +253,11 @@ class _Rows:
     name: str
     place: str
     columns: Columns
-    texts: pa.ChunkedArray
+    texts: pa.ChunkedArray  # or references to images
+    contents: NDArray[np.uint64] | None  # of images: equal content, equal number; 0 is not there
+    held: Held
+    folder: str
+    labels_are_names: bool
     labels: Any  # Arrow values first, class numbers once the classes are named
     class_names: tuple[str, ...]  # of a ClassLabel column at first
     groups: NDArray[np.int32] | None
@@ -178,6 +265,11 @@ class _Rows:
     given_splits: tuple[str, ...]
     n_dropped: dict[str, int]
     warnings: tuple[str, ...]
+
+    @property
+    def noun(self) -> str:
+        """What is classified."""
+        return "text" if self.contents is None else "image"
 
     def keep(self, mask: NDArray[np.bool_], *, reason: str) -> _Rows:
         """Only the rows where `mask` holds; the others are counted under `reason`."""
@@ -190,6 +282,7 @@ class _Rows:
         return replace(
             self,
             texts=self.texts.filter(selected),
+            contents=None if self.contents is None else self.contents[mask],
             labels=self.labels[mask] if isinstance(self.labels, np.ndarray) else self.labels.filter(selected),
             groups=None if self.groups is None else self.groups[mask],
             split=self.split[mask],
@@ -202,23 +295,33 @@ class _Rows:
 
 def _with_test(tables: Tables, test: str | Path) -> Tables:
     path = Path(test).expanduser()
-    if path.is_dir():
+    result = read_images_of_folder(path) if path.is_dir() else None
+    if path.is_dir() and (result is None or "all" not in result.parts):
         raise OptionError(
             f"--test {path} is a folder",
             why="the winner is scored on the rows of one file",
             fix="pass a table with labels, such as test.csv, or a DATA folder that holds train.* and test.*",
         )
-    if not path.exists():
-        raise missing_file(path)
-    result = read_file(path)
+    if result is None:
+        if not path.exists():
+            raise missing_file(path)
+        result = read_path(path)
+    rows = result.parts.get("test", next(iter(result.parts.values())))
     parts = dict(tables.parts)
     parts["train"] = parts.pop("all") if "all" in parts else parts["train"]
     warnings = (*tables.warnings, *result.warnings)
     if "test" in parts:
         warnings = (*warnings, f"the test split of {tables.place} was replaced by {path.name}")
-    parts["test"] = result.table
+    parts["test"] = rows
     ordered = {name: parts[name] for name in SPLITS if name in parts}
-    return replace(tables, parts=ordered, class_names={**result.class_names, **tables.class_names}, warnings=warnings)
+    return replace(
+        tables,
+        parts=ordered,
+        held={**tables.held, **result.held},
+        test_folder=result.folder,
+        class_names={**result.class_names, **tables.class_names},
+        warnings=warnings,
+    )
 
 
 def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> None:
@@ -236,7 +339,7 @@ def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> No
 def _gather(tables: Tables, columns: Columns) -> _Rows:
     """The columns that are read, all splits below each other. A split without labels cannot be used and is left out."""
     assert columns.label is not None
-    wanted = [name for name in (columns.text, columns.label, columns.group) if name is not None]
+    wanted = [name for name in (columns.content, columns.label, columns.group) if name is not None]
     chosen: dict[str, pa.Table] = {}
     warnings = list(tables.warnings)
     for split, table in tables.parts.items():
@@ -253,13 +356,22 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
                 fix="give the columns the same names in every split",
             )
         chosen[split] = table.select(list(dict.fromkeys(wanted)))
+        if columns.image is not None:
+            folder = tables.test_folder if split == "test" and tables.test_folder is not None else tables.folder
+            chosen[split] = _with_references(chosen[split], columns.image, folder=folder)
     together = concatenate(chosen.values(), place=tables.place)
+    content = _as_large_text(together.column(columns.content))
+    contents = None if columns.image is None else contents_of(content.to_pylist(), held=tables.held)
     numbers = [-1 if split == "all" else SPLITS.index(split) for split in chosen]
     return _Rows(
         name=tables.name,
         place=tables.place,
         columns=columns,
-        texts=_as_large_text(together.column(columns.text)),
+        texts=content,
+        contents=contents,
+        held=tables.held,
+        folder=tables.folder,
+        labels_are_names=tables.labels_are_names,
         labels=together.column(columns.label),
         class_names=tables.class_names.get(columns.label, ()),
         groups=None if columns.group is None else _group_numbers(together.column(columns.group)),
@@ -268,6 +380,11 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
         n_dropped={},
         warnings=tuple(warnings),
     )
+
+
+def _with_references(table: pa.Table, column: str, *, folder: str) -> pa.Table:
+    position = table.column_names.index(column)
+    return table.set_column(position, column, references_in(table.column(column), folder=folder))
 
 
 def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
@@ -337,7 +454,11 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
             why="advice from the few labelled rows would not be about this dataset",
             fix="label more rows, pass only the labelled ones, or name another column with --label",
         )
-    has_text = np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, r"[^\s\p{Z}\x{200B}\x{FEFF}]"), False))
+    if rows.contents is not None:
+        _check_images_are_there(rows)
+        has_text = rows.contents > 0
+    else:
+        has_text = np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, r"[^\s\p{Z}\x{200B}\x{FEFF}]"), False))
     if not has_text.any():
         raise DataError(
             f"{rows.place}: all texts in column '{rows.columns.text}' are empty",
@@ -348,9 +469,35 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
     if n_missing:
         rows = rows.warn(f"{_rows_left_out(n_missing, n)} for want of a label")
     if n_empty:
-        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of a text")
+        such = "" if rows.contents is None else f", such as {_example(rows, has_label & ~has_text)}"
+        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of {_a(rows.noun)}{such}")
     rows = rows.keep(has_label, reason="missing_label")
-    return rows.keep(has_text[has_label], reason="empty_text")
+    return rows.keep(has_text[has_label], reason="empty_text" if rows.contents is None else "missing_image")
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _example(rows: _Rows, mask: NDArray[np.bool_]) -> str:
+    """The reference of the first of these images."""
+    number = int(np.flatnonzero(mask)[0])
+    return rows.texts[number].as_py() or f"row {number + 1:,}"
+
+
+def _check_images_are_there(rows: _Rows) -> None:
+    """Raise where most images are missing: a wrong folder or column, then, rather than a few lost files."""
+    assert rows.contents is not None
+    missing = rows.contents == 0
+    n, n_missing = len(missing), int(missing.sum())
+    if 2 * n_missing > n:
+        web = "; addresses on the web are not downloaded" if "://" in _example(rows, missing) else ""
+        raise DataError(
+            f"{rows.place}: {n_missing:,} of {n:,} images in column '{rows.columns.content}' are missing or empty, "
+            f"such as {_example(rows, missing)}",
+            why=f"paths are taken relative to {rows.folder or 'the current folder'}{web}",
+            fix="check the paths, or pass --image with the column that holds them",
+        )
 
 
 # --- classes
@@ -378,13 +525,17 @@ def _name_classes(rows: _Rows) -> _Rows:
         return _checked_classes(
             replace(rows, labels=np.searchsorted(used, numbers).astype(np.int32), class_names=names)
         )
-    labels = _simplest_type(labels)
+    labels = labels if rows.labels_are_names else _simplest_type(labels)
     encoded = pc.dictionary_encode(labels.combine_chunks())
     values = encoded.dictionary
-    _check_label_values(rows, values, np.asarray(encoded.indices))
+    if not rows.labels_are_names:
+        _check_label_values(rows, values, np.asarray(encoded.indices))
     shown = [_label_name(value) for value in values.to_pylist()]
     by_name = _is_text(values.type)
-    order = sorted(range(len(shown)), key=shown.__getitem__) if by_name else np.argsort(np.asarray(values)).tolist()
+    if by_name and rows.labels_are_names and all(name.isascii() and name.isdigit() for name in shown):
+        order = sorted(range(len(shown)), key=lambda i: (int(shown[i]), shown[i]))  # folders called 1, 2 ... 10
+    else:
+        order = sorted(range(len(shown)), key=shown.__getitem__) if by_name else np.argsort(np.asarray(values)).tolist()
     rank = np.empty(len(shown), np.int32)
     rank[order] = np.arange(len(shown), dtype=np.int32)
     names = tuple(shown[i] for i in order)
@@ -478,11 +629,15 @@ def _checked_classes(rows: _Rows) -> _Rows:
 def _check_texts(rows: _Rows) -> None:
     import pyarrow.compute as pc
 
-    if pc.all(pc.equal(rows.texts, rows.texts[0])).as_py():
+    if rows.contents is not None:
+        identical = bool((rows.contents == rows.contents[0]).all())
+    else:
+        identical = pc.all(pc.equal(rows.texts, rows.texts[0])).as_py()
+    if identical:
         raise DataError(
-            f"{rows.place}: all texts in column '{rows.columns.text}' are identical",
-            why="identical texts cannot be told apart, whatever their labels",
-            fix="pass --text with the column that holds the texts",
+            f"{rows.place}: all {rows.noun}s in column '{rows.columns.content}' are identical",
+            why=f"identical {rows.noun}s cannot be told apart, whatever their labels",
+            fix=f"pass --{rows.noun} with the column that holds the {rows.noun}s",
         )
 
 
@@ -501,7 +656,7 @@ def _listed(names: Sequence[str], *, most: int = 5) -> str:
 def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
     """Take rows that leak out of training, refuse or drop classes that are too small, and carve what is not given."""
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
-    text_ids = number_texts(rows.texts)
+    text_ids = _content_ids(rows)
     rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
     split, n_leaked = _without_leaks(rows, rows.split, text_ids)
     small = _too_small(rows, split, text_ids, to_carve=to_carve)
@@ -521,6 +676,15 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
     return _finished(rows, split, text_ids, n_leaked=n_leaked)
 
 
+def _content_ids(rows: _Rows) -> NDArray[np.int32]:
+    """A number for each distinct text or image content, in order of first appearance."""
+    import pandas as pd
+
+    if rows.contents is None:
+        return number_texts(rows.texts)
+    return np.asarray(pd.factorize(rows.contents)[0], np.int32)
+
+
 def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> tuple[NDArray[np.int8], int]:
     """Rows whose text comes again in a later split leave theirs (-1); also how many later rows train had held."""
     n_texts = int(text_ids.max()) + 1
@@ -535,9 +699,9 @@ def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.in
         before, lost = int((split == number).sum()), int((leaves & (split == number)).sum())
         if before and 2 * lost > before:
             raise DataError(
-                f"{rows.place}: {lost:,} of {before:,} {SPLITS[number]} texts occur again in "
+                f"{rows.place}: {lost:,} of {before:,} {SPLITS[number]} {rows.noun}s occur again in "
                 f"{'validation or test' if number == 0 else 'test'}",
-                why="a score on texts that were seen in training says nothing about new ones",
+                why=f"a score on {rows.noun}s that were seen in training says nothing about new ones",
                 fix="divide the rows anew: pass them as one file, and the splits are made without overlap",
             )
     return np.where(leaves, -1, split).astype(np.int8), n_leaked
@@ -607,8 +771,8 @@ def _refuse_small(
     carved = f", 1 for {' and 1 for '.join(to_carve)}" if to_carve else ""
     raise DataError(
         f"{rows.place}: {n_small:,} {'class is' if n_small == 1 else 'classes are'} too small to divide: {shown}",
-        why=f"each class needs {_needed(to_carve)} different training texts{grouped}: {FEWEST_TRAINING_ROWS} to learn "
-        f"from{carved}",
+        why=f"each class needs {_needed(to_carve)} different training {rows.noun}s{grouped}: {FEWEST_TRAINING_ROWS} "
+        f"to learn from{carved}",
         fix=f"add rows, or pass --drop-rare to leave {'it' if n_small == 1 else 'them'} out ({n_rows:,} rows)",
     )
 
@@ -621,7 +785,7 @@ def _without_classes(
     if len(kept) < 2:
         raise DataError(
             f"{rows.place}: without the classes that are too small, {len(kept)} of {len(rows.class_names)} remain",
-            why="at least two classes are needed, each with enough different texts",
+            why=f"at least two classes are needed, each with enough different {rows.noun}s",
             fix="add rows, or name another column with --label",
         )
     dropped = [name for name, is_small in zip(rows.class_names, small.tolist(), strict=True) if is_small]
@@ -644,7 +808,7 @@ def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
     if empty and rows.groups is None:
         raise DataError(
             f"the {empty[0]} split of {rows.place} has no usable rows left",
-            why="every row of it lacks a text or a label, or repeats a text of a later split",
+            why=f"every row of it lacks {_a(rows.noun)} or a label, or repeats {_a(rows.noun)} of a later split",
             fix="repair the split, or leave it out: rows of the data are then held out instead",
         )
     if absent or empty:
@@ -666,27 +830,32 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
     conflicting = labels_per_text(text_ids, rows.labels)
     n_conflicting = int((conflicting > 1).sum())
     n_left_out = int((split < 0).sum())
+    noun = rows.noun
     warnings = list(rows.warnings)
     if n_leaked or n_left_out:
         warnings.append(
-            f"leakage: {n_leaked:,} validation or test rows have a text that also occurs in train; the earlier copies "
-            f"({n_left_out:,} rows) were left out, so that scores are about new texts"
+            f"leakage: {n_leaked:,} validation or test rows have {_a(noun)} that also occurs in train; the earlier "
+            f"copies ({n_left_out:,} rows) were left out, so that scores are about new {noun}s"
         )
     if n_duplicates > 0.05 * n:
         warnings.append(
-            f"{n_duplicates:,} rows ({_percent(n_duplicates, n)}) repeat a text exactly; no text stands in two splits"
+            f"{n_duplicates:,} rows ({_percent(n_duplicates, n)}) repeat {_a(noun)} exactly; no {noun} stands in two "
+            "splits"
         )
     if n_conflicting:
-        kept = "text occurs with more than one label; it was kept as it is"
+        kept = f"{noun} occurs with more than one label; it was kept as it is"
         if n_conflicting > 1:
-            kept = "texts occur with more than one label; they were kept as they are"
+            kept = f"{noun}s occur with more than one label; they were kept as they are"
         warnings.append(f"{n_conflicting:,} {kept}")
     warnings.extend(_shared_groups(rows, split))
-    columns = {"text": rows.columns.text, "label": rows.columns.label, "group": rows.columns.group}
+    columns = {noun: rows.columns.content, "label": rows.columns.label, "group": rows.columns.group}
     positions = [np.flatnonzero(split == number) for number in range(3)]
     return TargetData(
         name=rows.name,
-        texts=pd.Series(rows.texts.to_pandas(), name="text"),  # the same bytes, as pandas' own text type
+        kind=noun,
+        task="sequence_classification" if noun == "text" else "image_classification",
+        held=rows.held,
+        texts=pd.Series(rows.texts.to_pandas(), name=noun),  # the same bytes, as pandas' own text type
         text_ids=text_ids,
         labels=rows.labels,
         class_names=rows.class_names,
@@ -717,10 +886,17 @@ def _shared_groups(rows: _Rows, split: NDArray[np.int8]) -> list[str]:
 
 
 def _fingerprint(rows: _Rows, split: NDArray[np.int8]) -> str:
-    """SHA-256 over texts, labels, class names and splits, whatever the chunks they lie in."""
+    """SHA-256 over texts or images, labels, class names and splits, whatever the chunks or the folder they lie in."""
     digest = hashlib.sha256()
     lengths = hashlib.sha256()
-    for chunk in rows.texts.chunks:
+    if rows.contents is not None:
+        # Sizes tell most files apart; names, without the dataset's own folder, do the rest.
+        digest.update(rows.contents.tobytes())
+        start = os.path.join(rows.folder, "") if rows.folder else ""
+        for reference in rows.texts.to_pylist():
+            name = "" if reference.rpartition("/")[0] in rows.held else reference.removeprefix(start)
+            digest.update(name.encode() + b"\0")
+    for chunk in rows.texts.chunks if rows.contents is None else ():
         if not len(chunk):
             continue
         _, offsets_buffer, bytes_buffer = chunk.buffers()

@@ -100,12 +100,14 @@ def test_folders_without_split_files_are_refused(tmp_path: Path) -> None:
     assert "name the files train.csv" in caught.value.fix
 
 
-def test_image_folders_are_refused_plainly(tmp_path: Path) -> None:
+def test_image_folders_are_tables_of_paths_and_class_names(tmp_path: Path) -> None:
     for name in ("cats", "dogs"):
         (tmp_path / "images" / name).mkdir(parents=True)
         (tmp_path / "images" / name / "1.png").write_bytes(b"\x89PNG")
-    with pytest.raises(DataError, match="holds images, which are not supported yet"):
-        read_tables(tmp_path / "images")
+    tables = read_tables(tmp_path / "images")
+    assert tables.parts["all"].to_pylist() == [
+        {"image": {"image": str(tmp_path / "images" / name / "1.png")}, "label": name} for name in ("cats", "dogs")
+    ]
 
 
 def test_saved_datasets_and_dataset_dicts_are_read(tmp_path: Path) -> None:
@@ -273,9 +275,9 @@ def test_files_with_different_kinds_of_values_are_joined_as_text() -> None:
 # --- which column is which
 
 
-def chosen(frame: pd.DataFrame, **options: str) -> tuple[str, str | None]:
+def chosen(frame: pd.DataFrame, **options: object) -> tuple[str, str | None]:
     columns = choose_columns(read_tables(frame).parts["all"], place="data", **options)
-    return columns.text, columns.label
+    return columns.content, columns.label
 
 
 LONG = [f"a sentence with several words, number {i}" for i in range(40)]
@@ -344,6 +346,7 @@ def test_named_columns_are_checked() -> None:
         chosen(frame, text="n")
     with pytest.raises(OptionError, match="--text and --label both name the column 'text'"):
         chosen(frame, text="text", label="text")
-    images = frame.rename(columns={"tags": "image"}).drop(columns="text")
-    with pytest.raises(DataError, match="holds images, which are not supported yet"):
+    images = frame.assign(image=[b"\x89PNG"] * 40).drop(columns=["text", "tags"])
+    with pytest.raises(DataError, match="data holds images, where texts are needed"):
         chosen(images)
+    assert chosen(images, images=True) == ("image", "label")
