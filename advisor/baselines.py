@@ -1,4 +1,4 @@
-"""What a pretrained model has to beat: the majority class, and a bag of words with logistic regression."""
+"""What a pretrained model has to beat: the majority class, and logistic regression on words or pixels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ class Baseline(Record):
 
     score: float
     interval: tuple[float, float]
+    method: str
+
+
+PIXEL_SIDE = 16
+"""Images are averaged down to so many pixels a side for the baseline: more of them only cost time."""
 
 
 def majority_baseline(
@@ -27,6 +32,7 @@ def majority_baseline(
     return Baseline(
         score=score(labels, predictions, metric=metric),
         interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
+        method="the commonest class",
     )
 
 
@@ -58,4 +64,52 @@ def tfidf_baseline(
     return Baseline(
         score=score(labels, predictions, metric=metric),
         interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
+        method="TF-IDF with logistic regression",
     )
+
+
+def pixel_baseline(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    *,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+    metric: str = "accuracy",
+    seed: int = 0,
+) -> Baseline:
+    """Logistic regression on the pixels (n, c, h, w) as the model is fed them, averaged down to `PIXEL_SIDE` a side."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = small_pixels(pixels)
+    predictions = np.empty(len(labels), dtype=np.int64)
+    for fold in range(int(folds.max()) + 1):
+        train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=100, tol=1e-3))
+        classifier.fit(x[train], labels[train])
+        predictions[held_out] = classifier.predict(x[held_out])
+    return Baseline(
+        score=score(labels, predictions, metric=metric),
+        interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
+        method="logistic regression on the pixels",
+    )
+
+
+def small_pixels(pixels: np.ndarray) -> np.ndarray:
+    """(n, c, h, w) images as (n, c * side * side) floats, each value the mean of a patch.
+
+    >>> small_pixels(np.arange(4.0).reshape(1, 1, 2, 2)).tolist()
+    [[0.0, 1.0, 2.0, 3.0]]
+    >>> small_pixels(np.ones((5, 3, 40, 64))).shape
+    (5, 768)
+    """
+    import torch
+
+    side = tuple(min(PIXEL_SIDE, size) for size in pixels.shape[2:])
+    parts = [
+        torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(pixels[start : start + 256]).float(), side)
+        for start in range(0, len(pixels), 256)
+    ]
+    rows: np.ndarray = torch.cat(parts).flatten(1).numpy()
+    return rows

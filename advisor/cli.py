@@ -20,6 +20,7 @@ import typer
 from tuner.errors import OptionError, TransferError, did_you_mean
 
 if TYPE_CHECKING:
+    from advisor.pipeline import Predictions
     from tuner.records import Progress
 
 # Typer carries its own copy of click, so the base of its usage errors is reached through the one it exports.
@@ -43,7 +44,7 @@ DataArgument = Annotated[
 ModelOption = Annotated[str | None, typer.Option(help="Model folder or hub id; the default is built in.")]
 TextOption = Annotated[str | None, typer.Option(help="Column with the text.")]
 PairOption = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
-ImageOption = Annotated[str | None, typer.Option(help="Column with the image.")]
+ImageOption = Annotated[str | None, typer.Option(help="Column with the image, or its path.")]
 LabelOption = Annotated[str | None, typer.Option(help="Column with the label.")]
 GroupOption = Annotated[str | None, typer.Option(help="Column whose equal values stay in one split.")]
 SplitOption = Annotated[str | None, typer.Option(help="Use this split of the data only.")]
@@ -51,6 +52,7 @@ TestOption = Annotated[str | None, typer.Option(help="File with the test rows.")
 SourceOption = Annotated[
     str | None, typer.Option(help="What the model was pretrained on: profile, text file, folder or hub id.")
 ]
+WeightsOption = Annotated[str | None, typer.Option(help="Weights of torchvision:NAME, a safetensors file.")]
 SampleOption = Annotated[int, typer.Option(help="Rows that are embedded and probed.")]
 LengthOption = Annotated[int | None, typer.Option(help="Tokens after which a text is cut (default 128).")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -77,6 +79,7 @@ def recommend(
     split: SplitOption = None,
     test: TestOption = None,
     source: SourceOption = None,
+    weights: WeightsOption = None,
     sample: SampleOption = 2000,
     max_length: LengthOption = None,
     metric: MetricOption = "accuracy",
@@ -89,17 +92,21 @@ def recommend(
     quiet: QuietOption = False,
 ) -> None:
     """Measure the data against the model and recommend a strategy, with reasons and a report."""
-    _no_images_yet(image)
     _check_data(data)
     from advisor import pipeline, runs
 
-    folder = Path(out) if out else runs.default_folder(data, model or _default_model())
+    if not out:
+        runs.check_folder(runs.default_folder(data, model or ""))
     with _progress(quiet) as progress:
-        advice = pipeline.recommend(
-            data, model=model, text=text, text_pair=text_pair, label=label, group=group, split=split, test=test,
-            source=source, sample=sample, max_length=max_length, metric=metric, device=device, seed=seed,
-            drop_rare=drop_rare, out=folder, progress=progress,
-        ).to_json()  # fmt: skip
+        advised = pipeline.recommend(
+            data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+            test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
+            device=device, seed=seed, drop_rare=drop_rare, out=out or None, progress=progress,
+        )  # fmt: skip
+        folder = Path(out) if out else runs.default_folder(advised.data["name"], advised.model["id"])
+        if not out:
+            pipeline.save_advice(advised, folder)
+    advice = advised.to_json()
     if as_json:
         _print_json(advice | {"run_dir": str(folder)})
         return
@@ -121,6 +128,7 @@ def tune(
     split: SplitOption = None,
     test: TestOption = None,
     source: SourceOption = None,
+    weights: WeightsOption = None,
     sample: SampleOption = 2000,
     max_length: LengthOption = None,
     device: DeviceOption = "auto",
@@ -143,7 +151,6 @@ def tune(
     quiet: QuietOption = False,
 ) -> None:
     """Recommend, then search the freeze depth as advised and save the winning model."""
-    _no_images_yet(image)
     _check_data(data)
     from advisor import pipeline
 
@@ -154,9 +161,9 @@ def tune(
 
     with _progress(quiet) as progress:
         result = pipeline.tune(
-            data, model=model, text=text, text_pair=text_pair, label=label, group=group, split=split, test=test,
-            source=source, sample=sample, max_length=max_length, metric=metric, device=device, seed=seed,
-            drop_rare=drop_rare, budget=budget, trials=trials, strategy=strategy,
+            data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+            test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
+            device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials, strategy=strategy,
             storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
@@ -174,14 +181,15 @@ def tune(
 @app.command()
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder, or a saved model's folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="File or folder with the new texts.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="File or folder with the new texts or images.")],
     text: TextOption = None,
+    image: ImageOption = None,
     device: DeviceOption = "auto",
     out: Annotated[str | None, typer.Option(help="Write a .csv or .jsonl file instead of stdout.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Label new texts with a saved model; says which rows are unlike its training data."""
+    """Label new texts or images with a saved model; says which rows are unlike its training data."""
     if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
         raise OptionError(
             f"--out {out} is neither .csv nor .jsonl",
@@ -199,20 +207,8 @@ def predict(
     from tuner.records import write_text_atomically
 
     with _progress(quiet) as progress:
-        predictions = pipeline.predict(run, data, text=text, device=device, progress=progress)
-    rows = [
-        {
-            "label": label,
-            "probability": round(float(probabilities.max()), 6),
-            "unlike_training": bool(unlike),
-            "probabilities": {
-                name: round(float(p), 6) for name, p in zip(predictions.class_names, probabilities, strict=True)
-            },
-        }
-        for label, probabilities, unlike in zip(
-            predictions.labels, predictions.probabilities, predictions.unlike, strict=True
-        )
-    ]
+        predictions = pipeline.predict(run, data, text=text, image=image, device=device, progress=progress)
+    rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
     share = predictions.share_unlike
     if out is not None:
         write_text_atomically(Path(out), _as_csv(rows) if out.endswith(".csv") else _as_jsonl(rows))
@@ -224,6 +220,29 @@ def predict(
         sys.stdout.write(_as_csv(rows))
         if not quiet:
             sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
+    if predictions.unreadable and not quiet:
+        sys.stderr.write(f"{len(predictions.unreadable):,} of {len(rows):,} images cannot be read and have no label\n")
+
+
+def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:
+    """One line of the output; an image that cannot be read has the reason in place of a label."""
+    if row in predictions.unreadable:
+        return {
+            "label": None,
+            "probability": None,
+            "unlike_training": None,
+            "probabilities": dict.fromkeys(predictions.class_names),
+            "unreadable": predictions.unreadable[row],
+        }
+    probabilities = predictions.probabilities[row]
+    return {
+        "label": predictions.labels[row],
+        "probability": round(float(probabilities.max()), 6),
+        "unlike_training": bool(predictions.unlike[row]),
+        "probabilities": {
+            name: round(float(p), 6) for name, p in zip(predictions.class_names, probabilities, strict=True)
+        },
+    }
 
 
 @app.command()
@@ -398,26 +417,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _default_model() -> str:
-    from tuner.loading import DEFAULT_TEXT_MODEL
-
-    return DEFAULT_TEXT_MODEL
-
-
 def _check_data(data: str) -> None:
     """A dataset that is not there is said before the seconds that importing torch takes."""
     from advisor.tables import check_named
 
     check_named(data)
-
-
-def _no_images_yet(image: str | None) -> None:
-    if image is not None:
-        raise OptionError(
-            "--image: images are not supported yet",
-            why="this version advises on text",
-            fix="pass a text dataset and --text",
-        )
 
 
 @contextmanager
@@ -495,10 +499,11 @@ def _print_advice(advice: dict[str, Any]) -> None:
         _out(f"situation       {named}; probabilities {shares}")
     if strategy["classic_rule"]:
         _out(f"classic rule    {strategy['classic_rule']} (a prior, not a finding)")
-    tfidf = baselines["tfidf_linear"]
+    name, linear = next((key, value) for key, value in baselines.items() if key.endswith("_linear"))
     _out(
-        f"baselines       majority {_number(baselines['majority']['score'])}, TF-IDF + logistic regression "
-        f"{_number(tfidf['score'], tfidf['interval']) if tfidf else 'not measured'}"
+        f"baselines       majority {_number(baselines['majority']['score'])}, "
+        f"{'TF-IDF' if name == 'tfidf_linear' else 'pixels'} + logistic regression "
+        f"{_number(linear['score'], linear['interval']) if linear else 'not measured'}"
     )
     _out("reasons")
     for reason in strategy["reasons"]:

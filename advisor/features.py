@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tuner.inputs import Tokens
+from tuner.inputs import Pixels, Tokens
+from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
     from advisor.target import TargetData
@@ -24,16 +25,19 @@ class BlockFeatures:
 
     ``features`` are (n, width) float32 of every block, ``labels`` and ``lengths`` (tokens, special ones included; 1 an
     image) are (n,), ``rows`` are the positions in the target data; rows of equal ``groups`` (n,) stay in one fold.
-    ``truncated`` is the share of texts cut to the model's length.
+    ``texts`` are empty for images and ``pixels`` None for texts. ``truncated`` is the share of texts cut to the model's
+    length; ``warnings`` say which images could not be read and are no rows here.
     """
 
     rows: np.ndarray
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    pixels: Pixels | None = None
     features: Features
     labels: np.ndarray
     groups: np.ndarray | None
     lengths: np.ndarray
     truncated: float
+    warnings: tuple[str, ...] = ()
 
 
 def sample_rows(labels: np.ndarray, *, size: int, seed: int) -> np.ndarray:
@@ -76,14 +80,20 @@ def embed(
 ) -> BlockFeatures:
     """One forward pass over a sample of the training rows; validation and test rows stay unseen."""
     rows = target.train[sample_rows(target.labels[target.train], size=sample, seed=seed)]
-    texts = target.texts_at(rows)
-    encoded = backbone.encode(texts)
+    given = target.rows_at(rows)
+    encoded = backbone.encode(given)
+    warnings: tuple[str, ...] = ()
+    if isinstance(given, Pictures) and given.unreadable:
+        kept = given.readable()
+        encoded, rows, warnings = encoded.take(kept), rows[kept], (given.note("sampled images"),)
     return BlockFeatures(
         rows=rows,
-        texts=tuple(texts),
+        texts=() if isinstance(given, Pictures) else tuple(given),
+        pixels=encoded if isinstance(encoded, Pixels) else None,
         features=backbone.block_features(encoded, progress=progress),
         labels=target.labels[rows],
         groups=target.kept_together(rows),
         lengths=encoded.lengths,
         truncated=float(encoded.truncated.mean()) if isinstance(encoded, Tokens) else 0.0,
+        warnings=warnings,
     )

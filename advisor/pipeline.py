@@ -7,16 +7,16 @@ import platform
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from advisor import runs
-from advisor.baselines import Baseline, majority_baseline, tfidf_baseline
+from advisor.baselines import Baseline, majority_baseline, pixel_baseline, tfidf_baseline
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.probe import ProbeProfile, assign_folds, probe_blocks
 from advisor.report import write_report
@@ -25,11 +25,12 @@ from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
-from advisor.target import TargetData, load_target, read_texts
+from advisor.target import TargetData, load_target, read_images, read_texts
 from tuner.backbone import Backbone, load_backbone
-from tuner.errors import OptionError, did_you_mean
+from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.export import TransferModel
 from tuner.metrics import check_metric
+from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
 from tuner.space import STRATEGIES, SearchSpace, restrict
@@ -52,18 +53,23 @@ VERSIONED = ("torch", "transformers", "datasets", "optuna", "scikit-learn", "num
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions(Record):
-    """Labels and probabilities for new rows, with the share of rows unlike the training data."""
+    """Labels and probabilities for new rows, with the share of rows unlike the training data.
 
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
+    ``unreadable`` are positions of images that could not be read, with the reason: they have no label (None).
+    """
+
+    rows: tuple[str, ...]
+    labels: tuple[str | None, ...]
     probabilities: np.ndarray
     class_names: tuple[str, ...]
     unlike: np.ndarray
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def share_unlike(self) -> float:
         """Share of rows farther from the training features than 95 % of the training rows are from each other."""
-        return float(self.unlike.mean()) if len(self.unlike) else 0.0
+        counted = np.delete(self.unlike, list(self.unreadable))
+        return float(counted.mean()) if len(counted) else 0.0
 
 
 def recommend(
@@ -72,11 +78,13 @@ def recommend(
     model: Model = None,
     text: str | None = None,
     text_pair: str | None = None,
+    image: str | None = None,
     label: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
     source: str | Path | None = None,
+    weights: str | Path | None = None,
     sample: int = DEFAULT_SAMPLE,
     max_length: int | None = None,
     device: str = "auto",
@@ -88,7 +96,8 @@ def recommend(
 ) -> Advice:
     """Measure size, similarity and probes of `data` under `model`, and advise a strategy and a freeze depth.
 
-    `data` is a file, a folder, a hub id, ``example:docstrings``, a DataFrame, a `datasets` object or (texts, labels).
+    `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
+    (texts, labels) or (images, labels).
     With `out`, ``advice.json`` and the report are written there. Raises `TransferError` for what the user can fix.
     """
     check_metric(metric)
@@ -100,26 +109,32 @@ def recommend(
         if progress is not None:
             progress("loading data", 0.0)
         target = load_target(
-            data, text=text, label=label, group=group, text_pair=text_pair, split=split, test=test,
+            data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
-        backbone = load_backbone(model, device=device, max_length=max_length)
+        backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     command = _command(
-        data, model=model, text=text, label=label, group=group, split=split, test=test, source=source, sample=sample,
-        max_length=max_length, device=device, seed=seed, drop_rare=drop_rare, metric=metric,
+        data, model=model, text=text, image=image, label=label, group=group, split=split, test=test, source=source,
+        weights=weights, sample=sample, max_length=max_length, device=device, seed=seed, drop_rare=drop_rare,
+        metric=metric,
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
         clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
-        with runs.writing(Path(out)):
-            write_json(Path(out) / runs.ADVICE, advice)
-            write_report(Path(out))
+        save_advice(advice, Path(out))
     return advice
+
+
+def save_advice(advice: Advice, folder: Path) -> None:
+    """Write ``advice.json`` and the report into a folder, which is made."""
+    with runs.writing(folder):
+        write_json(folder / runs.ADVICE, advice)
+        write_report(folder)
 
 
 def advise(
@@ -142,15 +157,19 @@ def advise(
     with clock("similarity"):
         if progress is not None:
             progress("comparing with the source", 0.0)
-        similarity = measure_similarity(
-            features.features,
-            lengths=features.lengths,
-            texts=features.texts,
-            profile=profile,
-            how_to_measure='recommend(..., source="CORPUS.txt")'
-            if backbone.path is None
-            else f"{command.replace('advisor tune', 'advisor recommend')} --source CORPUS.txt",
-            seed=seed,
+        similarity = (
+            _unmeasured_images()
+            if target.kind == "image"
+            else measure_similarity(
+                features.features,
+                lengths=features.lengths,
+                texts=features.texts,
+                profile=profile,
+                how_to_measure='recommend(..., source="CORPUS.txt")'
+                if backbone.path is None
+                else f"{command.replace('advisor tune', 'advisor recommend')} --source CORPUS.txt",
+                seed=seed,
+            )
         )
     with clock("probes"):
         probes = probe_blocks(features, n_classes=len(target.class_names), metric=metric, seed=seed, progress=progress)
@@ -159,12 +178,10 @@ def advise(
             progress("baselines", 0.0)
         folds = assign_folds(features.labels, groups=features.groups, seed=seed)
         majority = majority_baseline(features.labels, groups=features.groups, metric=metric, seed=seed)
-        tfidf = tfidf_baseline(
-            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-        )
+        linear = _linear_baseline(features, folds=folds, metric=metric, seed=seed)
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
-    strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=tfidf)
+    strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=linear)
     advice = Advice(
         model=_model_section(backbone),
         data=_data_section(target, features),
@@ -175,7 +192,7 @@ def advise(
         freeze=freeze,
         space=SearchSpace(n_blocks=backbone.n_blocks, first=(), controls=(), depths=freeze.search),
         probes=probes.probes,
-        baselines=_baseline_section(majority, tfidf, probes),
+        baselines=_baseline_section(target, majority, linear, probes),
         metric=metric,
         warnings=_warnings(target, backbone, features, similarity),
         next_steps=_next_steps(size, similarity, target, command, model=None if backbone.path is None else backbone.id),
@@ -188,6 +205,21 @@ def advise(
     return replace(advice, space=space)
 
 
+def _unmeasured_images() -> SimilarityProfile:
+    """Source profiles cover texts only."""
+    return SimilarityProfile(
+        verdict="unmeasured",
+        score=None,
+        interval=None,
+        p_similar=None,
+        cuts=None,
+        source=None,
+        measures={},
+        warnings=(),
+        why="similarity is not measured for images in this version",
+    )
+
+
 def tune(
     data: Data,
     *,
@@ -195,11 +227,13 @@ def tune(
     model: Model = None,
     text: str | None = None,
     text_pair: str | None = None,
+    image: str | None = None,
     label: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
     source: str | Path | None = None,
+    weights: str | Path | None = None,
     sample: int = DEFAULT_SAMPLE,
     max_length: int | None = None,
     device: str = "auto",
@@ -237,21 +271,22 @@ def tune(
         runs.check_folder(Path(out), resume=resume)
     opened = None if storage is None else open_storage(storage)
     command = _command(
-        data, model=model, text=text, label=label, group=group, split=split, test=test, source=source, sample=sample,
-        max_length=max_length, device=device, seed=seed, drop_rare=drop_rare, metric=metric,
+        data, model=model, text=text, image=image, label=label, group=group, split=split, test=test, source=source,
+        weights=weights, sample=sample, max_length=max_length, device=device, seed=seed, drop_rare=drop_rare,
+        metric=metric,
     )  # fmt: skip
     clock = Clock()
     with clock("load data"):
         if progress is not None:
             progress("loading data", 0.0)
         target = load_target(
-            data, text=text, label=label, group=group, text_pair=text_pair, split=split, test=test,
+            data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
-        backbone = load_backbone(model, device=device, max_length=max_length)
+        backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
     stored = runs.read_advice(folder) if runs.is_run(folder) else None
     with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
@@ -271,7 +306,7 @@ def tune(
             on_advice(stored)
         space, recommended = search_plan(stored)
         if strategy is not None:
-            space = restrict(space, strategy=strategy)
+            space = restrict(space, strategy=strategy, widths=backbone.widths)
         result = search(
             backbone,
             data=tuning_data(target, seed=seed),
@@ -293,23 +328,56 @@ def tune(
     return result
 
 
+def load_fitting(
+    target: TargetData, model: Model, *, device: str, max_length: int | None, weights: str | Path | None = None
+) -> Backbone:
+    """The model, which must read what the data holds. Raises `ModelError` where it does not."""
+    if model is None and target.kind == "image":
+        raise OptionError(
+            f"{target.name} holds images, and no model was named",
+            why="the built-in model reads texts",
+            fix="pass --model with a folder, a hub id or torchvision:NAME, such as torchvision:resnet18",
+        )
+    backbone = load_backbone(model, device=device, max_length=max_length, weights=weights)
+    if backbone.is_text != (target.kind == "text"):
+        reads, held = ("texts", "images") if backbone.is_text else ("images", "texts")
+        raise ModelError(
+            f"{backbone.id} reads {reads}, but {target.name} holds {held}",
+            why="features of the data come from the model",
+            fix=f"pass a model of {held}, or leave --model away for the built-in one",
+        )
+    return backbone
+
+
 def predict(
-    model: str | Path, data: Data, *, text: str | None = None, device: str = "auto", progress: Progress | None = None
+    model: str | Path,
+    data: Any,
+    *,
+    text: str | None = None,
+    image: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
 ) -> Predictions:
-    """Labels and probabilities of new texts by a saved model (a run folder or its ``model`` folder)."""
+    """Labels and probabilities of new texts or images by a saved model (a run folder or its ``model`` folder)."""
     folder = Path(model)
     if (folder / "model").is_dir():
         folder = folder / "model"
-    texts, _ = read_texts(data, text=text)
     transfer_model = TransferModel.from_pretrained(folder, device=device)
-    probabilities, unlike = transfer_model.predict_with_support(texts, progress=progress)
+    if transfer_model.reads_text:
+        rows: Sequence[Any] = read_texts(data, text=text)[0]
+        named: Sequence[str] = rows
+    else:
+        rows, named = read_images(data, image=image)
+    probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
+    unreadable = dict(rows.unreadable) if isinstance(rows, Pictures) else {}
     return Predictions(
-        texts=tuple(texts),
-        labels=tuple(names[index] for index in probabilities.argmax(1)),
+        rows=tuple(named),
+        labels=tuple(None if row in unreadable else names[index] for row, index in enumerate(probabilities.argmax(1))),
         probabilities=probabilities,
         class_names=tuple(names),
         unlike=unlike,
+        unreadable=unreadable,
     )
 
 
@@ -320,7 +388,7 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
         if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         together = target.kept_together(rows)
-        return LabelledRows(rows=target.texts_at(rows), labels=target.labels[rows], groups=together)
+        return LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=together)
 
     parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
     notes = tuple(
@@ -416,7 +484,7 @@ def _check_same_run(
         ("data", target.fingerprint, stored["data"].get("fingerprint")),
         ("model", backbone.fingerprint, model),
         ("metric", metric, stored["metric"]),
-        ("length", backbone.max_length, stored["model"]["max_length"]),
+        ("length", backbone.max_length if backbone.is_text else None, stored["model"]["max_length"]),
         ("seed", seed, stored["seed"]),
     ):
         if here != there:
@@ -460,7 +528,7 @@ def _model_section(backbone: Backbone) -> dict[str, Any]:
         ],
         "parameters": backbone.parameters,
         "pooling": backbone.pooling,
-        "max_length": backbone.max_length,
+        "max_length": backbone.max_length if backbone.is_text else None,
         "compute_dtype": str(backbone.compute_dtype).removeprefix("torch."),
     }
 
@@ -490,11 +558,24 @@ def _data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]
     }
 
 
-def _baseline_section(majority: Baseline, tfidf: Baseline | None, probes: ProbeProfile) -> dict[str, Any]:
+def _linear_baseline(features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
+    """Logistic regression without a pretrained model: on words of texts, on pixels of images."""
+    if features.pixels is None:
+        return tfidf_baseline(
+            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
+        )
+    return pixel_baseline(
+        features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
+    )
+
+
+def _baseline_section(
+    target: TargetData, majority: Baseline, linear: Baseline | None, probes: ProbeProfile
+) -> dict[str, Any]:
     best = probes.best
     return {
         "majority": majority,
-        "tfidf_linear": tfidf,
+        "tfidf_linear" if target.kind == "text" else "pixel_linear": linear,
         "best_probe": {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval},
     }
 
@@ -502,7 +583,7 @@ def _baseline_section(majority: Baseline, tfidf: Baseline | None, probes: ProbeP
 def _warnings(
     target: TargetData, backbone: Backbone, features: BlockFeatures, similarity: SimilarityProfile
 ) -> tuple[str, ...]:
-    warnings = [*target.warnings, *backbone.warnings]
+    warnings = [*target.warnings, *backbone.warnings, *features.warnings]
     if features.truncated > TRUNCATION_WARNING:
         warnings.append(
             f"{features.truncated:.0%} of the texts are longer than {backbone.max_length} tokens and were cut; "
@@ -515,13 +596,13 @@ def _next_steps(
     size: SizeProfile, similarity: SimilarityProfile, target: TargetData, command: str, *, model: str | None
 ) -> tuple[str, ...]:
     steps = [f"tune the freeze depth: {command}"]
-    if similarity.verdict == "unmeasured":
+    if similarity.verdict == "unmeasured" and target.kind == "text":
         build = f"advisor source build CORPUS.txt --model {shlex.quote(model)}" if model is not None else ""
         steps.append(f"measure similarity: {build or 'recommend(..., source=CORPUS)'}")
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")
     if target.n_conflicting:
-        steps.append(f"check labels: {target.n_conflicting:,} texts carry more than one label")
+        steps.append(f"check labels: {target.n_conflicting:,} {target.kind}s carry more than one label")
     return tuple(steps)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from advisor.features import take_rows
 from tuner.errors import DataError
-from tuner.heads import FEATURES, cross_validate, feature_blocks, fit_head, is_weighted, select_features
+from tuner.heads import FEATURES, cross_validate, feature_blocks, fit_head, fits, is_weighted, select_features
 from tuner.metrics import bootstrap_scores, interval, score
 from tuner.records import Record
 
@@ -109,7 +109,8 @@ def probe_blocks(
     n_blocks = len(features.features)
     # The last block, the second to last and the stem are single blocks: probed once, shown under their block number.
     names = [f"block_{block}" for block in range(n_blocks)]
-    names += [name for name in FEATURES if len(feature_blocks(name, n_blocks=n_blocks)) > 1]
+    widths = [block.shape[1] for block in features.features]
+    names += [n for n in FEATURES if len(feature_blocks(n, n_blocks=n_blocks)) > 1 and fits(n, widths=widths)]
     probes = []
     for done, name in enumerate(names):
         if progress is not None:

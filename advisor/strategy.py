@@ -175,7 +175,7 @@ def _probe_reason(probes: ProbeProfile, baseline: Baseline | None) -> str:
     text = f"probes without training: head only {_score(probes.head_only)}, best {name} {_score(probes.best)}"
     if baseline is None:
         return text
-    against = f"TF-IDF with logistic regression scores {baseline.score:.3f}"
+    against = f"{baseline.method} scores {baseline.score:.3f}"
     if baseline.score > probes.best.interval[1]:
         return f"{text}; {against}, more than every probe: the frozen features miss something in this data"
     return f"{text}; {against}"

@@ -286,7 +286,7 @@ def test_another_study_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
 
 def test_a_run_of_the_same_name_elsewhere_has_a_study_of_its_own(backbone, tmp_path):
     storage = tuner.study.open_storage(f"sqlite:///{tmp_path / 'trials.db'}")
-    space = restrict(default_space(4), strategy="head_only")
+    space = restrict(default_space(4), strategy="head_only", widths=[32] * 4)
     for parent in ("a", "b"):
         result = run_search(backbone, tmp_path / parent / "run", n_trials=1, space=space, storage=storage)
         assert result.trials["complete"] == 1
@@ -297,7 +297,7 @@ def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tuner.search, "choose_winner", interrupted)
-    limited = restrict(default_space(4), strategy="head_only")
+    limited = restrict(default_space(4), strategy="head_only", widths=[32] * 4)
     with pytest.raises(KeyboardInterrupt):
         run_search(backbone, tmp_path, n_trials=1, space=limited, limited_to="head_only")
     monkeypatch.undo()
@@ -615,20 +615,20 @@ def test_a_leading_control_outside_widens_the_range(backbone, tmp_path, monkeypa
     [("train_all", (0, 0), 0), ("head_only", (4, 4), 4), ("freeze_part", (1, 3), 3)],
 )
 def test_a_space_can_be_restricted_to_a_strategy(strategy, depths, first):
-    space = restrict(default_space(4), strategy=strategy)
+    space = restrict(default_space(4), strategy=strategy, widths=[32] * 4)
     assert space.depths == depths
     assert [c.frozen_blocks for c in space.first] == [first]
     assert space.controls == ()
 
 
 def test_feature_based_tries_the_named_variants():
-    space = restrict(default_space(7), strategy="feature_based")
+    space = restrict(default_space(7), strategy="feature_based", widths=[32] * 7)
     assert [c.features for c in space.first] == ["concat_last_four", "weighted_all", "second_to_last"]
 
 
 def test_unknown_strategies_are_said():
     with pytest.raises(OptionError, match="Did you mean 'head_only'"):
-        restrict(default_space(4), strategy="head_onyl")
+        restrict(default_space(4), strategy="head_onyl", widths=[32] * 4)
 
 
 def test_impossible_depths_are_said():
@@ -671,7 +671,10 @@ def test_steps_are_cut_so_that_a_trial_and_its_checks_fit_its_share(bench, tmp_p
 
 def test_runs_do_not_mix_in_a_shared_storage(backbone, tmp_path):
     url = f"sqlite:///{tmp_path / 'trials.db'}"
-    options = {"storage": tuner.study.open_storage(url), "space": restrict(default_space(4), strategy="head_only")}
+    options = {
+        "storage": tuner.study.open_storage(url),
+        "space": restrict(default_space(4), strategy="head_only", widths=[32] * 4),
+    }
     first = run_search(backbone, tmp_path / "a", n_trials=1, **options)
     second = run_search(backbone, tmp_path / "b", n_trials=1, **options)
     assert first.trials == second.trials == {"complete": 1, "pruned": 0, "failed": 0}
@@ -724,7 +727,7 @@ def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
 def test_why_a_candidate_has_no_score(bench, tmp_path, tell, why):
     study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     if tell == "limited":
-        bench.space = restrict(bench.space, strategy="head_only")
+        bench.space = restrict(bench.space, strategy="head_only", widths=[32] * 4)
     elif tell is not None:
         trial = study.ask()
         trial.set_user_attr("candidate", candidate_at(3, 4).to_json())
@@ -764,7 +767,9 @@ def test_a_damaged_result_is_said_when_a_search_is_resumed(backbone, tmp_path, c
 
 
 def test_a_result_of_a_later_version_is_read(backbone, tmp_path):
-    first = run_search(backbone, tmp_path, n_trials=1, space=restrict(default_space(4), strategy="head_only"))
+    first = run_search(
+        backbone, tmp_path, n_trials=1, space=restrict(default_space(4), strategy="head_only", widths=[32] * 4)
+    )
     stored = json.loads((tmp_path / "tuning.json").read_text()) | {"added_later": 1}
     (tmp_path / "tuning.json").write_text(json.dumps(stored))
     again = run_search(backbone, tmp_path, n_trials=1, resume=True)

@@ -60,6 +60,18 @@ def feature_blocks(name: str, *, n_blocks: int) -> tuple[int, ...]:
     )
 
 
+def fits(name: str, *, widths: Sequence[int]) -> bool:
+    """Whether blocks of these widths can be combined so: a weighted mix needs equal ones.
+
+    >>> fits("weighted_all", widths=(8, 8)), fits("weighted_all", widths=(8, 16))
+    (True, False)
+    >>> fits("concat_last_four", widths=(8, 16))
+    True
+    """
+    blocks = feature_blocks(name, n_blocks=len(widths))
+    return not is_weighted(name) or len({widths[block] for block in blocks}) == 1
+
+
 def is_weighted(name: str) -> bool:
     """Whether a variant mixes its blocks by learned weights (ELMo's scalar mix) rather than concatenating them."""
     return name.startswith("weighted_")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tuner.errors import OptionError, did_you_mean
+from tuner.heads import fits
 from tuner.records import Record
 
 STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based")
@@ -92,8 +94,11 @@ def default_space(n_blocks: int) -> SearchSpace:
     return SearchSpace(n_blocks=n_blocks, first=controls[1:2], controls=controls, depths=(0, n_blocks))
 
 
-def restrict(space: SearchSpace, *, strategy: str) -> SearchSpace:
-    """The part of a space that one strategy covers, without the other strategies' controls."""
+def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int]) -> SearchSpace:
+    """The part of a space that one strategy covers, without the other strategies' controls.
+
+    `widths` are those of the blocks' pooled states (`tuner.heads.fits`).
+    """
     if strategy not in STRATEGIES:
         raise OptionError(
             f"unknown strategy {strategy!r}.{did_you_mean(strategy, STRATEGIES)}",
@@ -105,7 +110,8 @@ def restrict(space: SearchSpace, *, strategy: str) -> SearchSpace:
     own = tuple(c for c in (*space.first, *space.controls) if c.strategy == strategy and c.start == "pretrained")
     if strategy == "feature_based":
         named = ("concat_last_four", "weighted_all", "second_to_last")
-        own += tuple(Candidate(strategy=strategy, frozen_blocks=None, features=name) for name in named)
+        fitting = [name for name in named if fits(name, widths=widths)]
+        own += tuple(Candidate(strategy=strategy, frozen_blocks=None, features=name) for name in fitting)
     elif not own:
         own = (candidate_at(max(depths[0], min(round(0.75 * n), depths[1])), n),)
     return replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)
