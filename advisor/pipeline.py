@@ -29,6 +29,7 @@ from advisor.target import TargetData, load_target, read_images, read_texts
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.export import TransferModel
+from tuner.loading import DEFAULT_IMAGE_MODEL
 from tuner.metrics import check_metric
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
@@ -333,11 +334,7 @@ def load_fitting(
 ) -> Backbone:
     """The model, which must read what the data holds. Raises `ModelError` where it does not."""
     if model is None and target.kind == "image":
-        raise OptionError(
-            f"{target.name} holds images, and no model was named",
-            why="the built-in model reads texts",
-            fix="pass --model with a folder, a hub id or torchvision:NAME, such as torchvision:resnet18",
-        )
+        model = DEFAULT_IMAGE_MODEL
     backbone = load_backbone(model, device=device, max_length=max_length, weights=weights)
     if backbone.is_text != (target.kind == "text"):
         reads, held = ("texts", "images") if backbone.is_text else ("images", "texts")

