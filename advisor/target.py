@@ -369,7 +369,7 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
         columns=columns,
         texts=content,
         contents=contents,
-        held=tables.held,
+        held={} if columns.image is None else tables.held,
         folder=tables.folder,
         labels_are_names=tables.labels_are_names,
         labels=together.column(columns.label),
