@@ -72,8 +72,8 @@ def measure_image_similarity(
 
     A network sees resolution before it sees content, so every image is first brought to the largest resolution of the
     profile that does not exceed its own, and compared with source images brought there in the same way. The measure is
-    the excess k-NN surprisal (`advisor.distance.excess_knn_surprisal`) at the middle blocks, divided by that of the
-    nearest anchor at the images' own resolutions: noise, shuffled pixels or flat colour. At most `MOST_IMAGES` are
+    the excess k-NN surprisal (`advisor.distance.excess_knn_surprisal`) at the middle blocks, divided by the mean
+    of three anchors at the images' own resolutions: noise, shuffled pixels and flat colour. At most `MOST_IMAGES` are
     looked at; those that cannot be read are left out. Where local textures (`advisor.distance.texture_distance`)
     contradict, the verdict is "uncertain". Raises `ModelError` for a profile of texts and `DataError` where most
     images cannot be read.
@@ -94,21 +94,22 @@ def measure_image_similarity(
     shares = np.bincount(images.band, minlength=len(profile.bands)) / len(images.band)
     # (3, B): every anchor at the images' own resolutions
     ends = np.stack([_excess_of(profile, anchor) @ shares for anchor in ANCHORS])
-    nearest = int(ends.mean(1).argmin())
+    far = ends.mean(0)
     textures = _textures(images, profile, rng)
-    measures = _measures(images, profile, ends, nearest, textures)
+    measures = _measures(images, profile, ends, textures)
     warnings = _warnings(images, profile)
-    if ends[nearest].min() <= SMALLEST_SCALE:
+    unseen = [NAMES[anchor] for anchor, end in zip(ANCHORS, ends.min(1), strict=True) if end <= SMALLEST_SCALE]
+    if unseen:
         return unmeasured(
-            f"this model's middle blocks do not tell {NAMES[ANCHORS[nearest]]} from its source, so there is no scale "
-            "to place the data on",
+            f"this model's middle blocks do not tell {' and '.join(unseen)} from its source, so there is no scale to "
+            "place the data on",
             source=profile.name,
             measures=measures,
             warnings=warnings,
         )
     held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
-    score = float(1 - ((images.surprisals.mean(1) - held_out @ shares) / ends[nearest]).mean())
-    draws = _draws(images, profile, ANCHORS[nearest], rng)
+    score = float(1 - ((images.surprisals.mean(1) - held_out @ shares) / far).mean())
+    draws = _draws(images, profile, rng)
     verdict, interval, p_similar = judge(score, draws, CUTS)
     contradicted = None
     # The second measure may take a verdict back, but gives none: it knows nothing of what the model sees.
@@ -128,7 +129,7 @@ def measure_image_similarity(
         source=profile.name,
         measures=measures,
         warnings=warnings,
-        why=_why(profile, images, score, interval, NAMES[ANCHORS[nearest]], textures, held_back=held_back),
+        why=_why(profile, images, score, interval, textures, held_back=held_back),
     )
 
 
@@ -195,17 +196,18 @@ def _excess_of(profile: ImageProfile, anchor: str) -> np.ndarray:
     return np.stack([excess_knn_surprisal(getattr(band, anchor), band.held_out) for band in profile.bands], axis=1)
 
 
-def _draws(images: _Images, profile: ImageProfile, anchor: str, rng: np.random.Generator) -> np.ndarray:
-    """Bootstrap scores: target images, held-out source images and rows of the anchor are drawn anew each."""
+def _draws(images: _Images, profile: ImageProfile, rng: np.random.Generator) -> np.ndarray:
+    """Bootstrap scores: target images, held-out source images and rows of the anchors are drawn anew each."""
     n, n_bands, n_blocks = len(images.band), len(profile.bands), len(profile.blocks)
     columns = np.concatenate([images.surprisals.T, np.eye(n_bands)[images.band]], axis=1)
     held_out = [surprisal(band.held_out) for band in profile.bands]
-    ends = [surprisal(getattr(band, anchor)) for band in profile.bands]
+    ends = [[surprisal(getattr(band, anchor)) for band in profile.bands] for anchor in ANCHORS]
     scores = np.empty(DRAWS)
     for draw in range(DRAWS):
         means = np.bincount(rng.integers(n, size=n), minlength=n) @ columns / n
         zero = _resampled(held_out, rng) @ means[n_blocks:]
-        far = np.maximum(_resampled(ends, rng) @ means[n_blocks:] - zero, 1e-3)
+        end = np.mean([_resampled(values, rng) for values in ends], axis=0) @ means[n_blocks:]
+        far = np.maximum(end - zero, 1e-3)
         scores[draw] = 1 - ((means[:n_blocks] - zero) / far).mean()
     return scores
 
@@ -216,7 +218,10 @@ def _resampled(values: Sequence[np.ndarray], rng: np.random.Generator) -> np.nda
 
 
 def _textures(images: _Images, profile: ImageProfile, rng: np.random.Generator) -> dict[str, Any]:
-    """Texture distance within bands, what as many source images would have, and the cuts that the ladder gives."""
+    """Texture distance within bands, what as many source images would have, and the cuts that the ladder gives.
+
+    They are shares of the way to the nearest anchor, not to their mean: what only takes verdicts back may be strict.
+    """
     values, own, ends, weights = [], [], [], []
     for number, band in enumerate(profile.bands):
         chosen = np.flatnonzero(images.band == number)
@@ -242,9 +247,7 @@ def _textures(images: _Images, profile: ImageProfile, rng: np.random.Generator) 
     }
 
 
-def _measures(
-    images: _Images, profile: ImageProfile, ends: np.ndarray, nearest: int, textures: dict[str, Any]
-) -> dict[str, Any]:
+def _measures(images: _Images, profile: ImageProfile, ends: np.ndarray, textures: dict[str, Any]) -> dict[str, Any]:
     held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
     excess = images.surprisals - held_out[:, images.band]
     by_band = {}
@@ -260,8 +263,7 @@ def _measures(
         "excess_knn_surprisal": {
             "value": round(float(excess.mean()), 4),
             "unit": "nats",
-            "far_end": round(float(ends[nearest].mean()), 4),
-            "nearest_anchor": ANCHORS[nearest],
+            "far_end": round(float(ends.mean()), 4),
             "anchors": {name: round(float(end), 4) for name, end in zip(ANCHORS, ends.mean(1), strict=True)},
             "by_block": {
                 str(block): round(float(value), 4) for block, value in zip(profile.blocks, excess.mean(1), strict=True)
@@ -305,7 +307,6 @@ def _why(
     images: _Images,
     score: float,
     interval: tuple[float, float],
-    far_end: str,
     textures: dict[str, Any],
     *,
     held_back: str | None,
@@ -314,9 +315,9 @@ def _why(
     sides = sorted({profile.bands[number].resolution for number in images.band})
     sizes = f"{sides[0]}" if len(sides) == 1 else f"{sides[0]} to {sides[-1]}"
     parts = [
-        f"score {shown} on a scale from 1 (the source itself) to 0 ({far_end}, the nearest of three that show nothing; "
-        f"both brought to {sizes} pixels); similar is above {CUTS[1]:.2f} (a quarter of the way), dissimilar below "
-        f"{CUTS[0]:.2f} (half of the way)",
+        f"score {shown} on a scale from 1 (the source itself) to 0 (noise, shuffled pixels and flat colour, on "
+        f"average), all brought to {sizes} pixels; similar is above {CUTS[1]:.2f} (a quarter of the way), dissimilar "
+        f"below {CUTS[0]:.2f} (half of the way)",
         f"the profile {profile.name!r} covers: {profile.description}",
     ]
     if _colour_differs(images, profile):

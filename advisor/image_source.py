@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from tuner.backbone import Backbone
     from tuner.records import Progress
 
-RESOLUTIONS = (8, 16, 32, 64, 128, 224)
-"""Shorter sides in pixels at which images are compared."""
+RESOLUTIONS = (8, 16, 28, 32, 64, 128, 224)
+"""Shorter sides in pixels at which images are compared: doublings, and 28, at which many small collections are stored
+and which would lose nearly half of its detail at 16."""
 ANCHORS = ("noise", "shuffled", "flat")
 """The far end of the ladder: noise, an image's own pixels in random order, one flat colour."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -49,7 +50,8 @@ HELD_OUT_ROWS = 250
 ANCHOR_ROWS = 120
 # Every band stores all of its rows for every block; four blocks of the middle third say what all of them say.
 MOST_BLOCKS = 4
-PROJECTED_WIDTH = 128
+# Sixteen bits of 64 directions are nearer to the full features than eight bits of 128, and take the same room.
+PROJECTED_WIDTH = 64
 # Unreadable, small and repeated images are left out of a sample, so more are looked at than are kept.
 MOST_LOOKED_AT = 1000
 # A channel may differ from another by this much in a grey image: JPEG codes colour coarsely.
@@ -60,7 +62,7 @@ GREY_WITHIN = 3
 class ImageBand:
     """One resolution of a profile, ``resolution`` pixels on the shorter side; B blocks, P projected dimensions.
 
-    ``reference`` (B, m, P) int8 are projected unit rows, to be multiplied by the profile's scale. ``held_out``,
+    ``reference`` (B, m, P) int16 are projected unit rows, to be multiplied by the profile's scale. ``held_out``,
     ``noise``, ``shuffled`` and ``flat`` are cosine distances to the k-th nearest reference row, (B, rows).
     ``textures`` (80,) counts the local textures of the reference images, ``held_out_textures`` (rows, 80) those of
     every held-out image, ``anchor_textures`` (3, 80) those of noise, shuffled pixels and flat colour.
@@ -302,7 +304,7 @@ def build_image_profile(
             embedded.append([unit_rows(features[block]) for block in blocks])
         rows.append(embedded)
     projection, centres = _projection([embedded[0] for embedded in rows])
-    quantised, scale = quantise([_coordinates(embedded[0], projection, centres) for embedded in rows])
+    quantised, scale = quantise([_coordinates(embedded[0], projection, centres) for embedded in rows], dtype=np.int16)
     profile = ImageProfile(
         name=name,
         description=description,
@@ -387,7 +389,7 @@ def _projection(references: Sequence[Sequence[np.ndarray]]) -> tuple[tuple[np.nd
     """One (width, P) array a block and the mean coordinate (B,) of its rows along their common direction.
 
     Features behind a ReLU all point the same way, so their cosine distances are small differences of large numbers,
-    which 8-bit integers would lose. The common direction is therefore kept twice: once for its mean, which is the same
+    which integers would lose. The common direction is therefore kept twice: once for its mean, which is the same
     for every row and so exact, once for the small rest. The other columns are the main directions beside it; blocks
     that have fewer are filled up with zeros.
     """
@@ -480,6 +482,9 @@ def save_image_profile(profile: ImageProfile, path: Path) -> None:
             tensors[f"band_{number}.{field}"] = getattr(band, field).astype(np.float32)
         for field in _TEXTURES:
             tensors[f"band_{number}.{field}"] = getattr(band, field).astype(np.int32)
+        # Images of one size hold few pixels each: half the room where they fit.
+        if band.held_out_textures.max() < 2**16:
+            tensors[f"band_{number}.held_out_textures"] = band.held_out_textures.astype(np.uint16)
     values = {field: getattr(profile, field) for field in _SCALARS}
     values |= {"schema": SCHEMA, "kind": "image", "bands": [band.resolution for band in profile.bands]}
     content = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
@@ -498,7 +503,8 @@ def load_image_profile(path: Path, values: dict[str, Any]) -> ImageProfile:
             ImageBand(
                 resolution=resolution,
                 reference=tensors[f"band_{number}.reference"],
-                **{field: tensors[f"band_{number}.{field}"] for field in (*_DISTANCES, *_TEXTURES)},
+                **{field: tensors[f"band_{number}.{field}"] for field in _DISTANCES},
+                **{field: tensors[f"band_{number}.{field}"].astype(np.int32) for field in _TEXTURES},
             )
             for number, resolution in enumerate(values["bands"])
         )

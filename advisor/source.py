@@ -309,10 +309,13 @@ def _projection(references: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(projections).astype(np.float32)
 
 
-def quantise(bands: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Rows of every band, (B, m, P), as 8-bit integers, and the scale (B, P) that undoes it."""
-    scale = np.maximum(np.stack([np.abs(rows).max(1) for rows in bands]).max(0), 1e-8).astype(np.float32) / 127
-    return [np.rint(rows / scale[:, None, :]).astype(np.int8) for rows in bands], scale
+def quantise(
+    bands: Sequence[np.ndarray], *, dtype: type[np.signedinteger[Any]] = np.int8
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Rows of every band, (B, m, P), as integers, and the scale (B, P) that undoes it."""
+    largest = np.maximum(np.stack([np.abs(rows).max(1) for rows in bands]).max(0), 1e-8).astype(np.float32)
+    scale = largest / np.iinfo(dtype).max
+    return [np.rint(rows / scale[:, None, :]).astype(dtype) for rows in bands], scale
 
 
 def stored_id(backbone: Backbone) -> str:
