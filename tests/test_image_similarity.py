@@ -108,7 +108,8 @@ def test_more_of_the_source_is_similar_and_what_shows_nothing_is_not(backbone, p
     assert unseen.verdict == "similar"
     assert unseen.score > 0.9
     noise = list(np.random.default_rng(0).integers(0, 256, size=(100, 32, 32, 3), dtype=np.uint8))
-    flat = [np.full((SIDE, SIDE, 3), value, dtype=np.uint8) for value in range(20, 220, 2)]
+    colours = np.random.default_rng(1).integers(0, 256, size=(100, 1, 1, 3), dtype=np.uint8)
+    flat = list(np.broadcast_to(colours, (100, SIDE, SIDE, 3)))
     for anchor in (noise, flat):
         far = measure(anchor, backbone=backbone, profile=profile)
         assert far.verdict == "dissimilar"
@@ -121,17 +122,15 @@ def test_more_of_the_source_is_similar_and_what_shows_nothing_is_not(backbone, p
 
 def test_the_size_that_images_are_stored_at_does_not_matter(backbone, profile):
     images = fields(150, seed=1)
-    scores = {
-        side: measure(stored(images, side), backbone=backbone, profile=profile).score for side in (8, 16, 32, 64, 160)
-    }
-    assert min(scores.values()) > 0.85, scores
+    found = {side: measure(stored(images, side), backbone=backbone, profile=profile) for side in (8, 16, 28, 64, 160)}
+    assert min(measured.score for measured in found.values()) > 0.9
+    assert {measured.verdict for measured in found.values()} == {"similar"}
+    raw = {side: measured.measures["excess_knn_surprisal"]["value"] for side, measured in found.items()}
+    assert max(map(abs, raw.values())) < 0.15
+    # the trap: a network sees resolution before content, so eight pixels are no part of what it knows at thirty-two
     band = profile.bands[-1]
-    # the trap: a network sees resolution before content, so eight pixels look far from forty-eight
     rows = image_rows(backbone, [Image.fromarray(image) for image in stored(images, 8)], profile.blocks)
-    as_stored = np.log(profile.distances(rows, band)).mean() - np.log(band.held_out).mean()
-    ends = [getattr(band, anchor) for anchor in image_source.ANCHORS]
-    far = np.mean([np.log(end).mean() - np.log(band.held_out).mean() for end in ends])
-    assert 1 - as_stored / far < 0.5
+    assert abs(np.log(profile.distances(rows, band)).mean() - np.log(band.held_out).mean()) > 0.4
 
 
 def test_images_are_compared_at_the_largest_resolution_that_is_not_above_theirs(backbone, profile):
