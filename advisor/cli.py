@@ -313,16 +313,19 @@ def show_model(
 
 @source_app.command("build")
 def source_build(
-    corpus: Annotated[list[str], typer.Argument(metavar="CORPUS...", help="Text files or folders of them.")],
+    corpus: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Text files, or image folders and .npz files; or folders of them."),
+    ],
     model: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the profile.")] = None,
-    description: Annotated[str | None, typer.Option(help="What the texts are, for the report.")] = None,
+    description: Annotated[str | None, typer.Option(help="What the texts or images are, for the report.")] = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     out: Annotated[str | None, typer.Option(help="Profile file (default: the user's profiles).")] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Embed a sample of pretraining text and store its statistics; no text is kept."""
+    """Embed a sample of pretraining text or images and store its statistics; no text and no pixels are kept."""
     from advisor.source import build_from_files
     from tuner.backbone import load_backbone
 
@@ -349,7 +352,7 @@ def source_list(as_json: JsonOption = False) -> None:
         _print_json(profiles)
         return
     for profile in profiles:
-        _out(f"{profile['name']:<28} {profile['model_sha256'][:12]}  {profile['description']}")
+        _out(f"{profile['name']:<28} {profile['kind']:<6} {profile['model_sha256'][:12]}  {profile['description']}")
 
 
 @source_app.command("show")

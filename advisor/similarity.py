@@ -17,9 +17,11 @@ from advisor.distance import (
     trigram_distance,
 )
 from advisor.features import take_rows
+from tuner.errors import ModelError
 from tuner.records import Record
 
 if TYPE_CHECKING:
+    from advisor.image_source import ImageProfile
     from advisor.source import Band, SourceProfile
 
 DRAWS = 400
@@ -72,7 +74,7 @@ def measure_similarity(
     *,
     lengths: np.ndarray,
     texts: Sequence[str],
-    profile: SourceProfile | None,
+    profile: SourceProfile | ImageProfile | None,
     how_to_measure: str,
     seed: int = 0,
 ) -> SimilarityProfile:
@@ -81,48 +83,37 @@ def measure_similarity(
     `features` is (n_blocks, n, width), `lengths` (n,) in tokens, special ones included. The measure is the excess k-NN
     surprisal (`advisor.distance.excess_knn_surprisal`) within length bands at the middle blocks, divided by that of
     random letters (mean over the bands). Both cuts come from the ladder at the target's own lengths: a quarter of the
-    way to random letters (nearer: similar) and half of it (farther: dissimilar).
+    way to random letters (nearer: similar) and half of it (farther: dissimilar). Raises `ModelError` for a profile of
+    images.
     """
     if profile is None:
-        return SimilarityProfile(
-            verdict="unmeasured",
-            score=None,
-            interval=None,
-            p_similar=None,
-            cuts=None,
-            source=None,
-            measures={},
-            warnings=(),
-            why="there is no source profile for this model; to measure similarity, pass text that it was trained on: "
-            f"{how_to_measure}",
+        return unmeasured(
+            "there is no source profile for this model; to measure similarity, pass text that it was trained on: "
+            f"{how_to_measure}"
         )
+    from advisor.source import SourceProfile
+
+    if not isinstance(profile, SourceProfile):
+        raise wrong_kind(profile.name, described="images", compared="texts")
     rng = np.random.default_rng(seed)
     rows = _compare(features, lengths, profile)
     far = np.mean([excess_knn_surprisal(band.letters, band.held_out) for band in profile.bands], axis=0)
     measures, why_far = _measures(features, rows, texts, profile, far, seed=seed)
     warnings = _warnings(lengths, profile)
     if far.min() <= 0.05:
-        return SimilarityProfile(
-            verdict="unmeasured",
-            score=None,
-            interval=None,
-            p_similar=None,
-            cuts=None,
+        return unmeasured(
+            "this model's middle blocks do not tell random letters from its source, so there is no scale to place the "
+            "data on",
             source=profile.name,
             measures=measures,
             warnings=warnings,
-            why="this model's middle blocks do not tell random letters from its source, so there is no scale to place "
-            "the data on",
         )
     shares = np.bincount(rows.band, minlength=len(profile.bands)) / len(rows.band)
     held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
     score = float(1 - ((rows.surprisals.mean(1) - held_out @ shares) / far).mean())
     draws = _draws(rows, profile, rng)
-    low, high = (float(v) for v in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    low, high = min(low, score), max(high, score)
     cuts = _cuts(profile, shares, far)
-    verdict = "similar" if low >= cuts[1] else "dissimilar" if high <= cuts[0] else "uncertain"
-    p_similar = float(np.clip((draws - cuts[0]) / (cuts[1] - cuts[0]), 0, 1).mean())
+    verdict, (low, high), p_similar = judge(score, draws, cuts)
     capped = bool(profile.stage_two) and why_far is not None
     if capped:
         # Stage 2 may have held such text: the distance to stage 1 alone must not make "dissimilar" the likelier answer.
@@ -130,14 +121,55 @@ def measure_similarity(
         p_similar = max(p_similar, 0.5)
     return SimilarityProfile(
         verdict=verdict,
-        score=_clip(score),
-        interval=(_clip(low), _clip(high)),
+        score=clip_score(score),
+        interval=(clip_score(low), clip_score(high)),
         p_similar=p_similar,
-        cuts=(_clip(cuts[0]), _clip(cuts[1])),
+        cuts=(clip_score(cuts[0]), clip_score(cuts[1])),
         source=profile.name,
         measures=measures,
         warnings=warnings,
         why=_why(profile, score, (low, high), cuts, held_back=why_far if capped and score < cuts[1] else None),
+    )
+
+
+def judge(score: float, draws: np.ndarray, cuts: tuple[float, float]) -> tuple[str, tuple[float, float], float]:
+    """Verdict, interval and `p_similar` of a score, from its bootstrap draws (n,) and the cuts (dissimilar, similar).
+
+    A verdict holds where the whole interval lies beyond its cut; `p_similar` runs from 0 at the lower cut to 1 at the
+    upper one, mean over the draws.
+
+    >>> judge(0.9, np.array([0.9, 0.9]), (0.5, 0.75))
+    ('similar', (0.9, 0.9), 1.0)
+    """
+    low, high = (float(value) for value in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    low, high = min(low, score), max(high, score)
+    verdict = "similar" if low >= cuts[1] else "dissimilar" if high <= cuts[0] else "uncertain"
+    return verdict, (low, high), float(np.clip((draws - cuts[0]) / (cuts[1] - cuts[0]), 0, 1).mean())
+
+
+def unmeasured(
+    why: str, *, source: str | None = None, measures: Mapping[str, Any] | None = None, warnings: tuple[str, ...] = ()
+) -> SimilarityProfile:
+    """The answer where there is no score."""
+    return SimilarityProfile(
+        verdict="unmeasured",
+        score=None,
+        interval=None,
+        p_similar=None,
+        cuts=None,
+        source=source,
+        measures=measures or {},
+        warnings=warnings,
+        why=why,
+    )
+
+
+def wrong_kind(name: str, *, described: str, compared: str) -> ModelError:
+    """The error for a profile of texts where images are compared, and the other way round."""
+    return ModelError(
+        f"the profile {name!r} describes {described}, and {compared} are compared with it",
+        why="a profile holds what its own model makes of its pretraining data",
+        fix=f"pass a profile of {compared}: `advisor source list` names the kind of every profile",
     )
 
 
@@ -367,11 +399,11 @@ def _why(
     *,
     held_back: str | None,
 ) -> str:
-    shown = f"{_clip(score):.2f} [{_clip(interval[0]):.2f}, {_clip(interval[1]):.2f}]"
+    shown = f"{clip_score(score):.2f} [{clip_score(interval[0]):.2f}, {clip_score(interval[1]):.2f}]"
     place = (
         f"score {shown} on a scale from 1 (the source itself) to 0 (random letters, mean over all lengths); at these "
-        f"texts' own lengths, similar is above {_clip(cuts[1]):.2f} (a quarter of the way to random letters), "
-        f"dissimilar below {_clip(cuts[0]):.2f} (half of the way)"
+        f"texts' own lengths, similar is above {clip_score(cuts[1]):.2f} (a quarter of the way to random letters), "
+        f"dissimilar below {clip_score(cuts[0]):.2f} (half of the way)"
     )
     covers = f"the profile {profile.name!r} covers: {profile.description}"
     parts = [place, covers]
@@ -384,5 +416,10 @@ def _why(
     return "; ".join(parts)
 
 
-def _clip(value: float) -> float:
+def clip_score(value: float) -> float:
+    """Within 0 and 1, to four digits.
+
+    >>> clip_score(1.25), clip_score(0.123456)
+    (1.0, 0.1235)
+    """
     return round(float(min(max(value, 0.0), 1.0)), 4)

@@ -1,4 +1,7 @@
-"""Source profiles: what a sample of a model's pretraining data looks like to that model. Statistics only, no text."""
+"""Source profiles: what a sample of a model's pretraining data looks like to that model. Statistics only, no text.
+
+Built here from text, and in `advisor.image_source` from images; saved, found and listed here for both.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ from tuner.errors import DataError, MissingFileError, ModelError, OptionError, R
 from tuner.records import Record, user_cache_dir, write_bytes_atomically
 
 if TYPE_CHECKING:
+    from advisor.image_source import ImageBand, ImageProfile
     from tuner.backbone import Backbone
     from tuner.records import Progress
 
@@ -68,9 +72,43 @@ class Band:
     letters: np.ndarray
 
 
+class NearestRows:
+    """Distances to a profile's reference rows, stored projected and quantised: what profiles of both kinds share."""
+
+    blocks: tuple[int, ...]
+    k: int
+    projection: np.ndarray | tuple[np.ndarray, ...]
+    scale: np.ndarray
+
+    def references(self, band: Band | ImageBand) -> np.ndarray:
+        """Reference rows of a band, (B, m, P) float32."""
+        rows: np.ndarray = band.reference.astype(np.float32) * self.scale[:, None, :]
+        return rows
+
+    def project(self, features: Sequence[np.ndarray] | Mapping[int, np.ndarray]) -> np.ndarray:
+        """(n, width) features of every block to (B, n, P): scaled to length one, then projected.
+
+        A projected row is shorter than one by what lies outside the source's main directions, so the scalar product
+        with a reference row is still the cosine in the full space.
+        """
+        return np.stack([unit_rows(features[block]) @ self.projection[row] for row, block in enumerate(self.blocks)])
+
+    def distances(
+        self, features: Sequence[np.ndarray] | Mapping[int, np.ndarray], band: Band | ImageBand
+    ) -> np.ndarray:
+        """Cosine distances to the k-th nearest reference row of a band, (B, n)."""
+        projected, references = self.project(features), self.references(band)
+        return np.stack(
+            [
+                knn_distances(rows, source, k=self.k, unit=True)
+                for rows, source in zip(projected, references, strict=True)
+            ]
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
-class SourceProfile:
-    """A sample of pretraining data as one model sees it.
+class SourceProfile(NearestRows):
+    """A sample of pretraining text as one model sees it.
 
     ``projection`` (B, width, P) maps unit rows of the model's width to P dimensions, ``scale`` (B, P) undoes the
     quantisation. ``trigrams`` counts character trigrams; ``trigram_letters`` is the Jensen-Shannon distance of random
@@ -96,35 +134,13 @@ class SourceProfile:
     content_sha256: str
     seed: int
 
-    def references(self, band: Band) -> np.ndarray:
-        """Reference rows of a band, (B, m, P) float32."""
-        rows: np.ndarray = band.reference.astype(np.float32) * self.scale[:, None, :]
-        return rows
-
-    def project(self, features: Sequence[np.ndarray]) -> np.ndarray:
-        """(n, width) features of every block to (B, n, P): scaled to length one, then projected.
-
-        A projected row is shorter than one by what lies outside the source's main directions, so the scalar product
-        with a reference row is still the cosine in the full space.
-        """
-        return np.stack([unit_rows(features[block]) @ self.projection[row] for row, block in enumerate(self.blocks)])
-
-    def distances(self, features: Sequence[np.ndarray], band: Band) -> np.ndarray:
-        """Cosine distances to the k-th nearest reference row of a band, (B, n)."""
-        projected, references = self.project(features), self.references(band)
-        return np.stack(
-            [
-                knn_distances(rows, source, k=self.k, unit=True)
-                for rows, source in zip(projected, references, strict=True)
-            ]
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileSummary(Record):
-    """What `list_profiles` says of a profile."""
+    """What `list_profiles` says of a profile; ``kind`` is text or image."""
 
     name: str
+    kind: str
     description: str
     model_id: str
     model_sha256: str
@@ -197,14 +213,12 @@ def build_profile(
         embedded.append((lengths, features[0], features[1], segments, features[2], features[3]))
     projection = _projection([item[1] for item in embedded])
     projected = [_project(item[1], projection) for item in embedded]
-    scale = np.maximum(np.stack([np.abs(rows).max(1) for rows in projected]).max(0), 1e-8).astype(np.float32) / 127
-    quantised = [np.rint(rows / scale[:, None, :]).astype(np.int8) for rows in projected]
+    quantised, scale = quantise(projected)
     trigrams = trigram_counts(passage.text for _, reference, _ in usable for passage in reference)
     return SourceProfile(
         name=name,
         description=description,
-        # A folder is named, not located: profiles are passed on.
-        model_id=Path(backbone.id).name if Path(backbone.id).is_dir() else backbone.id,
+        model_id=stored_id(backbone),
         model_sha256=backbone.fingerprint,
         pooling=backbone.pooling,
         n_blocks=backbone.n_blocks,
@@ -295,6 +309,20 @@ def _projection(references: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(projections).astype(np.float32)
 
 
+def quantise(
+    bands: Sequence[np.ndarray], *, dtype: type[np.signedinteger[Any]] = np.int8
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Rows of every band, (B, m, P), as integers, and the scale (B, P) that undoes it."""
+    largest = np.maximum(np.stack([np.abs(rows).max(1) for rows in bands]).max(0), 1e-8).astype(np.float32)
+    scale = largest / np.iinfo(dtype).max
+    return [np.rint(rows / scale[:, None, :]).astype(dtype) for rows in bands], scale
+
+
+def stored_id(backbone: Backbone) -> str:
+    """What a profile calls its model: a folder is named, not located, since profiles are passed on."""
+    return Path(backbone.id).name if Path(backbone.id).is_dir() else backbone.id
+
+
 def _project(rows: np.ndarray, projection: np.ndarray) -> np.ndarray:
     return np.stack([block @ matrix for block, matrix in zip(rows, projection, strict=True)])
 
@@ -375,25 +403,38 @@ def build_from_files(
             why="files are never overwritten, and profiles are known by their ending",
             fix=f"pass a new name that ends in {SUFFIX}",
         )
-    source = read_source_text(paths)
     if name is None:
         stems = [path.resolve().stem if path.is_file() else path.resolve().name for path in paths]
         name = out.name.removesuffix(SUFFIX) if out is not None else "-".join(stems)
-    profile = build_profile(
-        source.texts,
-        backbone=backbone,
-        name=name,
-        description=description or DEFAULT_DESCRIPTION,
-        parts=source.parts,
-        seed=seed,
-        progress=progress,
-    )
+    profile: SourceProfile | ImageProfile
+    if backbone.is_text:
+        source = read_source_text(paths)
+        profile = build_profile(
+            source.texts,
+            backbone=backbone,
+            name=name,
+            description=description or DEFAULT_DESCRIPTION,
+            parts=source.parts,
+            seed=seed,
+            progress=progress,
+        )
+    else:
+        from advisor import image_source
+
+        profile = image_source.build_image_profile(
+            image_source.read_source_pictures(paths),
+            backbone=backbone,
+            name=name,
+            description=description or image_source.DEFAULT_DESCRIPTION,
+            seed=seed,
+            progress=progress,
+        )
     path = out
     if path is None:
         path = _user_profiles() / f"{_file_name(name)}-{backbone.fingerprint[:8]}{SUFFIX}"
         if path.exists() and load_profile(path).content_sha256 != profile.content_sha256:
             raise OptionError(
-                f"there is a profile {name!r} of this model already, built from other text ({path})",
+                f"there is a profile {name!r} of this model already, built from other data ({path})",
                 why="files are never overwritten",
                 fix="pass --name with another name, or remove that file",
             )
@@ -410,8 +451,13 @@ _SCALARS = (
 )  # fmt: skip
 
 
-def save_profile(profile: SourceProfile, path: Path) -> None:
+def save_profile(profile: SourceProfile | ImageProfile, path: Path) -> None:
     """Write a profile as one safetensors file, whole or not at all; the same profile gives the same bytes."""
+    if not isinstance(profile, SourceProfile):
+        from advisor.image_source import save_image_profile
+
+        save_image_profile(profile, path)
+        return
     from safetensors.numpy import save
 
     tensors = {"projection": profile.projection.astype(np.float16), "scale": profile.scale}
@@ -431,9 +477,13 @@ def save_profile(profile: SourceProfile, path: Path) -> None:
     write_bytes_atomically(path, save(content, metadata={"profile": json.dumps(values, sort_keys=True)}))
 
 
-def load_profile(path: Path) -> SourceProfile:
-    """Read a profile. Raises `MissingFileError`, and `DataError` for a file that is none."""
+def load_profile(path: Path) -> SourceProfile | ImageProfile:
+    """Read a profile, of texts or images. Raises `MissingFileError`, and `DataError` for a file that is none."""
     values = _read_values(path)
+    if _kind(values) == "image":
+        from advisor.image_source import load_image_profile
+
+        return load_image_profile(path, values)
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -464,7 +514,7 @@ def load_profile(path: Path) -> SourceProfile:
             **fields,
         )
     except (KeyError, ValueError, TypeError, SafetensorError) as error:
-        raise _no_profile(path, f"a part of it is missing or broken ({error})") from error
+        raise no_profile(path, f"a part of it is missing or broken ({error})") from error
 
 
 def _read_values(path: Path) -> dict[str, Any]:
@@ -483,13 +533,19 @@ def _read_values(path: Path) -> dict[str, Any]:
         values = json.loads(metadata["profile"])
         schema = values["schema"]
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise _no_profile(path, "it was not written by `advisor source build`") from error
+        raise no_profile(path, "it was not written by `advisor source build`") from error
     if schema != SCHEMA:
-        raise _no_profile(path, f"its format is {schema}, this version reads {SCHEMA}")
+        raise no_profile(path, f"its format is {schema}, this version reads {SCHEMA}")
     return values  # type: ignore[no-any-return]
 
 
-def _no_profile(path: Path, why: str) -> DataError:
+def _kind(values: Mapping[str, Any]) -> str:
+    """Files of texts say nothing of it: the first ones were written when there was no other kind."""
+    return str(values.get("kind", "text"))
+
+
+def no_profile(path: Path, why: str) -> DataError:
+    """The error for a file that is no profile, or a broken one."""
     return DataError(
         f"{path} is not a source profile that can be read",
         why=why,
@@ -502,10 +558,12 @@ def _no_profile(path: Path, why: str) -> DataError:
 
 def find_profile(
     source: str | Path | None, *, backbone: Backbone, progress: Progress | None = None, seed: int = 0
-) -> SourceProfile | None:
-    """The profile to compare with: by name, profile file, text file, folder or hub id; None for the model's own.
+) -> SourceProfile | ImageProfile | None:
+    """The profile to compare with: by name, profile file, data, or hub id; None for the model's own.
 
-    Text is embedded on the spot and the profile is cached by model and content. Without `source`, the profile that is
+    Data is a text file or a folder of them for a text model, which gets a `SourceProfile`, and an image, a folder of
+    images or an .npz file for an image model, which gets an `advisor.image_source.ImageProfile`. It is embedded on the
+    spot and the profile is cached by model and content. Without `source`, the profile that is
     shipped for the model, else the only one the user has built for it, else None. Raises `OptionError` for an unknown
     or ambiguous name, `ModelError` for another model's profile, and what reading and building raise.
     """
@@ -520,6 +578,8 @@ def find_profile(
     path = Path(text).expanduser()
     if path.is_file() and path.suffix == SUFFIX:
         return _of_model(load_profile(path), backbone)
+    if not backbone.is_text and (path.exists() or isinstance(source, Path) or path.suffix or path.is_absolute()):
+        return _from_pictures([path], backbone=backbone, name=path.resolve().name, seed=seed, progress=progress)
     if path.exists():
         return _from_text(
             read_source_text([path]), backbone=backbone, name=path.resolve().name, seed=seed, progress=progress
@@ -530,17 +590,20 @@ def find_profile(
             why="the model's pretraining data is read from it",
             fix="check the path, or pass the name of a profile: `advisor source list` names them",
         )
-    if text.count("/") == 1 and not text.startswith((".", "~")):
+    if backbone.is_text and text.count("/") == 1 and not text.startswith((".", "~")):
         return _from_text(_hub_text(text), backbone=backbone, name=text, seed=seed, progress=progress)
     names = sorted({profile.name for profile in profiles})
     raise OptionError(
         f"--source: there is no profile, file or folder {text!r}.{did_you_mean(text, names)}",
         why="it says what the model was pretrained on",
-        fix=f"pass one of {', '.join(names) or '(none built yet)'}, a text file, a folder, or a hub id (owner/name)",
+        fix=f"pass one of {', '.join(names) or '(none built yet)'}, "
+        + (
+            "a text file, a folder, or a hub id (owner/name)" if backbone.is_text else "an image folder or an .npz file"
+        ),
     )
 
 
-def _own_profile(profiles: Sequence[ProfileSummary], backbone: Backbone) -> SourceProfile | None:
+def _own_profile(profiles: Sequence[ProfileSummary], backbone: Backbone) -> SourceProfile | ImageProfile | None:
     fitting = [p for p in profiles if p.model_sha256 == backbone.fingerprint]
     shipped = [p for p in fitting if p.path.parent == SHIPPED]
     chosen = shipped or fitting
@@ -555,19 +618,37 @@ def _own_profile(profiles: Sequence[ProfileSummary], backbone: Backbone) -> Sour
     return _of_model(load_profile(chosen[0].path), backbone)
 
 
-def _of_model(profile: SourceProfile, backbone: Backbone) -> SourceProfile:
+def _of_model(profile: SourceProfile | ImageProfile, backbone: Backbone) -> SourceProfile | ImageProfile:
+    of_text = isinstance(profile, SourceProfile)
+    data = "FILES..." if backbone.is_text else "IMAGES..."
+    if of_text != backbone.is_text:
+        kinds = ("texts", "images") if of_text else ("images", "texts")
+        raise ModelError(
+            f"the profile {profile.name!r} describes {kinds[0]}, and {backbone.id} reads {kinds[1]}",
+            why="a profile holds what its own model makes of its pretraining data",
+            fix=f"build one for this model: advisor source build {data} --model {backbone.id}",
+        )
     if profile.model_sha256 != backbone.fingerprint:
         raise ModelError(
             f"the profile {profile.name!r} belongs to another model ({profile.model_id})",
             why="features of two models cannot be compared: the SHA-256 of their weights differs",
-            fix=f"build one for this model: advisor source build FILES... --model {backbone.id}",
+            fix=f"build one for this model: advisor source build {data} --model {backbone.id}",
         )
     if (profile.pooling, profile.n_blocks, profile.width) != (backbone.pooling, backbone.n_blocks, backbone.width):
         raise ModelError(
             f"the profile {profile.name!r} was built with {profile.pooling} pooling of {profile.n_blocks} blocks",
             why=f"the model has {backbone.pooling} pooling of {backbone.n_blocks} blocks, width {backbone.width}",
-            fix=f"build it anew: advisor source build FILES... --model {backbone.id}",
+            fix=f"build it anew: advisor source build {data} --model {backbone.id}",
         )
+    if not isinstance(profile, SourceProfile):
+        from advisor.image_source import settings_sha256
+
+        if profile.settings_sha256 != settings_sha256(backbone):
+            raise ModelError(
+                f"the profile {profile.name!r} was built with another image processor",
+                why="the model sees images cut and scaled in another way than the source was",
+                fix=f"build it anew: advisor source build {data} --model {backbone.id}",
+            )
     return profile
 
 
@@ -579,12 +660,39 @@ def _from_text(
     path = user_cache_dir() / "sources" / f"{key}-{hash_texts(source.texts)[:16]}{SUFFIX}"
     if path.is_file():
         try:
-            return dataclasses.replace(load_profile(path), name=name)
+            cached = load_profile(path)
         except DataError:
             path.unlink()  # cut off or from another version: building it again is all it takes
+        else:
+            assert isinstance(cached, SourceProfile)
+            return dataclasses.replace(cached, name=name)
     profile = build_profile(
         source.texts, backbone=backbone, name=name, parts=source.parts, seed=seed, progress=progress
     )
+    with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
+        save_profile(profile, path)
+    return profile
+
+
+def _from_pictures(
+    paths: Sequence[Path], *, backbone: Backbone, name: str, seed: int, progress: Progress | None
+) -> ImageProfile:
+    from advisor import image_source
+
+    pictures = image_source.read_source_pictures(paths)
+    content = image_source.hash_pictures(image_source.looked_at(pictures, seed=seed))
+    made_with = (backbone.fingerprint, backbone.pooling, image_source.settings_sha256(backbone), SCHEMA, seed)
+    key = hash_texts(list(map(str, made_with)))[:16]
+    path = user_cache_dir() / "sources" / f"{key}-{content[:16]}{SUFFIX}"
+    if path.is_file():
+        try:
+            cached = load_profile(path)
+        except DataError:
+            path.unlink()  # cut off or from another version: building it again is all it takes
+        else:
+            assert isinstance(cached, image_source.ImageProfile)
+            return dataclasses.replace(cached, name=name)
+    profile = image_source.build_image_profile(pictures, backbone=backbone, name=name, seed=seed, progress=progress)
     with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
         save_profile(profile, path)
     return profile
@@ -615,6 +723,7 @@ def list_profiles() -> tuple[ProfileSummary, ...]:
             found.append(
                 ProfileSummary(
                     name=values["name"],
+                    kind=_kind(values),
                     description=values["description"],
                     model_id=values["model_id"],
                     model_sha256=values["model_sha256"],
@@ -639,8 +748,13 @@ def describe_profile(profile: str | Path) -> dict[str, Any]:
             fix=f"pass a profile file or one of: {', '.join(names) or '(none built yet)'}",
         )
     loaded = load_profile(path)
+    if not isinstance(loaded, SourceProfile):
+        from advisor.image_source import describe_image_profile
+
+        return describe_image_profile(loaded, path)
     return {
         "name": loaded.name,
+        "kind": "text",
         "description": loaded.description,
         "model": loaded.model_id,
         "model_sha256": loaded.model_sha256,
