@@ -18,6 +18,7 @@ import numpy as np
 from advisor import runs
 from advisor.baselines import Baseline, majority_baseline, pixel_baseline, tfidf_baseline
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
+from advisor.image_similarity import measure_image_similarity
 from advisor.probe import ProbeProfile, assign_folds, probe_blocks
 from advisor.report import write_report
 from advisor.similarity import SimilarityProfile, measure_similarity
@@ -29,6 +30,7 @@ from advisor.target import TargetData, load_target, read_images, read_texts
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.export import TransferModel
+from tuner.freezing import has_statistics
 from tuner.loading import DEFAULT_IMAGE_MODEL
 from tuner.metrics import check_metric
 from tuner.pictures import Pictures
@@ -40,6 +42,9 @@ from tuner.study import open_storage
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
+
+    from advisor.image_source import ImageProfile
+    from advisor.source import SourceProfile
 
     Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
     Model: TypeAlias = str | Path | tuple[Any, Any] | None
@@ -158,20 +163,10 @@ def advise(
     with clock("similarity"):
         if progress is not None:
             progress("comparing with the source", 0.0)
-        similarity = (
-            _unmeasured_images()
-            if target.kind == "image"
-            else measure_similarity(
-                features.features,
-                lengths=features.lengths,
-                texts=features.texts,
-                profile=profile,
-                how_to_measure='recommend(..., source="CORPUS.txt")'
-                if backbone.path is None
-                else f"{command.replace('advisor tune', 'advisor recommend')} --source CORPUS.txt",
-                seed=seed,
-            )
-        )
+        similarity = _compare(
+            target, features, backbone=backbone, profile=profile, seed=seed, progress=progress,
+            how_to_measure=_how_to_measure(command, kind=target.kind, at_hand=backbone.path is not None),
+        )  # fmt: skip
     with clock("probes"):
         probes = probe_blocks(features, n_classes=len(target.class_names), metric=metric, seed=seed, progress=progress)
     with clock("baselines"):
@@ -202,23 +197,41 @@ def advise(
         versions=_versions(),
         seed=seed,
     )
-    space = search_space(situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks)
+    space = search_space(
+        situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
+        batch_norm=has_statistics(backbone.blocks),
+    )  # fmt: skip
     return replace(advice, space=space)
 
 
-def _unmeasured_images() -> SimilarityProfile:
-    """Source profiles cover texts only."""
-    return SimilarityProfile(
-        verdict="unmeasured",
-        score=None,
-        interval=None,
-        p_similar=None,
-        cuts=None,
-        source=None,
-        measures={},
-        warnings=(),
-        why="similarity is not measured for images in this version",
-    )
+def _compare(
+    target: TargetData,
+    features: BlockFeatures,
+    *,
+    backbone: Backbone,
+    profile: SourceProfile | ImageProfile | None,
+    how_to_measure: str,
+    seed: int,
+    progress: Progress | None,
+) -> SimilarityProfile:
+    """The sampled rows against the source, by what they hold."""
+    if target.kind == "image":
+        return measure_image_similarity(
+            target.pictures_at(features.rows), backbone=backbone, profile=profile, how_to_measure=how_to_measure,
+            seed=seed, progress=progress,
+        )  # fmt: skip
+    return measure_similarity(
+        features.features, lengths=features.lengths, texts=features.texts, profile=profile,
+        how_to_measure=how_to_measure, seed=seed,
+    )  # fmt: skip
+
+
+def _how_to_measure(command: str, *, kind: str, at_hand: bool) -> str:
+    """The command, or the call in Python, that measures similarity with a source of the user's own."""
+    corpus = "CORPUS.txt" if kind == "text" else "IMAGES"
+    if not at_hand:
+        return f'recommend(..., source="{corpus}")'
+    return f"{command.replace('advisor tune', 'advisor recommend')} --source {corpus}"
 
 
 def tune(
@@ -593,8 +606,9 @@ def _next_steps(
     size: SizeProfile, similarity: SimilarityProfile, target: TargetData, command: str, *, model: str | None
 ) -> tuple[str, ...]:
     steps = [f"tune the freeze depth: {command}"]
-    if similarity.verdict == "unmeasured" and target.kind == "text":
-        build = f"advisor source build CORPUS.txt --model {shlex.quote(model)}" if model is not None else ""
+    if similarity.verdict == "unmeasured":
+        corpus = "CORPUS.txt" if target.kind == "text" else "IMAGES"
+        build = f"advisor source build {corpus} --model {shlex.quote(model)}" if model is not None else ""
         steps.append(f"measure similarity: {build or 'recommend(..., source=CORPUS)'}")
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")

@@ -11,7 +11,7 @@ from advisor.probe import Probe, ProbeProfile
 from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
 from tuner.records import SCHEMA, Record
-from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -210,9 +210,17 @@ def depth_range(situation: SituationEstimate, *, n_blocks: int) -> tuple[int, in
 
 
 def search_space(
-    situation: SituationEstimate, probes: ProbeProfile, *, recommended: Candidate, n_blocks: int
+    situation: SituationEstimate,
+    probes: ProbeProfile,
+    *,
+    recommended: Candidate,
+    n_blocks: int,
+    batch_norm: bool = False,
 ) -> SearchSpace:
-    """What the search tries first, in the order of the situations' probabilities, and the controls it always tries."""
+    """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
+
+    `batch_norm` says whether the model has batch norms, for which other learning rates are searched.
+    """
 
     def depth(share: float) -> Candidate:
         return candidate_at(max(0, min(round(share * n_blocks), n_blocks)), n_blocks)
@@ -234,17 +242,19 @@ def search_space(
         ),
         Situation.LARGE_SIMILAR: (depth(0.5), depth(0.75)),
         Situation.SMALL_DISSIMILAR: (depth(0.5), depth(0.75), all_but_one),
-        Situation.SMALL_SIMILAR: (head_only, *variants, all_but_one),
+        Situation.SMALL_SIMILAR: (head_only, all_but_one),
     }
     weights = _weights(situation)
     ranked = [s for s in sorted(weights, key=lambda s: -weights[s]) if weights[s] >= CANDIDATE_FROM]
-    first = [recommended, *(candidate for s in ranked for candidate in first_by_situation[s])]
+    # The probes have shown what these variants are worth, and a fit on the cached features takes seconds.
+    first = [recommended, *variants, *(candidate for s in ranked for candidate in first_by_situation[s])]
     controls = (depth(0), candidate_at(default_depth(n_blocks), n_blocks), head_only)
     return SearchSpace(
         n_blocks=n_blocks,
         first=tuple(dict.fromkeys(first)),
         controls=controls,
         depths=depth_range(situation, n_blocks=n_blocks),
+        learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
     )
 
 

@@ -41,7 +41,7 @@ def data(tmp_path_factory):
 def tuned(tmp_path_factory, model, data):
     """One finished run that the read-only tests share."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert run(["tune", str(data), "--model", str(model), "--trials", "4", "--out", str(out), "--quiet"]) == 0
+    assert run(["tune", str(data), "--model", str(model), "--trials", "6", "--out", str(out), "--quiet"]) == 0
     return out
 
 
@@ -115,7 +115,7 @@ def test_json_is_one_object_and_progress_is_on_stderr(capsys, tmp_path, model, d
 
 def test_tune_trains_saves_and_reports(tuned):
     tuning = json.loads((tuned / "tuning.json").read_text())
-    assert tuning["trials"]["complete"] + tuning["trials"]["pruned"] == 4
+    assert tuning["trials"]["complete"] + tuning["trials"]["pruned"] == 6
     assert tuning["stopped_because"] == "trials"
     assert tuning["budget"] is None
     assert {0, 3, 4} <= {row["frozen_blocks"] for row in tuning["by_depth"]} | {None}
@@ -154,7 +154,7 @@ def test_reports_are_written_again(capsys, tuned):
 
 def test_a_finished_run_is_not_repeated(capsys, model, data, tuned):
     before = (tuned / "tuning.json").read_text()
-    text = printed(capsys, "tune", data, "--model", model, "--trials", "4", "--resume", "--out", tuned, "--quiet")
+    text = printed(capsys, "tune", data, "--model", model, "--trials", "6", "--resume", "--out", tuned, "--quiet")
     assert (tuned / "tuning.json").read_text() == before
     assert "winner" in text
 
@@ -198,7 +198,7 @@ BAD_OPTIONS = {
     "storage": (["--storage", "garbage"], "--storage 'garbage' cannot be opened"),
     "seed": (["--seed", "-1"], "--seed -1 is not between 0"),
     "length": (["--max-length", "1000"], "is not between 4 and 64"),
-    "image": (["--image", "x"], "images are not supported yet"),
+    "image": (["--image", "x"], "has no column 'x'"),
     "option": (["--budgett", "1m"], "No such option: --budgett"),
     "number": (["--trials", "many"], "Invalid value for '--trials'"),
     "column": (["--text", "texd"], "texd"),

@@ -67,6 +67,35 @@ def test_batch_statistics_in_a_frozen_block_stay():
     assert torch.equal(net[0].running_mean, torch.zeros(2))
 
 
+def normed():
+    net = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    blocks = tuple(
+        Block(index=i, name=str(i), unit=m, modules=(m,), tensors=tuple(m.parameters())) for i, m in enumerate(net[:2])
+    )
+    return net, blocks
+
+
+def test_trained_batch_norms_follow_the_batches_or_keep_their_statistics():
+    for keep in (False, True):
+        net, blocks = normed()
+        prefix = freeze(net, blocks, frozen_blocks=1, keep_statistics=keep)
+        net.train()
+        net(torch.randn(8, 2) + 5).sum().backward()
+        assert net[1].weight.grad is not None  # its weights are trained either way
+        assert torch.equal(net[1].running_mean, torch.zeros(2)) == keep
+        audit(prefix, model=net)
+        thaw(net)
+        assert net.train()[1].training
+
+
+def test_audit_sees_kept_statistics_that_moved():
+    net, blocks = normed()
+    prefix = freeze(net, blocks, frozen_blocks=1, keep_statistics=True)
+    net[1].running_var += 1
+    with pytest.raises(FreezingError, match="batch statistics of the trained blocks changed"):
+        audit(prefix, model=net)
+
+
 def test_audit_sees_a_weight_that_moved(model):
     blocks = find_blocks(model.base)
     prefix = freeze(model, blocks, frozen_blocks=2)

@@ -15,10 +15,16 @@ import pytest
 import torch
 
 from advisor.examples import load_example
+from advisor.image_source import ImageProfile
+from advisor.pipeline import tuning_data
+from advisor.source import find_profile
+from advisor.target import load_target
 from tuner import loading
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError
 from tuner.loading import DEFAULT_IMAGE_MODEL, load_model, model_folder
+from tuner.space import Candidate, candidate_at, default_space
+from tuner.trials import Bench
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tuner" / "models" / "cifar-resnet"
@@ -135,3 +141,40 @@ def test_the_stated_accuracy_is_found_again(shared_data: Path) -> None:
         images, labels = stored["X_test"], stored["y_test"]
     accuracy = float(np.mean(script.predict(FOLDER, images) == labels))
     assert accuracy == pytest.approx(RECORD["test_accuracy"], abs=0.002)
+
+
+def test_its_true_source_profile_is_shipped() -> None:
+    backbone = load_backbone("cifar-resnet", device="cpu")
+    profile = find_profile(None, backbone=backbone)
+    assert isinstance(profile, ImageProfile)
+    assert profile.name == "cifar10"
+    assert (profile.native, [band.resolution for band in profile.bands]) == (32, [8, 16, 28, 32])
+
+
+def test_training_at_a_rate_of_zero_changes_no_prediction(small: Backbone, tmp_path: Path) -> None:
+    """Batch norms that followed small batches of digits undid what the head was fitted on (0.94 became 0.23)."""
+    data = tuning_data(load_target("example:digits"), seed=0)
+    bench = Bench(
+        small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0, progress=None
+    )  # fmt: skip
+    bench.prepare()
+    head_only = bench.run_linear("0000", candidate_at(7, 7))
+    recipe = {"learning_rate": 0.0, "head_ratio": 1.0, "steps": 20.0}
+    still = bench.run_trained("0001", candidate_at(5, 7), recipe=recipe, seed=0)
+    assert still is not None
+    assert (still.predictions == head_only.predictions).mean() > 0.99  # but for roundings to 16 bits
+
+
+def test_from_scratch_the_statistics_are_learnt(small: Backbone, tmp_path: Path) -> None:
+    data = tuning_data(load_target("example:digits"), seed=0)
+    bench = Bench(
+        small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0, progress=None
+    )  # fmt: skip
+    bench.prepare()
+    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+    model, prefix, _ = bench.build(scratch, seed=0)
+    assert prefix.statistics is None
+    model.train()
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.training for norm in norms)

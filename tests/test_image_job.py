@@ -58,7 +58,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory, model, data):
     out = tmp_path_factory.mktemp("runs") / "run"
-    tune(data, model=model, trials=3, out=out)
+    tune(data, model=model, trials=3, strategy="freeze_part", out=out)
     return out
 
 
@@ -75,6 +75,18 @@ def test_recommend_measures_pictures(capsys, tmp_path, model, data):
     assert "pixels + logistic regression" in text
     assert "TF-IDF" not in text + (out / "report.md").read_text()
     assert "text" not in advice["similarity"]["why"]
+    assert "--source IMAGES" in advice["similarity"]["why"]
+    assert f"measure similarity: advisor source build IMAGES --model {model}" in advice["next_steps"]
+
+
+def test_recommend_compares_pictures_with_a_source(capsys, tmp_path, model, data):
+    out = tmp_path / "run"
+    text = printed(capsys, "recommend", data, "--model", model, "--source", data, "--out", out, "--quiet")
+    advice = json.loads((out / "advice.json").read_text())
+    assert advice["similarity"]["source"] == data.name
+    assert 0 <= advice["similarity"]["interval"][0] <= advice["similarity"]["score"] <= 1
+    assert advice["situation"]["probabilities"] is not None
+    assert "not measured" not in text.partition("tuning")[0].partition("reasons")[0]
 
 
 def test_what_cannot_be_read_is_left_out_and_said(tuned):

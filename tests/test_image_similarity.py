@@ -342,6 +342,7 @@ def test_a_built_profile_is_found_by_name_file_and_model(backbone, photographs, 
         assert find_profile(given, backbone=backbone).name == "photos"
     assert {summary.name: summary.kind for summary in list_profiles()} == {
         "wikipedia-books": "text",
+        "cifar10": "image",
         "photos": "image",
     }
     described = describe_profile("photos")

@@ -18,7 +18,7 @@ from tuner.classifier import build_classifier, classify
 from tuner.export import TransferModel, measure_support
 from tuner.freezing import freeze
 from tuner.native import as_native, native_classifier
-from tuner.space import candidate_at
+from tuner.space import Candidate, candidate_at
 from tuner.training import Rows, check_replay
 from tuner.trials import Bench
 
@@ -253,8 +253,11 @@ def test_another_pooling_is_not_taken_for_the_same(tmp_path):
     assert as_native(ours, backbone=backbone) is None
 
 
+SCRATCH = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+
+
 def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
-    """Batch norms in trained blocks keep running statistics, which belong to what was trained."""
+    """From scratch batch norms learn their statistics, which belong to what was trained."""
     torch.manual_seed(0)
     backbone = load_backbone((test_image_models.resnet(), test_image_models.processor()), device="cpu")
     images, labels = test_image_models.IMAGES, test_image_models.LABELS
@@ -266,7 +269,7 @@ def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
     bench = Bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0, progress=None)
     bench.prepare()
     recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 6.0}
-    run = bench.run_trained("0000", candidate_at(2, backbone.n_blocks), recipe=recipe, seed=0)
+    run = bench.run_trained("0000", SCRATCH, recipe=recipe, seed=0)
     stored = Rows(encoded=bench.validation_encoded, labels=labels)
     loaded = bench.load(run)
     now = {name: tensor for name, tensor in loaded.named_buffers() if "running_mean" in name}

@@ -264,10 +264,11 @@ def test_a_hub_id_without_a_network_says_what_to_fetch(backbone):
 
 
 def test_the_shipped_profile_is_small_and_belongs_to_the_default_model(minilm):
-    (shipped,) = [p for p in list_profiles() if p.path.parent == source.SHIPPED]
-    assert shipped.path.stat().st_size < 3_000_000
+    shipped = {p.name: p for p in list_profiles() if p.path.parent == source.SHIPPED}
+    assert set(shipped) == {"wikipedia-books", "cifar10"}
+    assert all(summary.path.stat().st_size < 3_000_000 for summary in shipped.values())
     profile = find_profile(None, backbone=minilm)
-    assert profile.name == shipped.name == "wikipedia-books"
+    assert profile.name == "wikipedia-books"
     assert profile.blocks == (2, 3, 4)
     assert [(band.lowest, band.highest) for band in profile.bands] == list(passages.BANDS)
     assert sum(pairs for _, pairs in profile.stage_two) == 1_170_060_424

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from tuner.blocks import Block, base_of, find_blocks
 from tuner.errors import OptionError
@@ -22,7 +23,8 @@ class FrozenPrefix:
     """What was frozen, with a digest of its weights and buffers, to be compared after training.
 
     ``trainable`` counts the values that carry gradients, ``fixed`` those outside the frozen blocks that the model
-    itself keeps as they are (sinusoidal positions).
+    itself keeps as they are (sinusoidal positions). ``statistics`` is a digest of the batch statistics that trained
+    blocks keep, None where they follow the batches.
     """
 
     frozen_blocks: int
@@ -30,15 +32,20 @@ class FrozenPrefix:
     trainable: int
     fixed: int
     digests: tuple[str, ...]
+    statistics: str | None = None
 
 
-def freeze(model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_blocks: int) -> FrozenPrefix:
+def freeze(
+    model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_blocks: int, keep_statistics: bool = False
+) -> FrozenPrefix:
     """Freeze the first `frozen_blocks` blocks of a model (`find_blocks`): no gradients, and evaluation mode for good.
 
     Evaluation mode switches dropout off and keeps batch statistics; it stays when a trainer calls ``model.train()``,
     because the frozen modules no longer listen. What holds the blocks (an encoder with dropout of its own) is in
     evaluation mode until the data enters the first block that is trained. All other parameters are made trainable, but
-    those that the model itself keeps fixed. Raises `OptionError` for a depth the model does not have.
+    those that the model itself keeps fixed. With `keep_statistics`, batch norms of the trained blocks too normalise
+    with the statistics they came with, and only their weights are trained: a few small batches say less about means
+    and variances than pretraining did. Raises `OptionError` for a depth the model does not have.
     """
     if blocks is None:
         blocks = find_blocks(model)
@@ -69,12 +76,17 @@ def freeze(model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_bl
             module.__dict__["train"] = _Deaf(module)
     if frozen_blocks:
         _quiet_containers(model, blocks, frozen_blocks)
+    if keep_statistics:
+        for norm in _norms(blocks[frozen_blocks:]):
+            norm.training = False
+            norm.__dict__["train"] = _Deaf(norm)
     return FrozenPrefix(
         frozen_blocks=frozen_blocks,
         blocks=tuple(blocks),
         trainable=count_trainable(model),
         fixed=sum(p.numel() for p in model.parameters() if id(p) in fixed - frozen),
         digests=tuple(digest(block) for block in blocks[:frozen_blocks]),
+        statistics=_digest_of_statistics(blocks[frozen_blocks:]) if keep_statistics else None,
     )
 
 
@@ -175,6 +187,17 @@ def _quiet_containers(model: nn.Module, blocks: Sequence[Block], frozen_blocks: 
     base.__dict__[_HOOKS] = (begins, ends)
 
 
+def _norms(blocks: Sequence[Block]) -> list[nn.Module]:
+    """Modules of some blocks that keep running means and variances."""
+    held = (module for block in blocks for part in block.modules for module in part.modules())
+    return [module for module in held if isinstance(module, _NormBase) and module.running_mean is not None]
+
+
+def has_statistics(blocks: Sequence[Block]) -> bool:
+    """Whether blocks hold batch norms."""
+    return bool(_norms(blocks))
+
+
 def count_trainable(model: nn.Module) -> int:
     """Parameters that carry gradients."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -182,9 +205,17 @@ def count_trainable(model: nn.Module) -> int:
 
 def digest(block: Block) -> str:
     """SHA-256 over the weights and buffers of a block."""
-    hashed = hashlib.sha256()
     buffers = [buffer for module in block.modules for buffer in module.buffers()]
-    for tensor in (*block.parameters(), *buffers):
+    return _digest((*block.parameters(), *buffers))
+
+
+def _digest_of_statistics(blocks: Sequence[Block]) -> str:
+    return _digest([buffer for norm in _norms(blocks) for buffer in norm.buffers(recurse=False)])
+
+
+def _digest(tensors: Iterable[torch.Tensor]) -> str:
+    hashed = hashlib.sha256()
+    for tensor in tensors:
         hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()
 
@@ -203,6 +234,11 @@ def audit(prefix: FrozenPrefix, *, model: nn.Module, optimizer: torch.optim.Opti
             raise FreezingError(f"frozen block {block.index} ({block.name}) is in training mode: dropout is on")
         if any(parameter.requires_grad or parameter.grad is not None for parameter in block.parameters()):
             raise FreezingError(f"frozen block {block.index} ({block.name}) has gradients")
+    if (
+        prefix.statistics is not None
+        and _digest_of_statistics(prefix.blocks[prefix.frozen_blocks :]) != prefix.statistics
+    ):
+        raise FreezingError("batch statistics of the trained blocks changed, and were to be kept")
     frozen_parameters = {id(parameter) for block in frozen for parameter in block.parameters()}
     expected = sum(p.numel() for p in model.parameters() if id(p) not in frozen_parameters) - prefix.fixed
     if count_trainable(model) != expected:

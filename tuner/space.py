@@ -13,6 +13,12 @@ STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based")
 """Train every block; freeze the first k; freeze all, linear head on the last block; linear head on other blocks."""
 
 
+RATES = (2e-5, 5e-4)
+RATES_WITH_BATCH_NORM = (2e-4, 4e-3)
+"""Learning rates that are searched. Convolutional networks with batch norms take ten times the steps of transformers:
+MobileNetV1 and a small ResNet were still far from their best at 1e-4, and fell apart at 5e-3."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
@@ -67,7 +73,7 @@ class SearchSpace(Record):
     first: tuple[Candidate, ...]
     controls: tuple[Candidate, ...]
     depths: tuple[int, int]
-    learning_rate: tuple[float, float] = (2e-5, 5e-4)
+    learning_rate: tuple[float, float] = RATES
     head_ratio: tuple[float, float] = (1.0, 30.0)
     epochs: tuple[int, int] = (2, 12)
 

@@ -255,7 +255,8 @@ class Bench:
             )
         depth = self.backbone.n_blocks if candidate.is_linear else int(candidate.frozen_blocks or 0)
         model = self._native(seed) if candidate.head == "native" else self._own(candidate, depth=depth)
-        prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth)
+        pretrained = candidate.start == "pretrained"
+        prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth, keep_statistics=pretrained)
         train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
         validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels)
         if depth not in self.cached_depths:
