@@ -140,6 +140,10 @@ def tune(
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials; without --budget the only bound.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Search this strategy only.")] = None,
+    augment: Annotated[
+        str,
+        typer.Option(help="Changed training images: trivialaugment, randaugment, flip, mixup, cutmix, none, or auto."),
+    ] = "auto",
     metric: MetricOption = "accuracy",
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
@@ -164,7 +168,7 @@ def tune(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
             device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials, strategy=strategy,
-            storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
+            augment=augment, storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
     folder = Path(result.model_dir).parent
@@ -519,6 +523,7 @@ def _print_advice(advice: dict[str, Any]) -> None:
 
 def _print_tuning(tuning: dict[str, Any]) -> None:
     """The search's outcome in a screenful."""
+    from advisor.report.wording import augmentation_sentence
     from tuner.space import Candidate
 
     winner = tuning["winner"]
@@ -533,9 +538,10 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
             frozen_blocks=row["frozen_blocks"],
             features=row["features"],
             augmentation=row["augmentation"],
+            head=row["head"],
         ).label(tuning["n_blocks"])
         _out(
-            f"  {label:<36} validation {row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
+            f"  {label:<44} validation {row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
         )
     _out(
         f"winner          {candidate.label(tuning['n_blocks'])}; test {tuning['metric']} "
@@ -544,6 +550,8 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     changed = tuning["changed_from_advice"]
     if changed:
         _out(f"changed         from {changed['from']} to {changed['to']}: {changed['why']}")
+    if tuning["augmentation"]:
+        _out(f"augmentation    {augmentation_sentence(tuning['augmentation'])}")
     _out(f"stopped         {tuning['stopped_because']}")
     for warning in tuning["warnings"]:
         _out(f"  - {warning}")

@@ -36,7 +36,7 @@ from tuner.metrics import check_metric
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
-from tuner.space import STRATEGIES, SearchSpace, restrict
+from tuner.space import STRATEGIES, SearchSpace, check_augmentation, restrict
 from tuner.study import open_storage
 
 if TYPE_CHECKING:
@@ -199,9 +199,16 @@ def advise(
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
-        batch_norm=has_statistics(backbone.blocks),
+        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features),
     )  # fmt: skip
     return replace(advice, space=space)
+
+
+def _fitting_augmentation(features: BlockFeatures) -> str | None:
+    """What training examples may be changed by; policies of colours read bytes."""
+    if features.pixels is None:
+        return None
+    return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
 
 
 def _compare(
@@ -257,6 +264,7 @@ def tune(
     budget: str | float | None = None,
     trials: int | None = None,
     strategy: str | None = None,
+    augment: str = "auto",
     storage: str | None = None,
     study: str | None = None,
     resume: bool = False,
@@ -267,7 +275,9 @@ def tune(
     """Recommend, then search freeze depths as advised, and save the winner with its report.
 
     `budget` is seconds or a text such as ``"10m"``, which is the default without `trials`. The columns, split and model
-    must be those of `advice` where one is passed. `on_advice` is called with the advice before the search.
+    must be those of `advice` where one is passed. `augment` names how training examples are changed where the best
+    trained candidate is trained once more (`tuner.space.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
+    says. `on_advice` is called with the advice before the search.
     Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
     """
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
@@ -279,6 +289,7 @@ def tune(
             why="the search is limited to it",
             fix=f"use one of {', '.join(STRATEGIES)}",
         )
+    check_augmentation(augment)
     if trials is not None and trials < 1:
         raise OptionError(f"--trials {trials} is less than 1", why="the search needs a trial", fix="pass 1 or more")
     if out is not None:
@@ -319,6 +330,8 @@ def tune(
         if on_advice is not None:
             on_advice(stored)
         space, recommended = search_plan(stored)
+        if augment != "auto":
+            space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
             space = restrict(space, strategy=strategy, widths=backbone.widths)
         result = search(

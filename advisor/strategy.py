@@ -216,10 +216,12 @@ def search_space(
     recommended: Candidate,
     n_blocks: int,
     batch_norm: bool = False,
+    augmentation: str | None = None,
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
-    `batch_norm` says whether the model has batch norms, for which other learning rates are searched.
+    `batch_norm` says whether the model has batch norms, for which other learning rates are searched. `augmentation` is
+    what fits the data; it is tried where the data may be small and dissimilar.
     """
 
     def depth(share: float) -> Candidate:
@@ -255,6 +257,7 @@ def search_space(
         controls=controls,
         depths=depth_range(situation, n_blocks=n_blocks),
         learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
+        augmentation=augmentation if Situation.SMALL_DISSIMILAR in ranked else None,
     )
 
 
@@ -273,6 +276,7 @@ def search_plan(advice: Mapping[str, Any]) -> tuple[SearchSpace, Candidate]:
         learning_rate=tuple(space["learning_rate"]),
         head_ratio=tuple(space["head_ratio"]),
         epochs=tuple(space["epochs"]),
+        augmentation=space.get("augmentation"),
     )
     if advice["strategy"]["features"] is not None:
         chosen = Candidate(strategy="feature_based", frozen_blocks=None, features=advice["strategy"]["features"])

@@ -17,7 +17,7 @@ import torch
 from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.hidden import HiddenStates
-from tuner.inputs import Encoded, ImageInputs, TextInputs
+from tuner.inputs import Encoded, ImageInputs, TextInputs, has_channels_last
 from tuner.loading import (
     DEFAULT_TEXT_MODEL,
     check_built_in,
@@ -237,15 +237,6 @@ def pooled_width(shape: Sequence[int]) -> int:
     (384, 768, 64, 96)
     """
     return shape[-1] if len(shape) < 3 or has_channels_last(shape) else shape[0]
-
-
-def has_channels_last(shape: Sequence[int]) -> bool:
-    """Whether a state of one (square) image is (h, w, c), as torchvision's Swin has it, rather than (c, h, w).
-
-    >>> has_channels_last((7, 7, 96)), has_channels_last((96, 7, 7))
-    (True, False)
-    """
-    return shape[0] == shape[1] != shape[2]
 
 
 def load_backbone(

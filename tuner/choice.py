@@ -77,6 +77,25 @@ def compare(bench: Bench) -> list[Comparison]:
     return compared
 
 
+def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, float], int]:
+    """By how much one run scores more than another on the same validation rows, a 95 % interval, and the seeds.
+
+    Where both were repeated, the repeats count and not the trials that were picked. The interval comes from a paired
+    bootstrap over rows; seeds widen it only by being averaged.
+    """
+    seeds = {repeat.seed: repeat for repeat in bench.repeats(run)[1:]}
+    pairs = [(seeds[repeat.seed], repeat) for repeat in bench.repeats(other)[1:] if repeat.seed in seeds]
+    pairs = pairs or [(run, other)]
+    labels, groups = bench.data.validation.labels, bench.data.validation.groups
+    draws = [
+        [bootstrap_scores(labels, r.predictions, metric=bench.metric, groups=groups, seed=bench.seed) for r in side]
+        for side in zip(*pairs, strict=True)
+    ]
+    low, high = np.quantile(np.mean(draws[0], axis=0) - np.mean(draws[1], axis=0), [0.025, 0.975])
+    mean = float(np.mean([ours.score - theirs.score for ours, theirs in pairs]))
+    return mean, (float(low), float(high)), len(pairs)
+
+
 def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
     """The most frozen candidate within one standard error of the best (Breiman et al. 1984, the 1-SE rule)."""
     compared = compare(bench)

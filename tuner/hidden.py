@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -133,21 +133,23 @@ def replay(
             module.__dict__.pop("forward", None)
 
 
-@contextmanager
-def rounded(blocks: Sequence[Block], *, depth: int, dtype: torch.dtype) -> Iterator[None]:
+def rounded(blocks: Sequence[Block], *, depth: int, dtype: torch.dtype) -> AbstractContextManager[None]:
     """While entered, what leaves block ``depth - 1`` is rounded to a 16-bit type and back, as storing it does."""
+    return changed(blocks, depth=depth, change=lambda state: state.to(dtype).to(state.dtype))
 
-    def both_ways(state: torch.Tensor) -> torch.Tensor:
-        return state.to(dtype).to(state.dtype)
+
+@contextmanager
+def changed(blocks: Sequence[Block], *, depth: int, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While entered, what leaves block ``depth - 1`` is changed before the next block reads it."""
 
     def enters(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         handle.remove()  # a layer that runs several times reads the stem once
         if args:
-            return (both_ways(args[0]), *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": both_ways(kwargs["hidden_states"])}
+            return (change(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": change(kwargs["hidden_states"])}
 
     def leaves(_module: torch.nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        return both_ways(output) if torch.is_tensor(output) else (both_ways(output[0]), *output[1:])
+        return change(output) if torch.is_tensor(output) else (change(output[0]), *output[1:])
 
     unit = blocks[depth - 1].unit
     if unit is None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from tuner.augmentation import Views
 
 # Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
 LENGTH_STEP = 16
@@ -77,8 +79,13 @@ class Pixels:
         """SHA-256 of the content."""
         return hashlib.sha256(np.ascontiguousarray(self.values).data).hexdigest()
 
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """(b, 3, h, w) of some rows, a copy."""
+        taken: np.ndarray = self.values[rows]
+        return taken
 
-Encoded = Tokens | Pixels
+
+Encoded: TypeAlias = "Tokens | Pixels | Views"
 
 
 class TextInputs:
@@ -221,18 +228,18 @@ class ImageInputs:
         parts = [self._cut(images[start : start + IMAGES_AT_ONCE]) for start in range(0, len(images), IMAGES_AT_ONCE)]
         return np.concatenate(parts) if parts else self.example().values[:0]
 
-    def batches(self, encoded: Pixels) -> Iterator[np.ndarray]:
+    def batches(self, encoded: Pixels | Views) -> Iterator[np.ndarray]:
         """Row positions in order."""
         for start in range(0, len(encoded), IMAGES_PER_BATCH):
             yield np.arange(start, min(start + IMAGES_PER_BATCH, len(encoded)))
 
-    def padded(self, encoded: Pixels, rows: np.ndarray) -> int:
+    def padded(self, encoded: Pixels | Views, rows: np.ndarray) -> int:
         """One: an image is one piece."""
         return 1
 
-    def collate(self, encoded: Pixels, rows: np.ndarray) -> dict[str, torch.Tensor]:
+    def collate(self, encoded: Pixels | Views, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """``pixel_values``, (b, 3, h, w) of float32."""
-        values = torch.from_numpy(encoded.values[rows]).float()
+        values = torch.from_numpy(encoded.pixels(rows)).float()
         if self._scale is not None:
             factor, shift = self._scale
             values = values * factor + shift
@@ -283,3 +290,12 @@ def padded_length(length: int, limit: int) -> int:
     (32, 128, 124)
     """
     return min(-(-length // LENGTH_STEP) * LENGTH_STEP, max(limit, length))
+
+
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Whether a state of one (square) image is (h, w, c), as torchvision's Swin has it, rather than (c, h, w).
+
+    >>> has_channels_last((7, 7, 96)), has_channels_last((96, 7, 7))
+    (True, False)
+    """
+    return shape[0] == shape[1] != shape[2]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 
-from tuner.choice import Comparison, choose_winner
+from tuner.augmentation import check_policy
+from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
@@ -77,6 +78,7 @@ class TuningResult(Record):
     prefix: dict[str, Any]
     warnings: tuple[str, ...]
     limited_to: str | None = None
+    augmentation: dict[str, Any] | None = None
     unscored: tuple[dict[str, Any], ...] = ()
     schema: int = field(default=SCHEMA)
 
@@ -141,6 +143,8 @@ def search(
     bench = Bench(backbone, data=data, space=space, work=folder / WORK, metric=metric, seed=seed, progress=progress)
     try:
         bench.prepare()
+        if space.augmentation is not None:
+            check_policy(space.augmentation, encoded=bench.train_encoded, shapes=backbone.shapes)
         asked = (*space.first, *space.controls)
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key_of(folder / WORK))
@@ -155,7 +159,7 @@ def search(
         study.set_user_attr("limited_to", limited_to)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
-        if stopped_because != "interrupted" and not trials.compare_heads():
+        if stopped_because != "interrupted" and not (trials.compare_augmentation() and trials.compare_heads()):
             stopped_because = "interrupted"
         if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
             stopped_because = "interrupted"
@@ -250,7 +254,7 @@ class _Trials:
         # What is recommended comes first; then what costs a second, so that even a short budget has these controls.
         asked = dict.fromkeys((*bench.space.first, *bench.space.controls))
         self.queue = sorted(asked, key=lambda candidate: (candidate != recommended, not candidate.is_linear))
-        self.no_native: tuple[Candidate, str] | None = None
+        self.not_repeated: dict[Candidate, str] = {}
 
     def run(self) -> str:
         """Run trials until a bound is met; says which: budget, trials, exhausted or interrupted."""
@@ -271,6 +275,17 @@ class _Trials:
                 raise
             return "interrupted"
 
+    def compare_augmentation(self) -> bool:
+        """Train the best trained candidate once more with augmented images, same recipe and seed.
+
+        False where Ctrl-C cut it short.
+        """
+        leader = self._augmentation_due()
+        if leader is None:
+            return True
+        candidate = dataclasses.replace(leader.candidate, augmentation=self.bench.space.augmentation)
+        return self._repeat_with(leader, candidate, why=self.bench.why_not_augmented(candidate))
+
     def compare_heads(self) -> bool:
         """Train the best trained candidate once more with the architecture's own head, same recipe and seed.
 
@@ -280,11 +295,14 @@ class _Trials:
         if leader is None:
             return True
         candidate = dataclasses.replace(leader.candidate, head="native")
-        why = self.bench.why_no_native(leader.candidate)
+        return self._repeat_with(leader, candidate, why=self.bench.why_no_native(leader.candidate))
+
+    def _repeat_with(self, leader: Run, candidate: Candidate, *, why: str | None) -> bool:
+        """A run of a leader's recipe with a variant of its candidate, or a note `why` there is none."""
         if why is None and self.deadline.left(CONFIRM_UNTIL) < leader.seconds:
             why = "the search stopped before its turn"
         if why is not None:
-            self.no_native = candidate, why
+            self.not_repeated[candidate] = why
             return True
         steps = int(leader.recipe["steps"])
         label = candidate.label(self.bench.backbone.n_blocks)
@@ -295,27 +313,38 @@ class _Trials:
                 if self.deadline.left(CONFIRM_UNTIL) < 0:
                     raise Stopped
 
+        kind = "native" if candidate.head != leader.candidate.head else "augmented"
         try:
             run = self.bench.run_trained(
-                f"{leader.name}-native", candidate, recipe=leader.recipe, seed=leader.seed, on_step=step
+                f"{leader.name}-{kind}", candidate, recipe=leader.recipe, seed=leader.seed, on_step=step
             )
         except KeyboardInterrupt:
             return False
         if run is None:
-            self.no_native = candidate, "the time was up before its trial came to an end"
+            self.not_repeated[candidate] = "the time was up before its trial came to an end"
         return True
+
+    def _augmentation_due(self) -> Run | None:
+        """The best trained candidate, where it is to be augmented and was not."""
+        policy = self.bench.space.augmentation
+        if policy is None or any(run.candidate.augmentation == policy for run in self.bench.runs.values()):
+            return None
+        return self._best_trained()
 
     def _native_due(self) -> Run | None:
         """The best trained candidate, as long as no native head was trained."""
         if any(run.candidate.head == "native" for run in self.bench.runs.values()):
             return None
+        return self._best_trained()
+
+    def _best_trained(self) -> Run | None:
         leaders = (run for run in self.bench.leaders() if not run.candidate.is_linear)
         return next((run for run in leaders if run.candidate.start == "pretrained"), None)
 
     def _left(self) -> float:
-        """Seconds left for trials: the comparison of heads, which ends them, takes its time from theirs."""
-        due = self._native_due()
-        return self.deadline.left(SEARCH_SHARE) - (0.0 if due is None else due.seconds)
+        """Seconds left for trials: the comparisons after them take their time from theirs."""
+        due = (self._native_due(), self._augmentation_due())
+        return self.deadline.left(SEARCH_SHARE) - sum(run.seconds for run in due if run is not None)
 
     def counts(self) -> dict[str, int]:
         """Trials by how they ended."""
@@ -349,8 +378,7 @@ class _Trials:
         tried = (Candidate(**candidate) for candidate in begun if candidate is not None)
         named = dict.fromkeys((*self.bench.space.first, *self.bench.space.controls, *tried))
         reasons = {candidate: self.why_unscored(candidate) for candidate in named if candidate not in scored}
-        if self.no_native is not None:
-            reasons |= [self.no_native]
+        reasons |= self.not_repeated
         return tuple(candidate.to_json() | {"why": why} for candidate, why in reasons.items())
 
     def _finished(self) -> int:
@@ -623,6 +651,7 @@ def _finish(
         prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
         warnings=tuple(warnings),
         limited_to=limited_to,
+        augmentation=_augmentation(bench, trials),
         unscored=trials.unscored([entry.run.candidate for entry in compared]),
     )
 
@@ -643,6 +672,30 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
         }
         write_json(path, scored)
     return {"notes": [], **scored[run.name], "times": len(scored)}
+
+
+def _augmentation(bench: Bench, trials: _Trials) -> dict[str, Any] | None:
+    """Whether augmented images helped: the same candidate, recipe and seeds with and without."""
+    policy = bench.space.augmentation
+    if policy is None:
+        return None
+    found: dict[str, Any] = {"policy": policy, "mirror_loss": bench.measured_mirror_loss, "difference": None}
+    augmented = (run for run in bench.leaders() if run.candidate.augmentation == policy and run.candidate.head == "own")
+    run = next(augmented, None)
+    if run is None:
+        reasons = [why for candidate, why in trials.not_repeated.items() if candidate.augmentation == policy]
+        return found | {"why": reasons[0] if reasons else "no trained candidate came to a score"}
+    plain = bench.runs[run.name.removesuffix("-augmented")]
+    mean, (low, high), n = difference(bench, run, plain)
+    verdict = "it helped" if low > 0 else "it harmed" if high < 0 else "no difference is shown"
+    return found | {
+        "difference": mean,
+        "interval": (low, high),
+        "seeds": n,
+        "candidate": plain.candidate.to_json(),
+        "seconds": (plain.seconds, run.seconds),
+        "why": verdict,
+    }
 
 
 def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:

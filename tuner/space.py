@@ -19,6 +19,16 @@ RATES_WITH_BATCH_NORM = (2e-4, 4e-3)
 MobileNetV1 and a small ResNet were still far from their best at 1e-4, and fell apart at 5e-3."""
 
 
+AUGMENTATIONS = {
+    "flip": "mirroring",
+    "randaugment": "RandAugment",
+    "trivialaugment": "TrivialAugment",
+    "cutmix": "CutMix",
+    "mixup": "mixup",
+}
+"""What training examples may be changed by (`tuner.augmentation`), in words."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
@@ -49,7 +59,8 @@ class Candidate(Record):
         if self.frozen_blocks == n_blocks:
             return "head only"
         part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
-        return part + (", native head" if self.head == "native" else "")
+        augmented = "" if self.augmentation is None else f", {AUGMENTATIONS[self.augmentation]}"
+        return part + augmented + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:
         """How many blocks stay as they are: linear candidates keep all of them."""
@@ -65,7 +76,8 @@ class Candidate(Record):
 class SearchSpace(Record):
     """Where the search looks: candidates tried first, controls that always enter, and the sampled ranges.
 
-    ``depths`` is inclusive; learning rates are the base's, the head's is ``head_ratio`` times as high; both are
+    ``augmentation`` is what the best trained candidate is trained with once more, None for nothing. ``depths`` is
+    inclusive; learning rates are the base's, the head's is ``head_ratio`` times as high; both are
     sampled on a log scale, epochs as integers.
     """
 
@@ -76,6 +88,18 @@ class SearchSpace(Record):
     learning_rate: tuple[float, float] = RATES
     head_ratio: tuple[float, float] = (1.0, 30.0)
     epochs: tuple[int, int] = (2, 12)
+    augmentation: str | None = None
+
+
+def check_augmentation(name: str) -> None:
+    """Raise `OptionError` unless an augmentation is known, ``none``, or ``auto`` for what the advice says."""
+    known = (*AUGMENTATIONS, "auto", "none")
+    if name not in known:
+        raise OptionError(
+            f"unknown augmentation {name!r}.{did_you_mean(name, known)}",
+            why="the best trained candidate is trained once more with it",
+            fix=f"use one of {', '.join(known)}",
+        )
 
 
 def candidate_at(depth: int, n_blocks: int) -> Candidate:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from tuner.augmentation import Mixture, draw_mixture
 from tuner.backbone import Backbone
 from tuner.blocks import Block, head_parameters
 from tuner.dropout import cheap_dropout
 from tuner.freezing import FrozenPrefix, audit
-from tuner.hidden import replay, rounded
+from tuner.hidden import changed, replay, rounded
 from tuner.inputs import Encoded, Tokens
 from tuner.prefix import CachedDepth
 from tuner.records import Record
@@ -40,13 +41,17 @@ CHECK_ROWS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Record):
-    """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high."""
+    """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
+
+    ``mixing`` names how the rows of a batch are mixed at the freeze boundary (`tuner.augmentation.draw_mixture`).
+    """
 
     learning_rate: float
     head_ratio: float
     steps: int
     batch_size: int
     seed: int
+    mixing: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +70,15 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Encoded rows with their labels, and the cached prefix of the depth that is trained, where there is one."""
+    """Encoded rows with their labels, and the cached prefix of the depth that is trained, where there is one.
+
+    With several ``views`` (`tuner.augmentation.Views`), the encoded rows are that many times as many as the labels.
+    """
 
     encoded: Encoded
     labels: np.ndarray
     cached: CachedDepth | None = None
+    views: int = 1
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -176,11 +185,23 @@ def _train(
     predictions = np.zeros(0, dtype=np.int64)
     model.train()
     dropout = cheap_dropout(backbone.device, seed=recipe.seed)
+    rng = np.random.default_rng((recipe.seed, 1))
+    shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else _input_shape(train_rows.encoded)
     for step, rows in enumerate(training_batches(train_rows, recipe)):
+        views = rng.integers(train_rows.views, size=len(rows))
+        mixture = None if recipe.mixing is None else draw_mixture(recipe.mixing, len(rows), shape=shape, rng=rng)
         with backbone.autocast(), dropout:
-            logits = forward(model, backbone=backbone, rows=train_rows, positions=rows, prefix=prefix)
+            logits = forward(
+                model,
+                backbone=backbone,
+                rows=train_rows,
+                positions=rows + views * len(train_rows.labels),
+                prefix=prefix,
+                mixture=mixture,
+            )
         labels = torch.from_numpy(train_rows.labels[rows].astype(np.int64)).to(backbone.device)
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        entropy = torch.nn.functional.cross_entropy if mixture is None else mixture.loss
+        loss = entropy(logits.float(), labels)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
         optimizer.step()
@@ -210,6 +231,11 @@ def _train(
     )
 
 
+def _input_shape(encoded: Encoded) -> tuple[int, ...]:
+    """The shape of one row as the model is fed it; of a text nothing."""
+    return () if isinstance(encoded, Tokens) else encoded.pixels(np.zeros(1, dtype=np.int64)).shape[1:]
+
+
 def rows_on_the_way(n: int) -> np.ndarray:
     """The validation rows that checks before the end look at: a fixed random choice, in order."""
     chosen: np.ndarray = np.sort(np.random.default_rng(0).permutation(n)[:CHECK_ROWS])
@@ -223,7 +249,7 @@ def training_batches(rows: Rows, recipe: Recipe) -> Iterator[np.ndarray]:
     and no two epochs alike.
     """
     generator = np.random.default_rng(recipe.seed)
-    lengths = rows.encoded.lengths
+    lengths = rows.encoded.lengths[: len(rows.labels)]
     stretch = 16 * recipe.batch_size
     made = 0
     while made < recipe.steps:
@@ -241,11 +267,23 @@ def training_batches(rows: Rows, recipe: Recipe) -> Iterator[np.ndarray]:
 
 
 def forward(
-    model: PreTrainedModel, *, backbone: Backbone, rows: Rows, positions: np.ndarray, prefix: FrozenPrefix
+    model: PreTrainedModel,
+    *,
+    backbone: Backbone,
+    rows: Rows,
+    positions: np.ndarray,
+    prefix: FrozenPrefix,
+    mixture: Mixture | None = None,
 ) -> torch.Tensor:
-    """Logits of some rows; from the cached prefix where the rows have one."""
+    """Logits of some rows; from the cached prefix where the rows have one, mixed where the prefix ends."""
     inputs = backbone.collate(rows.encoded, positions)
-    with _from_cache(backbone, rows, positions, prefix) if rows.cached is not None else nullcontext():
+    with ExitStack() as around:
+        if rows.cached is not None:
+            around.enter_context(_from_cache(backbone, rows, positions, prefix))
+        if mixture is not None and prefix.frozen_blocks:
+            around.enter_context(changed(backbone.blocks, depth=prefix.frozen_blocks, change=mixture.states))
+        elif mixture is not None:
+            inputs["pixel_values"] = mixture.states(inputs["pixel_values"])
         logits: torch.Tensor = model(**inputs).logits
     return logits
 

@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tuner.augmentation import (
+    CACHED_VIEWS,
+    FRESH_VIEWS,
+    MIRROR_LOSS,
+    MIX_POLICIES,
+    VIEW_POLICIES,
+    Views,
+    mirrored,
+)
 from tuner.backbone import Backbone
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
-from tuner.inputs import Encoded
+from tuner.inputs import Encoded, Pixels
 from tuner.metrics import score
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
@@ -122,8 +131,10 @@ class Bench:
         self.n_classes = len(data.class_names)
         self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
         self._heads: dict[str, tuple[LinearHead, float]] = {}
+        self._view_caches: dict[str, PrefixCache] = {}
+        self._mirror_loss: float | None = None
         self._native_head: tuple[int, LinearHead] | None = None
-        self._checked: set[tuple[int, str]] = set()
+        self._checked: set[tuple[int, str, str | None]] = set()
         self._initial = {name: tensor.detach().clone() for name, tensor in backbone.model.state_dict().items()}
 
     def prepare(self) -> None:
@@ -260,23 +271,72 @@ class Bench:
         train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
         validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels)
         if depth not in self.cached_depths:
-            return model, prefix, (train_rows, validation_rows)
+            return model, prefix, (self._viewed(train_rows, candidate), validation_rows)
         cached = (
-            Rows(encoded=self.train_encoded, labels=train_rows.labels, cached=self.train_cache.get(depth)),
-            Rows(
-                encoded=self.validation_encoded, labels=validation_rows.labels, cached=self.validation_cache.get(depth)
-            ),
+            self._viewed(replace(train_rows, cached=self.train_cache.get(depth)), candidate),
+            replace(validation_rows, cached=self.validation_cache.get(depth)),
         )
-        if (depth, candidate.head) not in self._checked:
-            self._checked.add((depth, candidate.head))
+        if cached[0].cached is not None and (depth, candidate.head, candidate.augmentation) not in self._checked:
+            self._checked.add((depth, candidate.head, candidate.augmentation))
             problem = check_replay(model, backbone=self.backbone, rows=cached[0], prefix=prefix)
             self.prefix_notes[depth] = "cached; equal to the full model in logits and gradients"
             if problem is not None:
                 self.cached_depths.remove(depth)
                 self.prefix_notes[depth] = f"computed anew in every step: {problem}"
                 self.warnings.append(f"{depth} frozen blocks: {self.prefix_notes[depth]}")
-                return model, prefix, (train_rows, validation_rows)
+                return model, prefix, (self._viewed(train_rows, candidate), validation_rows)
         return model, prefix, cached
+
+    def _viewed(self, rows: Rows, candidate: Candidate) -> Rows:
+        """The training rows as views of themselves, where the candidate asks for such.
+
+        Where their prefix is cached, a few views of every image are cached too, as far as there is room; else every
+        step makes its own.
+        """
+        policy = candidate.augmentation
+        if policy not in VIEW_POLICIES or not isinstance(rows.encoded, Pixels):
+            return rows
+        flip = policy == "flip" or self.mirror_loss < MIRROR_LOSS
+        views = Views(original=rows.encoded, policy=policy, copies=FRESH_VIEWS, flip=flip, seed=self.seed)
+        if rows.cached is not None:
+            depth, few = rows.cached.depth, replace(views, copies=CACHED_VIEWS)
+            cache = self._view_caches.setdefault(policy, self._cache(f"train-{policy}", few))
+            if cache.has(depth) or cache.bytes_at(depth) <= min(CACHE_BYTES, shutil.disk_usage(self.work).free // 2):
+                cache.compute([depth], progress=self.progress)
+                return replace(rows, encoded=few, cached=cache.get(depth), views=CACHED_VIEWS)
+        return replace(rows, encoded=views, cached=None, views=FRESH_VIEWS)
+
+    def why_not_augmented(self, candidate: Candidate) -> str | None:
+        """Why a candidate is not worth training on changed images; None where it is."""
+        self.restore_base()
+        if candidate.augmentation == "flip" and self.mirror_loss >= MIRROR_LOSS:
+            return (
+                f"a probe loses {100 * self.mirror_loss:.1f} points on mirrored validation images: mirroring does not "
+                "keep their labels"
+            )
+        return None
+
+    @property
+    def measured_mirror_loss(self) -> float | None:
+        """`mirror_loss` where it was needed."""
+        return self._mirror_loss
+
+    @property
+    def mirror_loss(self) -> float:
+        """By how much a probe of the last block scores less on mirrored validation images: what mirroring costs.
+
+        The backbone must hold its pretrained weights.
+        """
+        if self._mirror_loss is None:
+            assert isinstance(self.validation_encoded, Pixels)
+            head, labels = self.head("last"), self.data.validation.labels
+            mirrored_features = self.backbone.block_features(mirrored(self.validation_encoded))
+            scores = [
+                score(labels, head.logits(select_features(features, name="last")).argmax(1), metric=self.metric)
+                for features in (self.validation_features, mirrored_features)
+            ]
+            self._mirror_loss = scores[0] - scores[1]
+        return self._mirror_loss
 
     def _own(self, candidate: Candidate, *, depth: int) -> TransferClassifier:
         features = candidate.features or "last"
@@ -343,6 +403,7 @@ class Bench:
             steps=int(recipe["steps"]),
             batch_size=self.batch_size,
             seed=seed,
+            mixing=candidate.augmentation if candidate.augmentation in MIX_POLICIES else None,
         )
         outcome: Outcome = train(
             model,
@@ -354,8 +415,9 @@ class Bench:
             on_check=on_check,
             on_step=on_step,
         )
-        checks = self.check_steps * outcome.steps / int(recipe["steps"])
-        self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
+        if candidate.augmentation is None:
+            checks = self.check_steps * outcome.steps / int(recipe["steps"])
+            self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
         if outcome.embedding_rows is not None:
             self.prefix_notes[0] = (
                 f"nothing frozen; of {self.backbone.text.vocabulary:,} embedding rows the {outcome.embedding_rows:,} "
@@ -418,7 +480,7 @@ class Bench:
         """The trained model of a run."""
         from safetensors.torch import load_file
 
-        model, _, _ = self.build(run.candidate, seed=run.seed)
+        model, _, _ = self.build(replace(run.candidate, augmentation=None), seed=run.seed)
         if not run.candidate.is_linear:
             model.load_state_dict(load_file(self.weights_path(run.name)), strict=False)
         model.eval()

@@ -25,6 +25,7 @@ from advisor.report.parts import (
 )
 from advisor.report.wording import (
     SITUATIONS,
+    augmentation_sentence,
     capital,
     duration,
     metric_words,
@@ -130,6 +131,9 @@ def _lead(run: Run) -> tuple[str, ...]:
                 if others > 0
                 else "No alternative came to a score, so the advice stands."
             )
+        augmentation = part(run.tuning, "augmentation")
+        if augmentation:
+            said.append(f"Augmentation: {sentence(augmentation_sentence(augmentation))}")
     else:
         size, similarity = part(run.advice, "size"), part(run.advice, "similarity")
         said.append(

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from advisor.report.fields import Json, line, number, whole
+from advisor.report.fields import Json, interval, line, number, whole
+from tuner.space import AUGMENTATIONS
 
 NOT_MEASURED = "not measured"
 
@@ -198,7 +199,7 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
     if candidate.get("head") == "native":
         name += ", native head"
     augmentation = line(candidate.get("augmentation"), limit=40)
-    return f"{name}, augmented ({augmentation})" if augmentation else name
+    return f"{name}, {AUGMENTATIONS.get(augmentation, augmentation)}" if augmentation else name
 
 
 def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
@@ -235,6 +236,25 @@ def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
     if strategy == "freeze_part":
         return "Freeze a part of the network and train the rest"
     return line(strategy, limit=80).replace("_", " ") or "No strategy was recorded"
+
+
+def augmentation_sentence(found: Json) -> str:
+    """What augmentation was worth, without its full stop.
+
+    >>> augmentation_sentence({"policy": "mixup", "difference": 0.02, "interval": [0.01, 0.03], "seeds": 1,
+    ...     "why": "it helped"})
+    'mixup: it helped: +2.0 points [+1.0, +3.0] on validation, 1 seed, everything else equal'
+    """
+    policy = line(found.get("policy"), limit=40)
+    name, why = AUGMENTATIONS.get(policy, policy), line(found.get("why"))
+    difference, bounds, seeds = number(found.get("difference")), interval(found.get("interval")), found.get("seeds")
+    if difference is None or bounds is None:
+        return f"{name} was not tried: {why}"
+    low, high = (100 * edge for edge in bounds)
+    return (
+        f"{name}: {why}: {100 * difference:+.1f} points [{low:+.1f}, {high:+.1f}] on validation, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}, everything else equal"
+    )
 
 
 def capital(text: str) -> str:

@@ -1,0 +1,166 @@
+"""Augmentation: changed views of the training images, and mixtures of two rows of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from tuner.errors import OptionError
+from tuner.inputs import Encoded, Pixels, has_channels_last
+
+VIEW_POLICIES = ("flip", "randaugment", "trivialaugment")
+MIX_POLICIES = ("cutmix", "mixup")
+"""Mirroring; RandAugment (Cubuk et al. 2020); TrivialAugment (Müller & Hutter 2021); CutMix (Yun et al. 2019); mixup
+(Zhang et al. 2018), of states at the freeze boundary where blocks are frozen (manifold mixup, Verma et al. 2019)."""
+CACHED_VIEWS = 4
+"""Views of an image of which the frozen blocks' outputs are kept, the image itself among them."""
+FRESH_VIEWS = 1000
+"""Views that are drawn from where nothing is cached: hardly any is met twice."""
+MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0
+"""Of the Beta distribution that shares are drawn from: as published for ImageNet and for CutMix."""
+MIRROR_LOSS = 0.02
+"""Mirroring keeps the label plausible where a probe loses less than this on mirrored images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Images several times over, made as they are asked for: row ``view * n + i`` is a view of image ``i``.
+
+    View 0 is the image itself. Every view is drawn from its own seed, so that it comes out the same whenever and in
+    whatever batch it is made. `flip` mirrors half of the views.
+    """
+
+    original: Pixels
+    policy: str
+    copies: int
+    flip: bool
+    seed: int
+
+    def __len__(self) -> int:
+        return self.copies * len(self.original)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """One a row, as of `Pixels`."""
+        return np.ones(len(self), dtype=np.int64)
+
+    def digest(self) -> str:
+        """SHA-256 of what the views are made from."""
+        made_from = (self.original.digest(), self.policy, self.copies, self.flip, self.seed)
+        return hashlib.sha256(repr(made_from).encode()).hexdigest()
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
+        """Some of the views."""
+        return Pixels(values=self.pixels(np.asarray(rows, dtype=np.int64)))
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """(b, 3, h, w) of some views."""
+        view, image = np.divmod(rows, len(self.original))
+        values = self.original.values[image]
+        with torch.random.fork_rng(devices=[]):  # the policies draw from torch's global generator
+            for position in np.flatnonzero(view):
+                values[position] = self._changed(values[position], view=int(view[position]), image=int(image[position]))
+        return values
+
+    def _changed(self, pixels: np.ndarray, *, view: int, image: int) -> np.ndarray:
+        state = np.random.SeedSequence((self.seed, view, image)).generate_state(2)
+        torch.manual_seed(int(state[0]))
+        changed = torch.from_numpy(pixels)
+        if self._policy is not None:
+            changed = self._policy(changed)
+        if self.flip and state[1] % 2:
+            changed = changed.flip(-1)
+        made: np.ndarray = changed.numpy()
+        return made
+
+    @cached_property
+    def _policy(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """torchvision's, of the whole image; None for mirroring alone."""
+        from torchvision.transforms import InterpolationMode, v2
+
+        if self.policy == "flip":
+            return None
+        kind = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}[self.policy]
+        made: Callable[[torch.Tensor], torch.Tensor] = kind(interpolation=InterpolationMode.BILINEAR)
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Every row of a batch mixed with another one: ``share`` of its own, the rest of row ``other``.
+
+    `box` are the places (top, bottom, left, right) of a picture that come from the other one.
+    """
+
+    other: torch.Tensor
+    share: float
+    box: tuple[int, int, int, int] | None = None
+
+    def states(self, states: torch.Tensor) -> torch.Tensor:
+        """(b, ...) states mixed; of CutMix (b, c, h, w)."""
+        other = states[self.other.to(states.device)]
+        if self.box is None:
+            return torch.lerp(other, states, self.share)
+        top, bottom, left, right = self.box
+        mixed = states.clone()
+        mixed[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
+        return mixed
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy against both rows' labels, by their shares.
+
+        >>> mixture = Mixture(other=torch.tensor([1, 0]), share=0.5)
+        >>> float(mixture.loss(torch.zeros(2, 2), torch.tensor([0, 1])))
+        0.6931471824645996
+        """
+        entropy = torch.nn.functional.cross_entropy
+        return self.share * entropy(logits, labels) + (1 - self.share) * entropy(logits, labels[self.other])
+
+
+def draw_mixture(policy: str, size: int, *, shape: Sequence[int], rng: np.random.Generator) -> Mixture:
+    """How a batch of `size` rows is mixed whose states have this shape, of CutMix (c, h, w)."""
+    other = torch.from_numpy(rng.permutation(size))
+    if policy == "mixup":
+        return Mixture(other=other, share=float(rng.beta(MIXUP_ALPHA, MIXUP_ALPHA)))
+    _, height, width = shape
+    side = np.sqrt(1 - rng.beta(CUTMIX_ALPHA, CUTMIX_ALPHA)) / 2
+    y, x = rng.random(2)
+    top, bottom = (round(height * float(edge)) for edge in np.clip((y - side, y + side), 0, 1))
+    left, right = (round(width * float(edge)) for edge in np.clip((x - side, x + side), 0, 1))
+    share = 1 - (bottom - top) * (right - left) / (height * width)  # of what is really cut
+    return Mixture(other=other, share=share, box=(top, bottom, left, right))
+
+
+def check_policy(policy: str, *, encoded: Encoded, shapes: Sequence[Sequence[int]]) -> None:
+    """Raise `OptionError` for an augmentation that does not fit what a model is fed, or its states.
+
+    `shapes` are those of a row's state after every block (`tuner.backbone.Backbone.shapes`).
+    """
+    if not isinstance(encoded, Pixels):
+        raise OptionError(
+            f"--augment {policy} changes images, and the data is text",
+            why="there is no augmentation of texts in this version",
+            fix="leave --augment away",
+        )
+    if policy in ("randaugment", "trivialaugment") and encoded.values.dtype != np.uint8:
+        raise OptionError(
+            f"--augment {policy} does not fit this model: its image processor does more than scale colours",
+            why="the policy changes colours as bytes, before they are scaled",
+            fix="use flip or mixup",
+        )
+    if policy == "cutmix" and any(len(shape) != 3 or has_channels_last(shape) for shape in shapes):
+        raise OptionError(
+            "--augment cutmix does not fit this model: what leaves its blocks is no picture of channels",
+            why="a part of one state is put into another, at the freeze boundary",
+            fix="use mixup, or one of the policies that change images",
+        )
+
+
+def mirrored(encoded: Pixels) -> Pixels:
+    """The images, left and right exchanged."""
+    return Pixels(values=np.ascontiguousarray(encoded.values[..., ::-1]))
