@@ -52,6 +52,8 @@ ANCHOR_ROWS = 120
 MOST_BLOCKS = 4
 # Sixteen bits of 64 directions are nearer to the full features than eight bits of 128, and take the same room.
 PROJECTED_WIDTH = 64
+NO_SPREAD = 1e-10
+"""Share of the largest variance below which a direction holds nothing but rounding."""
 # Unreadable, small and repeated images are left out of a sample, so more are looked at than are kept.
 MOST_LOOKED_AT = 1000
 # A channel may differ from another by this much in a grey image: JPEG codes colour coarsely.
@@ -400,8 +402,9 @@ def _projection(references: Sequence[Sequence[np.ndarray]]) -> tuple[tuple[np.nd
         common = (mean / np.linalg.norm(mean)).astype(np.float16).astype(np.float64)
         along = rows @ common / (common @ common)
         beside = rows - along[:, None] * common
-        _, vectors = np.linalg.eigh(beside.T @ beside)
-        main = vectors[:, ::-1][:, : min(PROJECTED_WIDTH - 2, rows.shape[1] - 1)]
+        values, vectors = np.linalg.eigh(beside.T @ beside)
+        # Directions that no row has are arbitrary, and might hold the common one, which would then count twice.
+        main = vectors[:, values > NO_SPREAD * values[-1]][:, ::-1][:, : PROJECTED_WIDTH - 2]
         # An eigenvector's sign is arbitrary; fixing it makes profiles reproducible.
         main = main * np.sign(main[np.abs(main).argmax(0), np.arange(main.shape[1])])
         columns = np.zeros((rows.shape[1], PROJECTED_WIDTH))

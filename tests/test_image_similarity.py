@@ -220,6 +220,20 @@ def test_without_a_profile_nothing_is_measured_and_the_command_is_said(backbone)
 # --- the profile
 
 
+def test_channels_that_are_always_zero_do_not_count_the_common_direction_twice():
+    """Their directions are arbitrary, and one of them may hold the common one: every distance was zero then."""
+    rng = np.random.default_rng(0)
+    rows = np.zeros((300, 24))
+    rows[:, 4:16] = rng.random((300, 12)) + 1
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    turned = rows @ np.linalg.qr(rng.normal(size=(24, 24)))[0]  # zero along twelve directions, whichever
+    for given in (rows, turned):
+        projection, centres = image_source._projection([[given]])
+        coordinates = image_source._coordinates([given], projection, centres)[0]
+        products = (given @ projection[0]) @ coordinates.T
+        np.testing.assert_allclose(products, given @ given.T, atol=2e-4)
+
+
 def test_stored_distances_are_those_of_the_full_features(backbone, profile, photographs):
     """Neighbours among images lie within a hundredth, where plain 8-bit rows would see little."""
     kept = photographs_in_order(photographs)
