@@ -14,9 +14,13 @@ from tuner.pictures import Pictures
 if TYPE_CHECKING:
     from advisor.target import TargetData
     from tuner.backbone import Backbone, Features
+    from tuner.inputs import Encoded
     from tuner.records import Progress
 
 DEFAULT_SAMPLE = 2000
+LOOKED_AT = 100
+"""Images whose size and colour stand for all."""
+MOSTLY = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,7 @@ class BlockFeatures:
     ``features`` are (n, width) float32 of every block, ``labels`` and ``lengths`` (tokens, special ones included; 1 an
     image) are (n,), ``rows`` are the positions in the target data; rows of equal ``groups`` (n,) stay in one fold.
     ``texts`` are empty for images and ``pixels`` None for texts. ``truncated`` is the share of texts cut to the model's
-    length; ``warnings`` say which images could not be read and are no rows here.
+    length; ``warnings`` say which images could not be read and are no rows here, and how the others were adapted.
     """
 
     rows: np.ndarray
@@ -83,9 +87,11 @@ def embed(
     given = target.rows_at(rows)
     encoded = backbone.encode(given)
     warnings: tuple[str, ...] = ()
+    if isinstance(given, Pictures):
+        warnings = _adapted(given, encoded)
     if isinstance(given, Pictures) and given.unreadable:
         kept = given.readable()
-        encoded, rows, warnings = encoded.take(kept), rows[kept], (given.note("sampled images"),)
+        encoded, rows, warnings = encoded.take(kept), rows[kept], (given.note("sampled images"), *warnings)
     return BlockFeatures(
         rows=rows,
         texts=() if isinstance(given, Pictures) else tuple(given),
@@ -97,3 +103,23 @@ def embed(
         truncated=float(encoded.truncated.mean()) if isinstance(encoded, Tokens) else 0.0,
         warnings=warnings,
     )
+
+
+def _adapted(pictures: Pictures, encoded: Encoded) -> tuple[str, ...]:
+    """What was done to small or grey images, so that the model can read them."""
+    from advisor.image_source import is_grey
+
+    readable = [row for row in range(min(len(pictures), LOOKED_AT)) if row not in pictures.unreadable]
+    shown = [pictures[row] for row in readable]
+    if not shown or not isinstance(encoded, Pixels):
+        return ()
+    said = []
+    side, read = int(np.median([min(picture.size) for picture in shown])), min(encoded.values.shape[-2:])
+    if side < read:
+        said.append(
+            f"the images' shorter side is {side} pixels (median); they are enlarged to the {read} the model reads"
+        )
+    grey = float(np.mean([is_grey(picture) for picture in shown]))
+    if grey > MOSTLY:
+        said.append("the images are grey; the model reads them as three equal colour channels")
+    return tuple(said)

@@ -573,9 +573,9 @@ def find_profile(
     text = str(source)
     named = [profile for profile in profiles if profile.name == text]
     fitting = [profile for profile in named if profile.model_sha256 == backbone.fingerprint]
-    if named:
-        return _of_model(load_profile((fitting or named)[0].path), backbone)
     path = Path(text).expanduser()
+    if fitting or (named and not path.exists()):
+        return _of_model(load_profile((fitting or named)[0].path), backbone)
     if path.is_file() and path.suffix == SUFFIX:
         return _of_model(load_profile(path), backbone)
     if not backbone.is_text and (path.exists() or isinstance(source, Path) or path.suffix or path.is_absolute()):

@@ -77,6 +77,16 @@ def test_recommend_measures_pictures(capsys, tmp_path, model, data):
     assert "text" not in advice["similarity"]["why"]
     assert "--source IMAGES" in advice["similarity"]["why"]
     assert f"measure similarity: advisor source build IMAGES --model {model}" in advice["next_steps"]
+    assert "the images' shorter side is 24 pixels (median); they are enlarged to the 32 the model reads" in text
+    assert "the images are grey" not in text
+
+
+def test_grey_images_are_adapted_and_said(model):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, size=(40, 48), dtype=np.uint8) for _ in range(40)]
+    warnings = recommend((images, ["a", "b"] * 20), model=model).warnings
+    assert "the images are grey; the model reads them as three equal colour channels" in warnings
+    assert not any("enlarged" in warning for warning in warnings)
 
 
 def test_recommend_compares_pictures_with_a_source(capsys, tmp_path, model, data):

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_every_command_and_option_exists():
@@ -63,6 +63,38 @@ def test_the_trainer_example_runs(tmp_path, monkeypatch):
     same = {name for name, parameter in model.named_parameters() if torch.equal(before[name], parameter)}
     assert same >= {name for name in before if "embeddings" in name or "encoder.layer.0." in name}
     assert not {name for name in same if "classifier" in name}
+
+
+@pytest.mark.slow
+def test_the_network_of_ones_own_runs(tmp_path, monkeypatch, capsys):
+    """The budget is cut to one trial; all else as shown."""
+    import numpy as np
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    (code,) = blocks("python", (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    definitions, _, use = code.partition("network = CifarResNet()")
+    space = {}
+    exec(compile(definitions, "own-models.md", "exec"), space)
+    torch.manual_seed(0)
+    network = space["CifarResNet"]()
+    network.train()(torch.randn(64, 3, 32, 32))
+    save_file(network.state_dict(), "weights.safetensors")
+    rng = np.random.default_rng(0)
+    shades = rng.integers(40, 256, size=(200, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    np.savez("cifar10.npz", images=shades)
+    for number, image in enumerate(shades[:60]):
+        folder = Path("images", "ab"[number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image // (1 + number % 2)).save(folder / f"{number}.png")
+    Image.fromarray(shades[70]).save("new.png")
+    exec(compile("network = CifarResNet()" + use.replace('budget="1m"', "trials=1"), "own-models.md", "exec"), space)
+    found, measured, label = [line for line in capsys.readouterr().out.splitlines() if line.strip()][-3:]
+    units = [f"layer{stage}.{unit}" for stage in (1, 2, 3) for unit in range(3)]
+    assert found == str(["conv1", *units])
+    assert measured.split()[0] in ("similar", "uncertain", "dissimilar", "unmeasured")
+    assert label.strip("[]'") in ("a", "b")
 
 
 @pytest.mark.slow

@@ -257,6 +257,15 @@ def test_unknown_sources_are_refused(backbone, tmp_path):
         describe_profile("wikipedia-boks")
 
 
+def test_a_file_counts_before_another_models_profile_of_its_name(backbone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="belongs to another model"):
+        find_profile("wikipedia-books", backbone=backbone)
+    (tmp_path / "wikipedia-books").write_text("One sentence is too little.\n")
+    with pytest.raises(DataError):
+        find_profile("wikipedia-books", backbone=backbone)
+
+
 def test_a_hub_id_without_a_network_says_what_to_fetch(backbone):
     with pytest.raises(MissingFileError) as error:
         find_profile("nobody/no-such-text", backbone=backbone)
