@@ -230,8 +230,10 @@ def predict(
 
 def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:
     """One line of the output; an image that cannot be read has the reason in place of a label."""
+    # Texts keep the order of their file; a folder's images have none that everyone knows.
+    named = {} if predictions.kind == "text" else {"image": predictions.rows[row]}
     if row in predictions.unreadable:
-        return {
+        return named | {
             "label": None,
             "probability": None,
             "unlike_training": None,
@@ -239,7 +241,7 @@ def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:
             "unreadable": predictions.unreadable[row],
         }
     probabilities = predictions.probabilities[row]
-    return {
+    return named | {
         "label": predictions.labels[row],
         "probability": round(float(probabilities.max()), 6),
         "unlike_training": bool(predictions.unlike[row]),
@@ -568,8 +570,7 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     classes = list(rows[0]["probabilities"]) if rows else []
-    writer.writerow(["label", "probability", "unlike_training", *(f"probability of {name}" for name in classes)])
-    writer.writerows(
-        [row["label"], row["probability"], row["unlike_training"], *row["probabilities"].values()] for row in rows
-    )
+    columns = [name for name in ("image", "label", "probability", "unlike_training") if not rows or name in rows[0]]
+    writer.writerow([*columns, *(f"probability of {name}" for name in classes)])
+    writer.writerows([*(row[name] for name in columns), *row["probabilities"].values()] for row in rows)
     return buffer.getvalue()

@@ -27,6 +27,7 @@ from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.target import TargetData, load_target, read_images, read_texts
+from tuner.augmentation import check_policy
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.export import TransferModel
@@ -70,6 +71,7 @@ class Predictions(Record):
     class_names: tuple[str, ...]
     unlike: np.ndarray
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    kind: str = "text"
 
     @property
     def share_unlike(self) -> float:
@@ -312,6 +314,8 @@ def tune(
         if progress is not None:
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
+    if augment not in ("auto", "none"):
+        check_policy(augment, encoded=backbone.inputs.example(), shapes=backbone.shapes)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
     stored = runs.read_advice(folder) if runs.is_run(folder) else None
     with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
@@ -393,7 +397,10 @@ def predict(
         rows, named = read_images(data, image=image)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
-    unreadable = dict(rows.unreadable) if isinstance(rows, Pictures) else {}
+    unreadable = {}
+    if isinstance(rows, Pictures):
+        rows.readable()  # an error where most are not
+        unreadable = dict(rows.unreadable)
     return Predictions(
         rows=tuple(named),
         labels=tuple(None if row in unreadable else names[index] for row, index in enumerate(probabilities.argmax(1))),
@@ -401,6 +408,7 @@ def predict(
         class_names=tuple(names),
         unlike=unlike,
         unreadable=unreadable,
+        kind="text" if transfer_model.reads_text else "image",
     )
 
 

@@ -126,8 +126,26 @@ def test_predict_labels_pictures(capsys, tmp_path, tuned, data):
     assert labels[3] is None
     assert "no picture" in stored["predictions"][3]["unreadable"]
     assert set(labels) - {None} <= {"lying", "standing"}
+    assert [row["image"].rpartition("/")[2] for row in stored["predictions"]] == [f"{n}.png" for n in range(6)]
+    lines = printed(capsys, "predict", tuned, tmp_path, "--quiet").splitlines()
+    assert lines[0] == "image,label,probability,unlike_training,probability of lying,probability of standing"
+    assert lines[4].endswith("3.png,,,,,")
     direct = predict(tuned, [picture("lying", 900), picture("lying", 901)])
     assert list(direct.labels) == labels[:2]
+
+
+def test_predicting_where_most_images_are_broken_is_said(capsys, tmp_path, tuned):
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(b"nothing")
+    assert "6 of 6 images cannot be read" in failed(capsys, "predict", tuned, tmp_path, "--quiet")
+
+
+def test_an_augmentation_that_does_not_fit_is_said_before_anything_is_measured(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("advisor.pipeline.advise", None)
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"line {n} of text,{'ab'[n % 2]}\n" for n in range(40)))
+    message = failed(capsys, "tune", tmp_path / "a.csv", "--augment", "mixup", "--out", tmp_path / "run", "--quiet")
+    assert "changes images, and the data is text" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_lists_frames_and_folders_give_the_same_advice(model, data):
