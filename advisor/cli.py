@@ -59,7 +59,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
 RareOption = Annotated[bool, typer.Option("--drop-rare", help="Drop classes that are too small to split.")]
 ExamplesOption = Annotated[
-    bool, typer.Option("--no-examples", help="Keep the data's text out of every file (this version writes none).")
+    bool, typer.Option("--no-examples", help="Write nothing of the data itself: no thumbnails (texts never are).")
 ]
 OutOption = Annotated[str | None, typer.Option(help="Run folder (default: runs/<data>-<model>-<date-time>).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -101,7 +101,8 @@ def recommend(
         advised = pipeline.recommend(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
-            device=device, seed=seed, drop_rare=drop_rare, out=out or None, progress=progress,
+            device=device, seed=seed, drop_rare=drop_rare, examples=not no_examples, out=out or None,
+            progress=progress,
         )  # fmt: skip
         folder = Path(out) if out else runs.default_folder(advised.data["name"], advised.model["id"])
         if not out:
@@ -168,7 +169,8 @@ def tune(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
             device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials, strategy=strategy,
-            augment=augment, storage=storage, study=study, resume=resume, out=out, progress=progress, on_advice=show,
+            augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples, out=out,
+            progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
     folder = Path(result.model_dir).parent

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from tuner.records import Progress
 
 MOST_IMAGES = 500
+EXAMPLES = 6
+"""Images nearest to the source, and as many farthest from it, that the report shows."""
 # An anchor nearer than this to the source, in nats, is no far end.
 SMALLEST_SCALE = 0.05
 CUTS = (1 - DISSIMILAR_BEYOND, 1 - SIMILAR_WITHIN)
@@ -48,8 +50,12 @@ NAMES = {"noise": "noise", "shuffled": "shuffled pixels", "flat": "flat colour"}
 
 @dataclass(frozen=True, kw_only=True)
 class _Images:
-    """The sampled images at the resolution they are compared at: (n,) arrays, and one array of textures (n, 80)."""
+    """The sampled images at the resolution they are compared at: (n,) arrays, and one array of textures (n, 80).
 
+    ``position`` is where an image stands among those that were given.
+    """
+
+    position: np.ndarray
     native: np.ndarray
     band: np.ndarray
     grey: np.ndarray
@@ -70,13 +76,13 @@ def measure_image_similarity(
 ) -> SimilarityProfile:
     """Compare images with a source profile; `how_to_measure` is the command to print where there is none.
 
-    A network sees resolution before it sees content, so every image is first brought to the largest resolution of the
-    profile that does not exceed its own, and compared with source images brought there in the same way. The measure is
-    the excess k-NN surprisal (`advisor.distance.excess_knn_surprisal`) at the middle blocks, divided by the mean
-    of three anchors at the images' own resolutions: noise, shuffled pixels and flat colour. At most `MOST_IMAGES` are
-    looked at; those that cannot be read are left out. Where local textures (`advisor.distance.texture_distance`)
-    contradict, the verdict is "uncertain". Raises `ModelError` for a profile of texts and `DataError` where most
-    images cannot be read.
+    A network sees resolution before it sees content, so every image is first brought to the largest resolution of
+    the profile that does not exceed its own, and compared with source images brought there in the same way. The
+    measure is the excess k-NN surprisal (`advisor.distance.excess_knn_surprisal`) at the middle blocks, divided by
+    the mean of three anchors at the images' own resolutions: noise, shuffled pixels and flat colour. At most
+    `MOST_IMAGES` are looked at; those that cannot be read are left out. ``examples`` are positions among those
+    given. Where local textures (`advisor.distance.texture_distance`) contradict, the verdict is "uncertain". Raises
+    `ModelError` for a profile of texts and `DataError` where most images cannot be read.
     """
     if profile is None:
         return unmeasured(
@@ -89,8 +95,8 @@ def measure_image_similarity(
     given = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
     if not len(given):
         raise ValueError("no images to compare")
-    sample = given.take(rng.permutation(len(given))[:MOST_IMAGES])
-    images = _compare(sample, backbone=backbone, profile=profile, progress=progress)
+    chosen = rng.permutation(len(given))[:MOST_IMAGES]
+    images = _compare(given.take(chosen), chosen, backbone=backbone, profile=profile, progress=progress)
     shares = np.bincount(images.band, minlength=len(profile.bands)) / len(images.band)
     # (3, B): every anchor at the images' own resolutions
     ends = np.stack([_excess_of(profile, anchor) @ shares for anchor in ANCHORS])
@@ -130,6 +136,7 @@ def measure_image_similarity(
         measures=measures,
         warnings=warnings,
         why=_why(profile, images, score, interval, textures, held_back=held_back),
+        examples=_examples(images, profile),
     )
 
 
@@ -156,7 +163,9 @@ def resolution_band(native: np.ndarray, profile: ImageProfile) -> np.ndarray:
     return bands
 
 
-def _compare(sample: Pictures, *, backbone: Backbone, profile: ImageProfile, progress: Progress | None) -> _Images:
+def _compare(
+    sample: Pictures, position: np.ndarray, *, backbone: Backbone, profile: ImageProfile, progress: Progress | None
+) -> _Images:
     native, grey, resized = [], [], []
     for start in range(0, len(sample), 64):
         if progress is not None:
@@ -181,6 +190,7 @@ def _compare(sample: Pictures, *, backbone: Backbone, profile: ImageProfile, pro
         surprisals[:, chosen] = surprisal(distances)
         inside[:, chosen] = inside_support(distances, band.held_out, coverage=SUPPORT_COVERAGE)
     return _Images(
+        position=position[kept],
         native=np.array(native)[kept],
         band=band_index,
         grey=np.array(grey)[kept],
@@ -189,6 +199,15 @@ def _compare(sample: Pictures, *, backbone: Backbone, profile: ImageProfile, pro
         inside=inside,
         left_out=len(sample) - len(kept),
     )
+
+
+def _examples(images: _Images, profile: ImageProfile) -> dict[str, tuple[int, ...]]:
+    """The images that surprise the model least and most, against the source's own of their resolution."""
+    held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
+    order = np.argsort((images.surprisals - held_out[:, images.band]).mean(0), kind="stable")
+    shown = min(EXAMPLES, len(order) // 2)
+    sides = {"nearest": order[:shown], "farthest": order[::-1][:shown]}
+    return {name: tuple(int(row) for row in images.position[rows]) for name, rows in sides.items()}
 
 
 def _excess_of(profile: ImageProfile, anchor: str) -> np.ndarray:

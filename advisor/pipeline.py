@@ -27,6 +27,7 @@ from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.target import TargetData, load_target, read_images, read_texts
+from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError, did_you_mean
@@ -99,6 +100,7 @@ def recommend(
     seed: int = 0,
     drop_rare: bool = False,
     metric: str = "accuracy",
+    examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Advice:
@@ -106,7 +108,8 @@ def recommend(
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
     (texts, labels) or (images, labels).
-    With `out`, ``advice.json`` and the report are written there. Raises `TransferError` for what the user can fix.
+    With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
+    Raises `TransferError` for what the user can fix.
     """
     check_metric(metric)
     check_sample(sample, seed)
@@ -131,7 +134,7 @@ def recommend(
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
-        clock=clock, progress=progress,
+        examples=examples, clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
         save_advice(advice, Path(out))
@@ -142,6 +145,7 @@ def save_advice(advice: Advice, folder: Path) -> None:
     """Write ``advice.json`` and the report into a folder, which is made."""
     with runs.writing(folder):
         write_json(folder / runs.ADVICE, advice)
+        write_thumbnails(advice.thumbnails, folder)
         write_report(folder)
 
 
@@ -154,6 +158,7 @@ def advise(
     seed: int,
     metric: str,
     command: str,
+    examples: bool,
     clock: Clock,
     progress: Progress | None,
 ) -> Advice:
@@ -198,6 +203,7 @@ def advise(
         seconds=clock.seconds,
         versions=_versions(),
         seed=seed,
+        thumbnails=make_thumbnails(target, similarity.examples) if examples else (),
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
@@ -225,10 +231,12 @@ def _compare(
 ) -> SimilarityProfile:
     """The sampled rows against the source, by what they hold."""
     if target.kind == "image":
-        return measure_image_similarity(
+        measured = measure_image_similarity(
             target.pictures_at(features.rows), backbone=backbone, profile=profile, how_to_measure=how_to_measure,
             seed=seed, progress=progress,
         )  # fmt: skip
+        rows = {place: tuple(int(row) for row in features.rows[list(at)]) for place, at in measured.examples.items()}
+        return replace(measured, examples=rows)
     return measure_similarity(
         features.features, lengths=features.lengths, texts=features.texts, profile=profile,
         how_to_measure=how_to_measure, seed=seed,
@@ -270,6 +278,7 @@ def tune(
     storage: str | None = None,
     study: str | None = None,
     resume: bool = False,
+    examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
     on_advice: Any = None,
@@ -279,8 +288,8 @@ def tune(
     `budget` is seconds or a text such as ``"10m"``, which is the default without `trials`. The columns, split and model
     must be those of `advice` where one is passed. `augment` names how training examples are changed where the best
     trained candidate is trained once more (`tuner.space.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
-    says. `on_advice` is called with the advice before the search.
-    Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
+    says. Without `examples`, nothing of the data itself is written. `on_advice` is called with the advice before the
+    search. Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
     """
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
@@ -325,12 +334,15 @@ def tune(
             stored = advice.to_json()
             _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder="the advice")
             write_json(folder / runs.ADVICE, stored)
+            write_thumbnails(advice.thumbnails if examples else (), folder)
         else:
-            stored = advise(
+            advice = advise(
                 target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
-                clock=clock, progress=progress,
-            ).to_json()  # fmt: skip
+                examples=examples, clock=clock, progress=progress,
+            )  # fmt: skip
+            stored = advice.to_json()
             write_json(folder / runs.ADVICE, stored)
+            write_thumbnails(advice.thumbnails, folder)
         if on_advice is not None:
             on_advice(stored)
         space, recommended = search_plan(stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class SimilarityProfile(Record):
 
     ``score`` is 1 at the source and 0 at the far end; ``cuts`` are the scores below which data is dissimilar and above
     which it is similar, where the interval agrees. ``p_similar`` is what the situation is computed from; None where
-    nothing was measured.
+    nothing was measured. ``examples`` are positions in the data, by ``nearest`` and ``farthest``; of images only.
     """
 
     verdict: str
@@ -58,6 +58,7 @@ class SimilarityProfile(Record):
     measures: Mapping[str, Any]
     warnings: tuple[str, ...]
     why: str
+    examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from advisor.baselines import Baseline
 from advisor.probe import Probe, ProbeProfile
 from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
+from advisor.thumbnails import Thumbnail
 from tuner.records import SCHEMA, Record
 from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
@@ -68,7 +69,9 @@ class StrategyChoice(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Advice(Record):
-    """The recommendation with everything it rests on; ``to_json()`` is ``advice.json``."""
+    """The recommendation with everything it rests on; ``to_json()`` is ``advice.json``, which holds nothing of the data
+    itself: thumbnails lie beside it.
+    """
 
     model: dict[str, Any]
     data: dict[str, Any]
@@ -87,6 +90,7 @@ class Advice(Record):
     seconds: dict[str, float]
     versions: dict[str, str]
     seed: int
+    thumbnails: tuple[Thumbnail, ...] = field(default=(), metadata={"stored": False})
     schema: int = field(default=SCHEMA)
 
     @property

@@ -217,6 +217,15 @@ def test_without_a_profile_nothing_is_measured_and_the_command_is_said(backbone)
     assert measured.why.endswith("advisor recommend x --source IMAGES")
 
 
+def test_examples_are_the_ends_of_the_order_among_those_given(backbone, profile, photographs):
+    noise = [np.random.default_rng(row).integers(0, 256, (32, 32, 3), dtype=np.uint8) for row in range(8)]
+    given = [b"broken", *noise, *photographs[:20]]
+    examples = measure(given, backbone=backbone, profile=profile).examples
+    assert {place: len(rows) for place, rows in examples.items()} == {"nearest": 6, "farthest": 6}
+    assert set(examples["farthest"]) <= set(range(1, 9))
+    assert set(examples["nearest"]) <= set(range(9, 29))
+
+
 # --- the profile
 
 

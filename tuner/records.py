@@ -26,10 +26,11 @@ class Record:
     """Mixin of the frozen dataclasses that stages hand to each other."""
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values, nested records included."""
+        """The record as plain JSON values, nested records included; fields of the metadata ``stored=False`` are not."""
         return {
             field.name: to_jsonable(getattr(self, field.name))
             for field in dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+            if field.metadata.get("stored", True)
         }
 
 

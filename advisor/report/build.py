@@ -13,6 +13,7 @@ from advisor.report.page import make_page
 from advisor.report.parts import Blocks, Fact, Page, Table
 from advisor.report.wording import Markdown, capital, code_block, markdown
 from advisor.runs import read_advice, read_tuning
+from advisor.thumbnails import read_thumbnails
 from tuner.errors import DataError
 from tuner.records import write_text_atomically
 
@@ -118,7 +119,7 @@ def write_report(folder: Path) -> Path:
         )
     if tuning is not None:  # only here is it known where the run lies
         tuning.setdefault("next_command", f"advisor predict {shlex.quote(str(folder))} NEW_DATA.csv")
-    page = make_page(advice, tuning=tuning)
+    page = make_page(advice, tuning=tuning, thumbnails=read_thumbnails(folder))
     write_text_atomically(folder / "report.md", _markdown(page))
     write_text_atomically(folder / "report.html", _html(page))
     return folder / "report.html"

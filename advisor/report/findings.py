@@ -12,6 +12,7 @@ from advisor.report.parts import (
     FigureOnPage,
     Run,
     Section,
+    Strip,
     Table,
     flat,
     make_table,
@@ -182,6 +183,37 @@ def situation_section(run: Run) -> Section:
         facts=facts,
         figures=tuple(figures),
         folded=tuple(folded),
+    )
+
+
+def examples_section(run: Run) -> Section:
+    """The images nearest to the source and farthest from it, where their thumbnails were kept."""
+    places = {
+        "nearest": "Nearest to the source: these surprise the model least",
+        "farthest": "Farthest from the source: these surprise it most",
+    }
+    strips = tuple(
+        Strip(
+            caption=caption,
+            pictures=tuple(
+                (f"data:image/png;base64,{image.png}", line(image.class_name, limit=40))
+                for image in run.thumbnails
+                if image.place == place
+            ),
+        )
+        for place, caption in places.items()
+    )
+    source = line(part(run.advice, "similarity").get("source"), limit=200)
+    return Section(
+        anchor="examples",
+        heading="Images near and far",
+        paragraphs=(
+            f"Of the images compared with {source or 'the source'}, by how surprising they are to the model's features "
+            "at the resolution they were compared at, with their labels.",
+        )
+        if run.thumbnails
+        else (),
+        strips=tuple(strip for strip in strips if strip.pictures),
     )
 
 

@@ -10,6 +10,7 @@ from advisor.report.fields import Json, interval, line, lines, number, part, row
 from advisor.report.findings import (
     comparison_section,
     depth_section,
+    examples_section,
     features_section,
     reasons_section,
     situation_section,
@@ -35,9 +36,10 @@ from advisor.report.wording import (
     span,
     strategy_sentence,
 )
+from advisor.thumbnails import Thumbnail
 
 
-def make_page(advice: Json, *, tuning: Json | None) -> Page:
+def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail, ...] = ()) -> Page:
     """The report of one run."""
     data, model = part(advice, "data"), part(advice, "model")
     run = Run(
@@ -46,10 +48,12 @@ def make_page(advice: Json, *, tuning: Json | None) -> Page:
         name=line(data.get("name"), limit=80) or "this dataset",
         n_blocks=whole(model.get("n_blocks")) or whole((tuning or {}).get("n_blocks")),
         metric=metric_words((tuning or {}).get("metric") or advice.get("metric")),
+        thumbnails=thumbnails,
     )
     warnings = tuple(dict.fromkeys((*lines(advice, "warnings"), *lines(tuning, "warnings"))))
     sections = (
         situation_section(run),
+        examples_section(run),
         reasons_section(run),
         depth_section(run),
         features_section(run),

@@ -21,6 +21,7 @@ from advisor.report.wording import (
     key_words,
     percent,
 )
+from advisor.thumbnails import Thumbnail
 
 LIKELY_FROM = 0.4
 """A situation below this probability is not singled out: of four, it is hardly ahead of the others."""
@@ -58,6 +59,14 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Strip:
+    """Thumbnails beside each other: data URIs with the names under them, which are all that Markdown shows."""
+
+    caption: str
+    pictures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """One heading with what belongs under it; empty parts are not rendered."""
 
@@ -67,13 +76,15 @@ class Section:
     points: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     figures: tuple[FigureOnPage, ...] = ()
+    strips: tuple[Strip, ...] = ()
     tables: tuple[Table, ...] = ()  # shown
     folded: tuple[Table, ...] = ()  # behind a summary line in HTML
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (self.paragraphs or self.points or self.facts or self.figures or self.tables or self.folded)
+        shown = (self.paragraphs, self.points, self.facts, self.figures, self.strips, self.tables, self.folded)
+        return not any(shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +121,7 @@ class Run:
     name: str
     n_blocks: int | None
     metric: str
+    thumbnails: tuple[Thumbnail, ...] = ()
 
     @property
     def recommended(self) -> Json:
