@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,19 @@ def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     return base, reader, warnings
 
 
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """transformers prints a table of what it left out of a checkpoint, which we say in our own words."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
     from transformers import (
         MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
@@ -195,7 +209,7 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _errors_only():
             torch.manual_seed(0)  # a pooler that the checkpoint lacks is fresh; the same one every time
             # Of models that join texts and images (CLIP), the vision model classifies.
             joint = hasattr(config, "vision_config") and type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
