@@ -48,6 +48,7 @@ def test_images_run_and_are_predicted(tmp_path: Path) -> None:
     assert shown.count("data:image/png;base64,") == 12
     assert "trivialaugment  0." in printed
     assert "test accuracy: 0." in printed
-    predicted, labels = (printed.partition(name)[2].partition("]")[0].split() for name in ("predicted [", "labels    ["))
+    answers = (printed.partition(name)[2].partition("]")[0] for name in ("predicted [", "labels    ["))
+    predicted, labels = (answer.split() for answer in answers)
     assert sum(one == other for one, other in zip(predicted, labels, strict=True)) >= 6
     assert "'examples.json'" in printed
