@@ -140,7 +140,10 @@ def tune(
         str | None, typer.Option(help="Time for the search, such as 90s, 10m or 1h (default 10m).")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials; without --budget the only bound.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Search this strategy only.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Search this only: a strategy, scratch, or features such as concat_last_four or block_3."),
+    ] = None,
     augment: Annotated[
         str,
         typer.Option(help="Changed training images: trivialaugment, randaugment, flip, mixup, cutmix, none, or auto."),

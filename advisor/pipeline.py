@@ -30,7 +30,7 @@ from advisor.target import TargetData, load_target, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
 from tuner.backbone import Backbone, load_backbone
-from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.errors import ModelError, OptionError
 from tuner.export import TransferModel
 from tuner.freezing import has_statistics
 from tuner.loading import DEFAULT_IMAGE_MODEL
@@ -38,7 +38,7 @@ from tuner.metrics import check_metric
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
-from tuner.space import STRATEGIES, SearchSpace, check_augmentation, restrict
+from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, strategy_notes
 from tuner.study import open_storage
 
 if TYPE_CHECKING:
@@ -294,12 +294,8 @@ def tune(
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
     metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
-    if strategy is not None and strategy not in STRATEGIES:
-        raise OptionError(
-            f"unknown strategy {strategy!r}.{did_you_mean(strategy, STRATEGIES)}",
-            why="the search is limited to it",
-            fix=f"use one of {', '.join(STRATEGIES)}",
-        )
+    if strategy is not None:
+        check_strategy(strategy)
     check_augmentation(augment)
     if trials is not None and trials < 1:
         raise OptionError(f"--trials {trials} is less than 1", why="the search needs a trial", fix="pass 1 or more")
@@ -325,6 +321,8 @@ def tune(
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
         check_policy(augment, encoded=backbone.inputs.example(), shapes=backbone.shapes)
+    if strategy is not None:
+        check_strategy(strategy, n_blocks=backbone.n_blocks)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
     stored = runs.read_advice(folder) if runs.is_run(folder) else None
     with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
@@ -346,13 +344,16 @@ def tune(
         if on_advice is not None:
             on_advice(stored)
         space, recommended = search_plan(stored)
+        data_to_tune = tuning_data(target, seed=seed)
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
             space = restrict(space, strategy=strategy, widths=backbone.widths)
+            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.labels))
+            data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,
-            data=tuning_data(target, seed=seed),
+            data=data_to_tune,
             space=space,
             recommended=recommended,
             folder=folder,

@@ -19,7 +19,7 @@ from tuner.classifier import build_classifier
 from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
 from tuner.search import LabelledRows, TuningData, confirm, search
-from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict
+from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict, strategy_notes
 from tuner.training import (
     Recipe,
     Rows,
@@ -623,7 +623,43 @@ def test_a_space_can_be_restricted_to_a_strategy(strategy, depths, first):
 
 def test_feature_based_tries_the_named_variants():
     space = restrict(default_space(7), strategy="feature_based", widths=[32] * 7)
-    assert [c.features for c in space.first] == ["concat_last_four", "weighted_all", "second_to_last"]
+    named = ["embeddings", "second_to_last", "weighted_last_four", "concat_last_four", "weighted_all"]
+    assert [c.features for c in space.first] == named
+    staged = restrict(default_space(4), strategy="feature_based", widths=[8, 8, 16, 16])
+    assert [c.features for c in staged.first] == ["embeddings", "second_to_last", "concat_last_four"]
+
+
+@pytest.mark.parametrize("features", ["embeddings", "weighted_all", "block_2", "last"])
+def test_a_space_can_be_restricted_to_features(features):
+    space = restrict(default_space(4), strategy=features, widths=[32] * 4)
+    assert [(c.strategy, c.features) for c in space.first] == [("feature_based", features)]
+    assert space.depths == (4, 4)
+
+
+def test_features_that_a_model_cannot_have_are_said():
+    with pytest.raises(OptionError, match="weighted_all does not fit this model: its blocks are 8, 16 wide"):
+        restrict(default_space(4), strategy="weighted_all", widths=[8, 8, 16, 16])
+    for name in ("block_4", "block_x", "block_²"):
+        with pytest.raises(OptionError, match="or block_0 to block_3"):
+            restrict(default_space(4), strategy=name, widths=[32] * 4)
+
+
+def test_scratch_is_searched_at_its_own_rates_and_lengths(backbone, tmp_path):
+    space = restrict(default_space(4), strategy="scratch", widths=[32] * 4)
+    space = dataclasses.replace(space, epochs=(2, 3))
+    result = run_search(backbone, tmp_path, n_trials=2, space=space)
+    assert {(row["strategy"], row["start"]) for row in result.candidates} == {("train_all", "scratch")}
+    assert result.trials["complete"] + result.trials["pruned"] == 2
+    for row in result.candidates:
+        assert 1e-4 <= row["recipe"]["learning_rate"] <= 2e-3
+        assert row["recipe"]["head_ratio"] == 1.0
+
+
+def test_what_is_worth_knowing_of_a_strategy_is_said():
+    assert "are few to train a network" in strategy_notes("scratch", n_blocks=7, n_train=500)[0]
+    assert strategy_notes("scratch", n_blocks=7, n_train=20_000) == ()
+    assert "reads all 3 blocks" in strategy_notes("weighted_last_four", n_blocks=3, n_train=500)[0]
+    assert strategy_notes("weighted_all", n_blocks=3, n_train=500) == ()
 
 
 def test_unknown_strategies_are_said():

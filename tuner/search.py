@@ -24,7 +24,7 @@ from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
 from tuner.metrics import check_metric, interval, score
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
-from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
 from tuner.study import open_study, run_key_of
 from tuner.training import CHECKS, Stopped, rows_on_the_way
 from tuner.trials import Bench, LabelledRows, Run, TuningData, encode_rows
@@ -47,7 +47,6 @@ CONFIRM_UNTIL = 0.92
 """Share of the budget after which no confirmation starts; the rest saves and tests the winner."""
 LEAST_STEPS = 50
 DEFAULT_HEAD_RATIO, DEFAULT_EPOCHS = 5.0, 6
-SCRATCH_RATE = 3e-4
 ENDED_BEFORE = (
     "this search had come to its end and its test split has been used: the result is shown as it was; "
     "a new search needs a new --out"
@@ -409,7 +408,7 @@ class _Trials:
     def _trial(self, queued: Candidate | None) -> None:
         from optuna.trial import TrialState
 
-        if queued is not None and not queued.is_linear and queued.start == "pretrained":
+        if queued is not None and not queued.is_linear and queued.start == self.bench.space.start:
             self.study.enqueue_trial(self._middle(queued))
         trial = self.study.ask()
         candidate, recipe = self._suggest(trial, queued)
@@ -458,8 +457,8 @@ class _Trials:
         return {
             "frozen_blocks": candidate.frozen_blocks or 0,
             "learning_rate": math.sqrt(space.learning_rate[0] * space.learning_rate[1]),
-            "head_ratio": DEFAULT_HEAD_RATIO,
-            "epochs": min(max(DEFAULT_EPOCHS, space.epochs[0]), space.epochs[1]),
+            "head_ratio": _within(DEFAULT_HEAD_RATIO, space.head_ratio),
+            "epochs": sum(space.epochs) // 2 if space.start == "scratch" else _within(DEFAULT_EPOCHS, space.epochs),
         }
 
     def _suggest(self, trial: optuna.Trial, queued: Candidate | None) -> tuple[Candidate, dict[str, float]]:
@@ -467,8 +466,9 @@ class _Trials:
         space, n_blocks = self.bench.space, self.bench.backbone.n_blocks
         if queued is not None and queued.is_linear:
             return queued, {}
-        if queued is not None and queued.start == "scratch":
-            values = {"learning_rate": SCRATCH_RATE, "head_ratio": 1.0, "epochs": float(space.epochs[1])}
+        if queued is not None and queued.start == "scratch" != space.start:
+            rate, epochs = math.sqrt(math.prod(SCRATCH_RATES)), sum(SCRATCH_EPOCHS) // 2
+            values = {"learning_rate": rate, "head_ratio": 1.0, "epochs": float(epochs)}
             return queued, self._with_steps(values, depth=0)
         low, high = self.depths
         if queued is not None:
@@ -479,7 +479,8 @@ class _Trials:
             "head_ratio": trial.suggest_float("head_ratio", *space.head_ratio, log=True),
             "epochs": float(trial.suggest_int("epochs", *space.epochs)),
         }
-        return candidate_at(depth, n_blocks), self._with_steps(values, depth=depth)
+        candidate = dataclasses.replace(candidate_at(depth, n_blocks), start=space.start)
+        return candidate, self._with_steps(values, depth=depth)
 
     def _with_steps(self, values: dict[str, float], *, depth: int) -> dict[str, float]:
         """Epochs as steps, cut to a share of the budget: fewer steps with a full schedule beat half a schedule."""
@@ -505,6 +506,11 @@ class _Trials:
             within = steps_done / steps if steps else 0.0
             fraction = min((self._finished() + within) / self.n_trials, 1.0)
         self.bench.progress(f"{message}: {', '.join(parts)}", fraction)
+
+
+def _within(value: float, bounds: tuple[float, float]) -> float:
+    """The value, or the bound that it exceeds."""
+    return min(max(value, bounds[0]), bounds[1])
 
 
 def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:

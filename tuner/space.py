@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tuner.errors import OptionError, did_you_mean
-from tuner.heads import fits
+from tuner.heads import FEATURES, fits
 from tuner.records import Record
 
-STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based")
-"""Train every block; freeze the first k; freeze all, linear head on the last block; linear head on other blocks."""
+STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based", "scratch")
+"""Train every block; freeze the first k; freeze all, linear head on the last block; linear head on other blocks; every
+block from fresh weights, as a control. The name of features (`tuner.heads.FEATURES`, ``block_K``) is one of its own."""
 
 
 RATES = (2e-5, 5e-4)
+SCRATCH_RATES, SCRATCH_EPOCHS = (1e-4, 2e-3), (10, 40)
+"""Of training from fresh weights, which takes larger steps and longer."""
+ENOUGH_FOR_SCRATCH = 10_000
 RATES_WITH_BATCH_NORM = (2e-4, 4e-3)
 """Learning rates that are searched. Convolutional networks with batch norms take ten times the steps of transformers:
 MobileNetV1 and a small ResNet were still far from their best at 1e-4, and fell apart at 5e-3."""
@@ -76,9 +80,9 @@ class Candidate(Record):
 class SearchSpace(Record):
     """Where the search looks: candidates tried first, controls that always enter, and the sampled ranges.
 
-    ``augmentation`` is what the best trained candidate is trained with once more, None for nothing. ``depths`` is
-    inclusive; learning rates are the base's, the head's is ``head_ratio`` times as high; both are
-    sampled on a log scale, epochs as integers.
+    ``start`` is what sampled candidates start from. ``augmentation`` is what the best trained candidate is trained
+    with once more, None for nothing. ``depths`` is inclusive; learning rates are the base's, the head's is
+    ``head_ratio`` times as high; both are sampled on a log scale, epochs as integers.
     """
 
     n_blocks: int
@@ -88,6 +92,7 @@ class SearchSpace(Record):
     learning_rate: tuple[float, float] = RATES
     head_ratio: tuple[float, float] = (1.0, 30.0)
     epochs: tuple[int, int] = (2, 12)
+    start: str = "pretrained"
     augmentation: str | None = None
 
 
@@ -129,19 +134,59 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int]) -> Sea
 
     `widths` are those of the blocks' pooled states (`tuner.heads.fits`).
     """
-    if strategy not in STRATEGIES:
-        raise OptionError(
-            f"unknown strategy {strategy!r}.{did_you_mean(strategy, STRATEGIES)}",
-            why="the search is limited to it",
-            fix=f"use one of {', '.join(STRATEGIES)}",
-        )
+    check_strategy(strategy, n_blocks=space.n_blocks)
     n = space.n_blocks
+    if strategy == "scratch":
+        scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+        return replace(
+            space, first=(scratch,), controls=(), depths=(0, 0), start="scratch", learning_rate=SCRATCH_RATES,
+            head_ratio=(1.0, 1.0), epochs=SCRATCH_EPOCHS, augmentation=None,
+        )  # fmt: skip
+    if strategy not in STRATEGIES:
+        if not fits(strategy, widths=widths):
+            raise OptionError(
+                f"{strategy} does not fit this model: its blocks are {', '.join(map(str, dict.fromkeys(widths)))} wide",
+                why="a weighted sum adds states of one width",
+                fix="use concat_last_four, or a single block such as block_0",
+            )
+        only = Candidate(strategy="feature_based", frozen_blocks=None, features=strategy)
+        return replace(space, first=(only,), controls=(), depths=(n, n), augmentation=None)
     depths = {"train_all": (0, 0), "freeze_part": (1, n - 1), "head_only": (n, n), "feature_based": (n, n)}[strategy]
     own = tuple(c for c in (*space.first, *space.controls) if c.strategy == strategy and c.start == "pretrained")
     if strategy == "feature_based":
-        named = ("concat_last_four", "weighted_all", "second_to_last")
-        fitting = [name for name in named if fits(name, widths=widths)]
-        own += tuple(Candidate(strategy=strategy, frozen_blocks=None, features=name) for name in fitting)
+        named = [name for name in FEATURES if name != "last" and fits(name, widths=widths)]  # that one is head only
+        own += tuple(Candidate(strategy=strategy, frozen_blocks=None, features=name) for name in named)
     elif not own:
         own = (candidate_at(max(depths[0], min(round(0.75 * n), depths[1])), n),)
     return replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)
+
+
+def check_strategy(name: str, *, n_blocks: int | None = None) -> None:
+    """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has."""
+    if name in STRATEGIES:
+        return
+    block = name.removeprefix("block_")
+    is_block = name.startswith("block_") and block.isdecimal() and (n_blocks is None or int(block) < n_blocks)
+    if name not in FEATURES and not is_block:
+        last = "K" if n_blocks is None else n_blocks - 1
+        raise OptionError(
+            f"unknown strategy {name!r}.{did_you_mean(name, (*STRATEGIES, *FEATURES))}",
+            why="the search is limited to it",
+            fix=f"use one of {', '.join((*STRATEGIES, *FEATURES))}, or block_0 to block_{last}",
+        )
+
+
+def strategy_notes(strategy: str, *, n_blocks: int, n_train: int) -> tuple[str, ...]:
+    """What is worth knowing before a strategy is followed: warnings.
+
+    >>> strategy_notes("concat_last_four", n_blocks=3, n_train=100)
+    ('concat_last_four reads all 3 blocks: the model has no more',)
+    """
+    if strategy.endswith("_last_four") and n_blocks < 4:
+        return (f"{strategy} reads all {n_blocks} blocks: the model has no more",)
+    if strategy == "scratch" and n_train < ENOUGH_FOR_SCRATCH:
+        return (
+            f"{n_train:,} rows are few to train a network from fresh weights: it is a control, to see what pretraining "
+            "is worth",
+        )
+    return ()

@@ -33,6 +33,7 @@ from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
+from tuner.scratch import fresh_state
 from tuner.space import Candidate, SearchSpace, candidate_at
 from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train, training_batches
 
@@ -259,11 +260,7 @@ class Bench:
         self.restore_base()
         torch.manual_seed(seed)
         if candidate.start == "scratch":
-            from transformers import AutoModel
-
-            self.backbone.model.load_state_dict(
-                AutoModel.from_config(self.backbone.model.config).state_dict(), strict=False
-            )
+            self.backbone.model.load_state_dict(fresh_state(self.backbone.model, seed=seed))
         depth = self.backbone.n_blocks if candidate.is_linear else int(candidate.frozen_blocks or 0)
         model = self._native(seed) if candidate.head == "native" else self._own(candidate, depth=depth)
         pretrained = candidate.start == "pretrained"
