@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tuner.backbone import Backbone
     from tuner.records import Progress
 
+METHOD = 2
+"""Of making profiles: cached ones of an earlier one are built again."""
 RESOLUTIONS = (8, 16, 28, 32, 64, 128, 224)
 """Shorter sides in pixels at which images are compared: doublings, and 28, at which many small collections are stored
 and which would lose nearly half of its detail at 16."""

@@ -681,7 +681,8 @@ def _from_pictures(
 
     pictures = image_source.read_source_pictures(paths)
     content = image_source.hash_pictures(image_source.looked_at(pictures, seed=seed))
-    made_with = (backbone.fingerprint, backbone.pooling, image_source.settings_sha256(backbone), SCHEMA, seed)
+    settings = image_source.settings_sha256(backbone)
+    made_with = (backbone.fingerprint, backbone.pooling, settings, image_source.METHOD, seed)
     key = hash_texts(list(map(str, made_with)))[:16]
     path = user_cache_dir() / "sources" / f"{key}-{content[:16]}{SUFFIX}"
     if path.is_file():
