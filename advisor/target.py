@@ -637,7 +637,8 @@ def _check_texts(rows: _Rows) -> None:
         raise DataError(
             f"{rows.place}: all {rows.noun}s in column '{rows.columns.content}' are identical",
             why=f"identical {rows.noun}s cannot be told apart, whatever their labels",
-            fix=f"pass --{rows.noun} with the column that holds the {rows.noun}s",
+            fix=f"pass --{rows.noun} with the column that holds the {rows.noun}s"
+            + ("" if rows.noun == "text" else "; of a folder, check the files"),
         )
 
 

@@ -153,6 +153,19 @@ def test_a_few_views_are_cached_and_equal_what_the_blocks_make_of_them(bench):
     assert (stored - others).norm() > 0.1 * states.norm()  # of the images themselves
 
 
+def test_what_the_views_cost_is_known_before(bench):
+    bench.step_seconds[0] = 0.3
+    assert bench.seconds_for_views(augmented(bench, 2, "flip")) == pytest.approx(4 * 3 * 0.1)  # 48 rows are 3 steps
+    assert bench.seconds_for_views(augmented(bench, 2, "mixup")) == 0.0
+    assert bench.seconds_for_views(augmented(bench, 0, "flip")) == 0.0
+
+
+def test_views_that_do_not_fit_the_budget_of_bytes_are_made_anew(bench, monkeypatch):
+    monkeypatch.setattr("tuner.trials.CACHE_BYTES", 0)
+    _, _, (rows, _) = bench.build(augmented(bench, 2, "flip"), seed=0)
+    assert (rows.views, rows.cached) == (FRESH_VIEWS, None)
+
+
 def test_without_a_frozen_block_every_step_makes_views_of_its_own(bench):
     _, _, (train_rows, validation_rows) = bench.build(augmented(bench, 0, "trivialaugment"), seed=0)
     assert (train_rows.views, train_rows.cached) == (FRESH_VIEWS, None)

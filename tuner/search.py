@@ -298,7 +298,8 @@ class _Trials:
 
     def _repeat_with(self, leader: Run, candidate: Candidate, *, why: str | None) -> bool:
         """A run of a leader's recipe with a variant of its candidate, or a note `why` there is none."""
-        if why is None and self.deadline.left(CONFIRM_UNTIL) < leader.seconds:
+        needed = leader.seconds + self.bench.seconds_for_views(candidate)
+        if why is None and self.deadline.left(CONFIRM_UNTIL) < needed:
             why = "the search stopped before its turn"
         if why is not None:
             self.not_repeated[candidate] = why
@@ -342,8 +343,13 @@ class _Trials:
 
     def _left(self) -> float:
         """Seconds left for trials: the comparisons after them take their time from theirs."""
-        due = (self._native_due(), self._augmentation_due())
-        return self.deadline.left(SEARCH_SHARE) - sum(run.seconds for run in due if run is not None)
+        left = self.deadline.left(SEARCH_SHARE)
+        if (native := self._native_due()) is not None:
+            left -= native.seconds
+        if (leader := self._augmentation_due()) is not None:
+            candidate = dataclasses.replace(leader.candidate, augmentation=self.bench.space.augmentation)
+            left -= leader.seconds + self.bench.seconds_for_views(candidate)
+        return left
 
     def counts(self) -> dict[str, int]:
         """Trials by how they ended."""

@@ -298,7 +298,10 @@ class Bench:
         if rows.cached is not None:
             depth, few = rows.cached.depth, replace(views, copies=CACHED_VIEWS)
             cache = self._view_caches.setdefault(policy, self._cache(f"train-{policy}", few))
-            if cache.has(depth) or cache.bytes_at(depth) <= min(CACHE_BYTES, shutil.disk_usage(self.work).free // 2):
+            left = CACHE_BYTES - self._cache_bytes(
+                {f for d in self.cached_depths for f in self.train_cache.files_of(d)}
+            )
+            if cache.has(depth) or cache.bytes_at(depth) <= min(left, shutil.disk_usage(self.work).free // 2):
                 cache.compute([depth], progress=self.progress)
                 return replace(rows, encoded=few, cached=cache.get(depth), views=CACHED_VIEWS)
         return replace(rows, encoded=views, cached=None, views=FRESH_VIEWS)
@@ -317,6 +320,12 @@ class Bench:
     def measured_mirror_loss(self) -> float | None:
         """`mirror_loss` where it was needed."""
         return self._mirror_loss
+
+    def seconds_for_views(self, candidate: Candidate) -> float:
+        """What it takes to run the frozen blocks over the views of every image: forward passes, a third of a step."""
+        if candidate.augmentation not in VIEW_POLICIES or candidate.frozen_blocks not in self.cached_depths:
+            return 0.0
+        return CACHED_VIEWS * self.steps_for(1) * self.seconds_per_step(0) / 3
 
     @property
     def mirror_loss(self) -> float:
