@@ -85,7 +85,7 @@ def embed(
     """One forward pass over a sample of the training rows; validation and test rows stay unseen."""
     rows = target.train[sample_rows(target.labels[target.train], size=sample, seed=seed)]
     given = target.rows_at(rows)
-    encoded = backbone.encode(given)
+    encoded = backbone.encode(given, progress=progress)
     warnings: tuple[str, ...] = ()
     if isinstance(given, Pictures):
         warnings = _adapted(given, encoded)

@@ -175,6 +175,17 @@ def test_max_length_is_no_option_of_pictures(capsys, data, model):
     assert "reads images" in failed(capsys, "recommend", data, "--model", model, "--max-length", 64, "--quiet")
 
 
+def test_reading_images_shows_its_progress(model):
+    from tuner.backbone import load_backbone
+
+    said = []
+    backbone = load_backbone(model, device="cpu")
+    backbone.encode(
+        [picture("lying", n) for n in range(130)], progress=lambda message, part: said.append((message, part))
+    )
+    assert said == [(f"reading images: {done} of 130", done / 130) for done in (0, 64, 128)]
+
+
 def test_small_pixels_are_means_of_patches():
     image = np.zeros((1, 3, 32, 32), np.uint8)
     image[0, 1, :2, :2] = 200

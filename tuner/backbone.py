@@ -127,9 +127,9 @@ class Backbone:
             self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16, cache_enabled=True
         )
 
-    def encode(self, rows: Sequence[Any]) -> Encoded:
+    def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
         """Texts as token ids, or images as pixels (`tuner.inputs`)."""
-        return self.inputs.encode(rows)
+        return self.inputs.encode(rows, progress=progress)
 
     def batches(self, encoded: Encoded) -> Iterator[np.ndarray]:
         """Positions of the rows that run together, all rows in turn."""

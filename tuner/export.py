@@ -144,7 +144,10 @@ class TransferModel:
             loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
             self._backbone = replace(loaded, pooling=getattr(self.classifier.config, "pooling", loaded.pooling))
         return classify(
-            self.classifier, backbone=self._backbone, encoded=self._backbone.encode(rows), progress=progress
+            self.classifier,
+            backbone=self._backbone,
+            encoded=self._backbone.encode(rows, progress=progress),
+            progress=progress,
         )
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from tuner.errors import DataError, ModelError
 from tuner.pictures import Pictures
+from tuner.records import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -121,13 +122,16 @@ class TextInputs:
         pad = self.tokenizer.pad_token_id
         return 0 if pad is None else int(pad)
 
-    def encode(self, texts: Sequence[str]) -> Tokens:
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> Tokens:
         """Tokenize and cut to `max_length`; remembers which texts were cut."""
         if len(texts) == 0:
             return Tokens(input_ids=(), truncated=np.zeros(0, dtype=bool))
         rows: list[np.ndarray] = []
         truncated: list[bool] = []
-        for start in range(0, len(texts), ENCODED_AT_ONCE):  # a tokenizer's own record of a text is a hundred times it
+        for start in range(0, len(texts), ENCODED_AT_ONCE):
+            if progress is not None and len(texts) > ENCODED_AT_ONCE:
+                progress(f"tokenizing: {start:,} of {len(texts):,}", start / len(texts))
+            # In parts, since a tokenizer's own record of a text is a hundred times it.
             batch = self.tokenizer(
                 list(texts[start : start + ENCODED_AT_ONCE]),
                 truncation=True,
@@ -208,13 +212,13 @@ class ImageInputs:
         """What is saved beside a model that is fed so."""
         return self.processor
 
-    def encode(self, images: Sequence[Any]) -> Pixels:
+    def encode(self, images: Sequence[Any], *, progress: Progress | None = None) -> Pixels:
         """Cut images, in any form that `tuner.pictures.open_picture` reads, to the processor's size.
 
         Raises `DataError` for one that cannot be read; of `Pictures`, that one is grey and they remember it.
         """
         pictures = images if isinstance(images, Pictures) else Pictures(images)
-        values = self._cut_all(pictures)
+        values = self._cut_all(pictures, progress)
         if pictures is not images and pictures.unreadable:
             row, why = next(iter(sorted(pictures.unreadable.items())))
             raise DataError(
@@ -224,8 +228,12 @@ class ImageInputs:
             )
         return Pixels(values=values)
 
-    def _cut_all(self, images: Sequence[Any]) -> np.ndarray:
-        parts = [self._cut(images[start : start + IMAGES_AT_ONCE]) for start in range(0, len(images), IMAGES_AT_ONCE)]
+    def _cut_all(self, images: Pictures, progress: Progress | None) -> np.ndarray:
+        parts = []
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            if progress is not None:
+                progress(f"reading images: {start:,} of {len(images):,}", start / len(images))
+            parts.append(self._cut(images[start : start + IMAGES_AT_ONCE]))
         return np.concatenate(parts) if parts else self.example().values[:0]
 
     def batches(self, encoded: Pixels | Views) -> Iterator[np.ndarray]:

@@ -673,7 +673,7 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
     path = bench.work / "test.json"
     scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if run.name not in scored:
-        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test images")
+        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test images", progress=bench.progress)
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
         predicted = logits.argmax(1)
         scored[run.name] = {

@@ -95,12 +95,14 @@ class Run:
         return "@" in self.name
 
 
-def encode_rows(backbone: Backbone, part: LabelledRows, *, what: str) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
+def encode_rows(
+    backbone: Backbone, part: LabelledRows, *, what: str, progress: Progress | None = None
+) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
     """The rows as the model is fed them, those rows, and a warning where some pictures could not be read.
 
     Raises `DataError` where most of them could not.
     """
-    encoded = backbone.encode(part.rows)
+    encoded = backbone.encode(part.rows, progress=progress)
     if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
         return encoded, part, ()
     note = part.rows.note(what)
@@ -140,9 +142,11 @@ class Bench:
 
     def prepare(self) -> None:
         """Encode the training and validation rows, run the frozen blocks over them once, read back finished runs."""
-        self.train_encoded, train, train_notes = encode_rows(self.backbone, self.data.train, what="training images")
+        self.train_encoded, train, train_notes = encode_rows(
+            self.backbone, self.data.train, what="training images", progress=self.progress
+        )
         self.validation_encoded, validation, validation_notes = encode_rows(
-            self.backbone, self.data.validation, what="validation images"
+            self.backbone, self.data.validation, what="validation images", progress=self.progress
         )
         self.data = replace(self.data, train=train, validation=validation)
         self.warnings += [*train_notes, *validation_notes]
