@@ -146,7 +146,10 @@ def tune(
     ] = None,
     augment: Annotated[
         str,
-        typer.Option(help="Changed training images: trivialaugment, randaugment, flip, mixup, cutmix, none, or auto."),
+        typer.Option(
+            help="Changed training rows. Images: trivialaugment, randaugment, flip, mixup, cutmix; "
+            "texts: token_dropout, masking, mixup; none; auto: where the data may be small and dissimilar."
+        ),
     ] = "auto",
     metric: MetricOption = "accuracy",
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,

@@ -215,7 +215,7 @@ def advise(
 def _fitting_augmentation(features: BlockFeatures) -> str | None:
     """What training examples may be changed by; policies of colours read bytes."""
     if features.pixels is None:
-        return None
+        return "token_dropout"
     return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
 
 
@@ -320,7 +320,7 @@ def tune(
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, encoded=backbone.inputs.example(), shapes=backbone.shapes)
+        check_policy(augment, backbone=backbone)
     if strategy is not None:
         check_strategy(strategy, n_blocks=backbone.n_blocks)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)

@@ -1,19 +1,34 @@
 """Augmentation: views that come out the same whenever they are made, mixtures, and what the search makes of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import test_image_models
+import test_search_study
+import tiny
 import torch
 from test_cli import failed, printed
 
-from tuner.augmentation import CACHED_VIEWS, FRESH_VIEWS, Mixture, Views, check_policy, draw_mixture, mirrored
+from tuner.augmentation import (
+    CACHED_VIEWS,
+    FRESH_VIEWS,
+    Mixture,
+    Views,
+    check_policy,
+    draw_mixture,
+    mirrored,
+    token_views,
+)
 from tuner.backbone import load_backbone
+from tuner.classifier import build_classifier
 from tuner.errors import OptionError
+from tuner.freezing import freeze
 from tuner.inputs import Pixels, Tokens
 from tuner.search import search
 from tuner.space import SearchSpace, candidate_at
+from tuner.training import Rows, forward
 from tuner.trials import Bench, LabelledRows, TuningData
 
 PIXELS = Pixels(values=np.random.default_rng(0).integers(0, 256, size=(6, 3, 16, 16), dtype=np.uint8))
@@ -91,19 +106,113 @@ def test_shares_of_mixup_come_from_its_distribution():
     assert np.var(shares) == pytest.approx(0.25 / 1.4, abs=0.01)  # of Beta(0.2, 0.2)
 
 
-def test_what_does_not_fit_is_said():
-    shapes = ((8, 4, 4),)
-    tokens = Tokens(input_ids=(np.zeros(3, np.int32),), truncated=np.zeros(1, bool))
-    with pytest.raises(OptionError, match="changes images, and the data is text"):
-        check_policy("mixup", encoded=tokens, shapes=shapes)
+def test_what_does_not_fit_is_said(text_backbone):
+    images = {
+        name: load_backbone((test_image_models.MODELS[name](), test_image_models.processor()), device="cpu")
+        for name in ("resnet", "vit")
+    }
+    for policy in ("flip", "trivialaugment", "cutmix"):
+        with pytest.raises(OptionError, match="the data is text"):
+            check_policy(policy, backbone=text_backbone)
+    for policy in ("masking", "token_dropout"):
+        with pytest.raises(OptionError, match="the data is images"):
+            check_policy(policy, backbone=images["resnet"])
+    with pytest.raises(OptionError, match="no picture of channels"):
+        check_policy("cutmix", backbone=images["vit"])
+    for policy in ("flip", "mixup", "randaugment", "trivialaugment"):
+        check_policy(policy, backbone=images["vit"])
+    check_policy("cutmix", backbone=images["resnet"])
+
+
+def test_colours_are_changed_as_bytes(monkeypatch):
+    backbone = load_backbone((test_image_models.resnet(), test_image_models.processor()), device="cpu")
     floats = Pixels(values=PIXELS.values.astype(np.float32))
+    monkeypatch.setattr(backbone.inputs, "example", lambda: floats)
     with pytest.raises(OptionError, match="does more than scale colours"):
-        check_policy("randaugment", encoded=floats, shapes=shapes)
-    for shape in ((17, 8), (4, 4, 8)):
-        with pytest.raises(OptionError, match="no picture of channels"):
-            check_policy("cutmix", encoded=PIXELS, shapes=(shape,))
-    for policy in ("flip", "mixup", "cutmix"):
-        check_policy(policy, encoded=floats, shapes=shapes)
+        check_policy("randaugment", backbone=backbone)
+    check_policy("flip", backbone=backbone)
+
+
+def test_texts_that_cannot_be_mixed_or_masked_are_said(text_backbone):
+    for policy in ("token_dropout", "masking", "mixup"):
+        check_policy(policy, backbone=text_backbone)
+    with pytest.raises(OptionError, match="is a decoder, or has one"):
+        check_policy("mixup", backbone=replace(text_backbone, pooling="last"))
+    with pytest.raises(OptionError, match="has no mask token"):
+        check_policy("masking", backbone=load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu"))
+
+
+# -- texts
+
+
+@pytest.fixture(scope="module")
+def text_backbone():
+    torch.manual_seed(0)
+    reader = tiny.tokenizer()
+    reader.mask_token = reader.unk_token
+    return load_backbone((tiny.bert(), reader), device="cpu")
+
+
+def tokens(*rows):
+    return Tokens(input_ids=tuple(np.array(row, np.int32) for row in rows), truncated=np.zeros(len(rows), bool))
+
+
+def test_token_views_keep_special_tokens_and_at_least_one_other():
+    given = tokens([1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2], [1, 20, 2], [1, 2])
+    dropped = token_views(given, policy="token_dropout", copies=200, seed=0, special=(1, 2))
+    assert len(dropped) == 600
+    assert dropped.input_ids[:3] == given.input_ids
+    long, short, empty = (dropped.input_ids[row::3] for row in range(3))
+    assert all(row[0] == 1 and row[-1] == 2 for row in (*long, *short, *empty))
+    assert {row.tolist()[1] for row in short} == {20}
+    assert {len(row) for row in long[1:]} == {10, 11}  # a tenth of nine is one, or none
+    assert np.mean([11 - len(row) for row in long[1:]]) == pytest.approx(0.9, abs=0.06)
+    masked = token_views(given, policy="masking", copies=200, seed=0, special=(1, 2), mask=4)
+    assert all(len(row) == 11 for row in masked.input_ids[::3])
+    assert np.mean([(row == 4).sum() for row in masked.input_ids[3::3]]) == pytest.approx(1.35, abs=0.1)
+    again = token_views(given, policy="masking", copies=200, seed=0, special=(1, 2), mask=4)
+    assert again.digest() == masked.digest()
+
+
+def test_a_mixed_text_is_as_long_as_the_longer_and_padding_is_zero(text_backbone):
+    model = build_classifier(
+        text_backbone.model, backbone=text_backbone, class_names=("a", "b"), features="last", frozen_blocks=0
+    ).eval()
+    encoded = tokens([2, 7, 8, 3], [2, 9, 10, 11, 12, 13, 14, 3])
+    rows = Rows(encoded=encoded, labels=np.array([0, 1]))
+    prefix = freeze(model, text_backbone.blocks, frozen_blocks=2)
+    seen = {}
+    text_backbone.blocks[2].entrance.register_forward_pre_hook(
+        lambda _m, args, kwargs: seen.update(state=args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+    )
+    both = {"model": model, "backbone": text_backbone, "rows": rows, "positions": np.array([0, 1]), "prefix": prefix}
+    with torch.no_grad():
+        forward(**both)
+        own = seen["state"].clone()
+        forward(**both, mixture=Mixture(other=torch.tensor([1, 0]), share=0.75))
+        mixed = seen["state"]
+    own[0, 4:] = 0
+    expected = 0.75 * own + 0.25 * own[[1, 0]]
+    assert torch.allclose(mixed[0, :8], expected[0, :8], atol=0.02)
+    assert torch.allclose(mixed[1, :8], expected[1, :8], atol=0.02)
+
+
+@pytest.mark.parametrize("policy", ["token_dropout", "masking", "mixup"])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_texts_are_trained_with_every_policy_at_every_depth(text_backbone, tmp_path, policy, depth):
+    data = test_search_study.DATA
+    n = text_backbone.n_blocks
+    space = SearchSpace(n_blocks=n, first=(candidate_at(2, n),), controls=(), depths=(0, n))
+    bench = Bench(text_backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0, progress=None)
+    bench.prepare()
+    recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 6.0}
+    plain = bench.run_trained("0000", candidate_at(depth, n), recipe=recipe, seed=0)
+    weights = bench.load(plain).state_dict()
+    run = bench.run_trained("0000-augmented", augmented(bench, depth, policy), recipe=recipe, seed=0)
+    assert any(not torch.equal(weights[name], tensor) for name, tensor in bench.load(run).state_dict().items())
+
+
+# -- images in the search
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +245,6 @@ def bench(backbone, tmp_path):
 
 
 def augmented(bench, depth, policy):
-    from dataclasses import replace
-
     return replace(candidate_at(depth, bench.backbone.n_blocks), augmentation=policy)
 
 

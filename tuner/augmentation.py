@@ -1,4 +1,4 @@
-"""Augmentation: changed views of the training images, and mixtures of two rows of a batch."""
+"""Augmentation: changed views of the training rows, and mixtures of two rows of a batch."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from tuner.blocks import encoder_end
 from tuner.errors import OptionError
-from tuner.inputs import Encoded, Pixels, has_channels_last
+from tuner.inputs import Pixels, Tokens, has_channels_last
 
-VIEW_POLICIES = ("flip", "randaugment", "trivialaugment")
+if TYPE_CHECKING:
+    from tuner.backbone import Backbone
+
+VIEW_POLICIES = ("flip", "randaugment", "trivialaugment", "token_dropout", "masking")
 MIX_POLICIES = ("cutmix", "mixup")
+IMAGE_POLICIES = ("flip", "randaugment", "trivialaugment", "cutmix", "mixup")
+TEXT_POLICIES = ("token_dropout", "masking", "mixup")
 """Mirroring; RandAugment (Cubuk et al. 2020); TrivialAugment (Müller & Hutter 2021); CutMix (Yun et al. 2019); mixup
-(Zhang et al. 2018), of states at the freeze boundary where blocks are frozen (manifold mixup, Verma et al. 2019)."""
+(Zhang et al. 2018), at the freeze boundary where blocks are frozen (manifold mixup, Verma et al. 2019), of texts never
+before their embeddings; tokens left out (Iyyer et al. 2015) or masked as in BERT's pretraining (Devlin et al. 2019)."""
 CACHED_VIEWS = 4
 """Views of an image of which the frozen blocks' outputs are kept, the image itself among them."""
 FRESH_VIEWS = 1000
-"""Views that are drawn from where nothing is cached: hardly any is met twice."""
+"""Views of an image that are drawn from where nothing is cached: hardly any is met twice."""
+FRESH_TEXT_VIEWS = 20
+"""The same of a text, whose views are all made at once."""
+DROPPED, MASKED = 0.1, 0.15
+"""Share of a text's tokens, special ones aside, that a view lacks or that it masks."""
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0
 """Of the Beta distribution that shares are drawn from: as published for ImageNet and for CutMix."""
 MIRROR_LOSS = 0.02
@@ -136,29 +148,67 @@ def draw_mixture(policy: str, size: int, *, shape: Sequence[int], rng: np.random
     return Mixture(other=other, share=share, box=(top, bottom, left, right))
 
 
-def check_policy(policy: str, *, encoded: Encoded, shapes: Sequence[Sequence[int]]) -> None:
-    """Raise `OptionError` for an augmentation that does not fit what a model is fed, or its states.
+def check_policy(policy: str, *, backbone: Backbone) -> None:
+    """Raise `OptionError` for an augmentation that does not fit what a model is fed, or its states."""
+    why_not = _misfit_of_texts(policy, backbone) if backbone.is_text else _misfit_of_images(policy, backbone)
+    if why_not is not None:
+        raise OptionError(
+            f"--augment {policy} does not fit: {why_not[0]}", why=why_not[1], fix="leave --augment away, or use another"
+        )
 
-    `shapes` are those of a row's state after every block (`tuner.backbone.Backbone.shapes`).
+
+def _misfit_of_texts(policy: str, backbone: Backbone) -> tuple[str, str] | None:
+    if policy not in TEXT_POLICIES:
+        return "the data is text", f"it changes images; {', '.join(TEXT_POLICIES)} change texts"
+    if policy == "masking" and backbone.tokenizer.mask_token_id is None:
+        return f"the tokenizer of {backbone.id} has no mask token", "tokens are replaced by it"
+    if policy == "mixup" and (backbone.pooling == "last" or encoder_end(backbone.blocks) is not None):
+        return f"{backbone.id} is a decoder, or has one", "mixed texts have no last token in common"
+    return None
+
+
+def _misfit_of_images(policy: str, backbone: Backbone) -> tuple[str, str] | None:
+    if policy not in IMAGE_POLICIES:
+        return "the data is images", f"it changes texts; {', '.join(IMAGE_POLICIES)} change images"
+    example = backbone.inputs.example()
+    if policy in ("randaugment", "trivialaugment") and isinstance(example, Pixels) and example.values.dtype != np.uint8:
+        return "the model's image processor does more than scale colours", "the policy changes colours as bytes"
+    if policy == "cutmix" and any(len(shape) != 3 or has_channels_last(shape) for shape in backbone.shapes):
+        return (
+            "what leaves the model's blocks is no picture of channels",
+            "a part of one state is put into another, at the freeze boundary",
+        )
+    return None
+
+
+def token_views(
+    tokens: Tokens, *, policy: str, copies: int, seed: int, special: Sequence[int], mask: int | None = None
+) -> Tokens:
+    """Texts several times over, as `Views`: row ``view * n + i`` is a view of text ``i``, view 0 the text itself.
+
+    Of every other view a share of the tokens is left out, or replaced by `mask`; `special` ones stay, and one other.
+
+    >>> text = Tokens(input_ids=(np.array([1, 7, 8, 9, 2]),), truncated=np.array([False]))
+    >>> masked = token_views(text, policy="masking", copies=2, seed=0, special=(1, 2), mask=4)
+    >>> masked.input_ids[1].tolist()
+    [1, 7, 8, 4, 2]
     """
-    if not isinstance(encoded, Pixels):
-        raise OptionError(
-            f"--augment {policy} changes images, and the data is text",
-            why="there is no augmentation of texts in this version",
-            fix="leave --augment away",
-        )
-    if policy in ("randaugment", "trivialaugment") and encoded.values.dtype != np.uint8:
-        raise OptionError(
-            f"--augment {policy} does not fit this model: its image processor does more than scale colours",
-            why="the policy changes colours as bytes, before they are scaled",
-            fix="use flip or mixup",
-        )
-    if policy == "cutmix" and any(len(shape) != 3 or has_channels_last(shape) for shape in shapes):
-        raise OptionError(
-            "--augment cutmix does not fit this model: what leaves its blocks is no picture of channels",
-            why="a part of one state is put into another, at the freeze boundary",
-            fix="use mixup, or one of the policies that change images",
-        )
+    rows = list(tokens.input_ids)
+    for view in range(1, copies):
+        rng = np.random.default_rng((seed, view))
+        for ids in tokens.input_ids:
+            ordinary = np.flatnonzero(~np.isin(ids, special))
+            share = DROPPED if policy == "token_dropout" else MASKED
+            # A share of a short text is less than one token: then one now and then.
+            most = max(len(ordinary) - 1, 0)
+            chosen = rng.permutation(ordinary)[: min(int(share * len(ordinary) + rng.random()), most)]
+            changed = ids.copy()
+            if policy == "token_dropout":
+                changed = np.delete(changed, chosen)
+            else:
+                changed[chosen] = mask
+            rows.append(changed)
+    return Tokens(input_ids=tuple(rows), truncated=np.tile(tokens.truncated, copies))
 
 
 def mirrored(encoded: Pixels) -> Pixels:

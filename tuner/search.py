@@ -143,7 +143,7 @@ def search(
     try:
         bench.prepare()
         if space.augmentation is not None:
-            check_policy(space.augmentation, encoded=bench.train_encoded, shapes=backbone.shapes)
+            check_policy(space.augmentation, backbone=backbone)
         asked = (*space.first, *space.controls)
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key_of(folder / WORK))

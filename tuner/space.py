@@ -29,6 +29,8 @@ AUGMENTATIONS = {
     "trivialaugment": "TrivialAugment",
     "cutmix": "CutMix",
     "mixup": "mixup",
+    "token_dropout": "token dropout",
+    "masking": "masking",
 }
 """What training examples may be changed by (`tuner.augmentation`), in words."""
 

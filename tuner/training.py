@@ -280,12 +280,31 @@ def forward(
     with ExitStack() as around:
         if rows.cached is not None:
             around.enter_context(_from_cache(backbone, rows, positions, prefix))
-        if mixture is not None and prefix.frozen_blocks:
-            around.enter_context(changed(backbone.blocks, depth=prefix.frozen_blocks, change=mixture.states))
-        elif mixture is not None:
-            inputs["pixel_values"] = mixture.states(inputs["pixel_values"])
+        if mixture is not None:
+            around.enter_context(_mixed(backbone, inputs, mixture, depth=prefix.frozen_blocks))
         logits: torch.Tensor = model(**inputs).logits
     return logits
+
+
+def _mixed(
+    backbone: Backbone, inputs: dict[str, torch.Tensor], mixture: Mixture, *, depth: int
+) -> AbstractContextManager[None]:
+    """Rows are mixed where the frozen blocks end; with none frozen, pixels, or the embeddings of texts.
+
+    A mixed text is as long as the longer one, and the shorter one's padding counts as zero.
+    """
+    if not backbone.is_text and depth == 0:
+        inputs["pixel_values"] = mixture.states(inputs["pixel_values"])
+        return nullcontext()
+    if not backbone.is_text:
+        return changed(backbone.blocks, depth=depth, change=mixture.states)
+    own = inputs["attention_mask"]
+    inputs["attention_mask"] = torch.maximum(own, own[mixture.other.to(own.device)])
+
+    def mix(states: torch.Tensor) -> torch.Tensor:
+        return mixture.states(states * own.unsqueeze(-1).to(states.dtype))
+
+    return changed(backbone.blocks, depth=max(depth, 1), change=mix)
 
 
 def _from_cache(

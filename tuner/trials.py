@@ -15,19 +15,21 @@ import torch
 
 from tuner.augmentation import (
     CACHED_VIEWS,
+    FRESH_TEXT_VIEWS,
     FRESH_VIEWS,
     MIRROR_LOSS,
     MIX_POLICIES,
     VIEW_POLICIES,
     Views,
     mirrored,
+    token_views,
 )
 from tuner.backbone import Backbone
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
-from tuner.inputs import Encoded, Pixels
+from tuner.inputs import Encoded, Pixels, Tokens
 from tuner.metrics import score
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
@@ -295,12 +297,10 @@ class Bench:
         step makes its own.
         """
         policy = candidate.augmentation
-        if policy not in VIEW_POLICIES or not isinstance(rows.encoded, Pixels):
+        if policy not in VIEW_POLICIES:
             return rows
-        flip = policy == "flip" or self.mirror_loss < MIRROR_LOSS
-        views = Views(original=rows.encoded, policy=policy, copies=FRESH_VIEWS, flip=flip, seed=self.seed)
         if rows.cached is not None:
-            depth, few = rows.cached.depth, replace(views, copies=CACHED_VIEWS)
+            depth, few = rows.cached.depth, self._views_of(rows.encoded, policy=policy, cached=True)
             cache = self._view_caches.setdefault(policy, self._cache(f"train-{policy}", few))
             left = CACHE_BYTES - self._cache_bytes(
                 {f for d in self.cached_depths for f in self.train_cache.files_of(d)}
@@ -308,7 +308,20 @@ class Bench:
             if cache.has(depth) or cache.bytes_at(depth) <= min(left, shutil.disk_usage(self.work).free // 2):
                 cache.compute([depth], progress=self.progress)
                 return replace(rows, encoded=few, cached=cache.get(depth), views=CACHED_VIEWS)
-        return replace(rows, encoded=views, cached=None, views=FRESH_VIEWS)
+        views = self._views_of(rows.encoded, policy=policy, cached=False)
+        return replace(rows, encoded=views, cached=None, views=len(views) // len(rows.labels))
+
+    def _views_of(self, encoded: Encoded, *, policy: str, cached: bool) -> Encoded:
+        if isinstance(encoded, Tokens):
+            reader = self.backbone.tokenizer
+            return token_views(
+                encoded, policy=policy, copies=CACHED_VIEWS if cached else FRESH_TEXT_VIEWS, seed=self.seed,
+                special=reader.all_special_ids, mask=reader.mask_token_id,
+            )  # fmt: skip
+        assert isinstance(encoded, Pixels)
+        flip = policy == "flip" or self.mirror_loss < MIRROR_LOSS
+        copies = CACHED_VIEWS if cached else FRESH_VIEWS
+        return Views(original=encoded, policy=policy, copies=copies, flip=flip, seed=self.seed)
 
     def why_not_augmented(self, candidate: Candidate) -> str | None:
         """Why a candidate is not worth training on changed images; None where it is."""
