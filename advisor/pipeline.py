@@ -328,6 +328,8 @@ def tune(
     with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
         if stored is not None:
             _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
+            if not examples:
+                write_thumbnails((), folder)
         elif advice is not None:
             stored = advice.to_json()
             _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder="the advice")

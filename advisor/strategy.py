@@ -90,7 +90,7 @@ class Advice(Record):
     seconds: dict[str, float]
     versions: dict[str, str]
     seed: int
-    thumbnails: tuple[Thumbnail, ...] = field(default=(), metadata={"stored": False})
+    thumbnails: tuple[Thumbnail, ...] = field(default=(), repr=False, metadata={"stored": False})
     schema: int = field(default=SCHEMA)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.records import SCHEMA, Record, write_json
+from tuner.records import SCHEMA, Record, folder_error, write_json
 
 if TYPE_CHECKING:
     from advisor.target import TargetData
 
 EXAMPLES = "examples.json"
 SIDE = 64
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +34,7 @@ def make_thumbnails(target: TargetData, examples: Mapping[str, Sequence[int]]) -
     for place, rows in examples.items():
         for row, picture in zip(rows, target.pictures_at(rows)[:], strict=True):
             picture.thumbnail((SIDE, SIDE))
+            picture.info.clear()  # a colour profile would be stored with it, and may be larger than the picture
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
             name = target.class_names[target.labels[row]]
@@ -46,17 +45,37 @@ def make_thumbnails(target: TargetData, examples: Mapping[str, Sequence[int]]) -
 
 
 def write_thumbnails(thumbnails: Sequence[Thumbnail], folder: Path) -> None:
-    """Into the run folder, beside the advice, which holds nothing of the data itself."""
+    """Into the run folder, beside the advice, which holds nothing of the data itself; without any, none stay there."""
+    path = folder / EXAMPLES
     if thumbnails:
-        write_json(folder / EXAMPLES, {"schema": SCHEMA, "images": list(thumbnails)})
-
-
-def read_thumbnails(folder: Path) -> tuple[Thumbnail, ...]:
-    """Those of a run folder; none where there are none, or where the file is not what was written."""
+        write_json(path, {"schema": SCHEMA, "images": list(thumbnails)})
+        return
     try:
-        stored = json.loads((folder / EXAMPLES).read_bytes())
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise folder_error(path, error) from error
+
+
+def read_thumbnails(folder: Path) -> tuple[Thumbnail, ...] | None:
+    """Those of a run folder, which may be none; None where the file is not what was written."""
+    path = folder / EXAMPLES
+    try:
+        if not path.exists():
+            return ()
+        stored = json.loads(path.read_bytes())
         found = tuple(Thumbnail(**image) for image in stored["images"]) if stored["schema"] == SCHEMA else ()
-        whole = all(base64.b64decode(image.png, validate=True).startswith(_PNG) for image in found)
-    except (OSError, ValueError, KeyError, TypeError, binascii.Error, RecursionError):
-        return ()
-    return found if whole else ()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if found and all(_is_small_png(image.png) for image in found) else None
+
+
+def _is_small_png(stored: str) -> bool:
+    """Whether this is the base64 of a whole PNG of the size that is written."""
+    from PIL import Image
+
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(stored, validate=True)), formats=("PNG",))
+        picture.verify()
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return max(picture.size) <= SIDE

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 from test_cli import printed
 
 from advisor import recommend, tune
@@ -33,6 +33,13 @@ def run(data):
     images, labels, folder = data
     recommend((images, labels), out=folder / "run")
     return folder / "run"
+
+
+def png_of(side, *, shade=0, **options):
+    """A picture in base64."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (shade, shade, shade)).save(buffer, format="PNG", **options)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def decoded(thumbnail):
@@ -67,6 +74,32 @@ def test_the_page_shows_them_escaped_and_markdown_names_them(run):
     assert "<script" not in words
 
 
+def test_the_rows_are_those_that_lie_there(tmp_path):
+    """Noise is farthest, whatever is sampled, in whichever order, and left out as unreadable."""
+    digits = load_target("example:digits").pictures_at(range(60))[:]
+    rng = np.random.default_rng(0)
+    images, labels = [], []
+    for number, digit in enumerate(digits):
+        images += [digit, Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))]
+        labels += ["digit", "noise"]
+        if number % 5 == 0:
+            images[-1] = tmp_path / f"{number}.png"
+            images[-1].write_bytes(f"broken {number}".encode())
+    advice = recommend((images, labels), sample=80)
+    assert len(advice.similarity.examples["nearest"]) == 6
+    assert advice.similarity.measures["images"]["compared"] < 80
+    places = [(image.place, image.class_name) for image in advice.thumbnails]
+    assert places == [("nearest", "digit")] * 6 + [("farthest", "noise")] * 6
+
+
+def test_where_nothing_was_measured_there_are_none(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("advisor.pipeline.find_profile", lambda *args, **options: None)
+    images, labels, _ = data
+    recommend((images, labels), out=tmp_path / "run")
+    assert not (tmp_path / "run" / EXAMPLES).exists()
+    assert "Images near and far" not in (tmp_path / "run" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -76,15 +109,22 @@ def test_the_page_shows_them_escaped_and_markdown_names_them(run):
         lambda stored: json.dumps({"schema": 1, "images": [stored["images"][0] | {"png": "PHN2Zz48L3N2Zz4="}]}),
         lambda stored: json.dumps({"schema": 1, "images": [{"place": "nearest"}]}),
         lambda stored: json.dumps({"schema": 1, "images": [stored["images"][0] | {"png": None}]}),
+        lambda stored: json.dumps(
+            {"schema": 1, "images": [stored["images"][0] | {"png": stored["images"][0]["png"][:60]}]}
+        ),
+        lambda stored: json.dumps({"schema": 1, "images": [stored["images"][0] | {"png": png_of(65)}]}),
+        lambda stored: json.dumps({"schema": 1, "images": []}),
     ],
 )
-def test_a_damaged_file_is_passed_over(run, damage):
+def test_a_damaged_file_is_left_out_and_said(run, damage):
     path = run / EXAMPLES
     whole = path.read_text()
     try:
         path.write_text(damage(json.loads(whole)))
         write_report(run)
         assert "data:image/png" not in (run / "report.html").read_text()
+        for name in ("report.html", "report.md"):
+            assert "The thumbnails in examples.json are damaged and left out" in (run / name).read_text()
     finally:
         path.write_text(whole)
         write_report(run)
@@ -96,12 +136,23 @@ def test_without_examples_nothing_of_the_data_is_written(capsys, tmp_path):
     assert "data:image/png" not in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_resumed_run_keeps_them_until_it_is_told_not_to(data, tmp_path):
+    images, labels, _ = data
+    options = {"strategy": "head_only", "out": tmp_path / "run"}
+    tune((images, labels), trials=1, **options)
+    for examples, shown in ((True, 12), (False, 0), (True, 0)):
+        tune((images, labels), trials=1, resume=True, examples=examples, **options)
+        assert (tmp_path / "run" / EXAMPLES).exists() == (shown > 0)
+        assert (tmp_path / "run" / "report.html").read_text().count("data:image/png;base64,") == shown
+
+
 def test_they_go_along_with_the_advice(data, tmp_path):
     images, labels, _ = data
     advice = recommend((images, labels))
     options = {"advice": advice, "trials": 1, "strategy": "head_only"}
     tune((images, labels), out=tmp_path / "with", **options)
     assert read_thumbnails(tmp_path / "with") == advice.thumbnails
+    assert advice.thumbnails[0].png not in repr(advice)
     tune((images, labels), out=tmp_path / "without", examples=False, **options)
     assert read_thumbnails(tmp_path / "without") == ()
 
@@ -114,3 +165,14 @@ def test_large_images_are_made_small_and_keep_their_shape(tmp_path):
     write_thumbnails(thumbnails, tmp_path)
     assert read_thumbnails(tmp_path) == thumbnails
     assert all(isinstance(thumbnail, Thumbnail) for thumbnail in thumbnails)
+
+
+def test_only_pixels_are_kept():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Author", "somebody")
+    stored = [png_of(80, shade=shade, icc_profile=profile, pnginfo=notes) for shade in range(12)]
+    given = [Image.open(io.BytesIO(base64.b64decode(png))) for png in stored]
+    assert given[0].info.keys() == {"icc_profile", "Author"}
+    (thumbnail,) = make_thumbnails(load_target((given, ["a", "b"] * 6)), {"nearest": (0,)})
+    assert Image.open(io.BytesIO(base64.b64decode(thumbnail.png))).info == {}

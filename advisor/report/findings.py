@@ -38,6 +38,7 @@ from advisor.report.wording import (
     span,
     strategy_sentence,
 )
+from advisor.thumbnails import EXAMPLES
 
 MOST_ROWS_DRAWN = 12
 """Rows in a figure; the table behind it has all of them."""
@@ -188,9 +189,13 @@ def situation_section(run: Run) -> Section:
 
 def examples_section(run: Run) -> Section:
     """The images nearest to the source and farthest from it, where their thumbnails were kept."""
+    heading = "Images near and far"
+    if run.thumbnails is None:
+        note = f"The thumbnails in {EXAMPLES} are damaged and left out; a new run writes them again."
+        return Section(anchor="examples", heading=heading, paragraphs=(note,))
     places = {
         "nearest": "Nearest to the source: these surprise the model least",
-        "farthest": "Farthest from the source: these surprise it most",
+        "farthest": "Farthest from the source: these surprise the model most",
     }
     strips = tuple(
         Strip(
@@ -206,7 +211,7 @@ def examples_section(run: Run) -> Section:
     source = line(part(run.advice, "similarity").get("source"), limit=200)
     return Section(
         anchor="examples",
-        heading="Images near and far",
+        heading=heading,
         paragraphs=(
             f"Of the images compared with {source or 'the source'}, by how surprising they are to the model's features "
             "at the resolution they were compared at, with their labels.",

@@ -39,8 +39,8 @@ from advisor.report.wording import (
 from advisor.thumbnails import Thumbnail
 
 
-def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail, ...] = ()) -> Page:
-    """The report of one run."""
+def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail, ...] | None = ()) -> Page:
+    """The report of one run; `thumbnails` are None where they are damaged."""
     data, model = part(advice, "data"), part(advice, "model")
     run = Run(
         advice=advice,

@@ -121,7 +121,7 @@ class Run:
     name: str
     n_blocks: int | None
     metric: str
-    thumbnails: tuple[Thumbnail, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] | None = ()
 
     @property
     def recommended(self) -> Json:
