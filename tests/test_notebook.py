@@ -46,8 +46,8 @@ def test_images_run_and_are_predicted(tmp_path: Path) -> None:
     assert "similarity  dissimilar - score 0." in printed
     assert "! the images are grey" in printed
     assert shown.count("data:image/png;base64,") == 12
-    assert "trivialaugment  0." in printed
-    assert "test accuracy: 0." in printed
+    assert "trivialaugment  " in printed
+    assert float(printed.partition("test accuracy: ")[2].split()[0]) > 0.8  # a perfect score is no failure
     answers = (printed.partition(name)[2].partition("]")[0] for name in ("predicted [", "labels    ["))
     predicted, labels = (answer.split() for answer in answers)
     assert sum(one == other for one, other in zip(predicted, labels, strict=True)) >= 6
