@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torchvision
+from torch import nn
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
 from tuner.blocks import find_blocks, head_parameters
+from tuner.errors import ModelError
 from tuner.freezing import audit, freeze
 
 pytestmark = pytest.mark.slow
@@ -67,3 +69,13 @@ def test_blocks_cover_the_model_in_order_and_freeze_exactly(library, name):
         logits(model, images).square().sum().backward()
         optimizer.step()
         audit(prefix, model=model, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("name", ["twins_svt_small", "hrnet_w18_small", "xcit_nano_12_p16_224"])
+def test_models_that_run_in_another_order_than_they_are_held_in_are_refused(name):
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    for given in (model, nn.Sequential(model)):
+        with pytest.raises(ModelError, match="run in another order than it holds them in"):
+            find_blocks(given)

@@ -53,6 +53,8 @@ module's own order is the best guess for others."""
 POSITIONS = re.compile(r"rel_|relative|pos_|position")
 """Registered behind the layers, read by all of them: biases of relative positions."""
 
+OUT_OF_ORDER = ("Twins", "HighResolutionNet", "HighResolutionNetFeatures", "Xcit")
+"""Of timm: stages whose embeddings are held before all of them, branches that run beside each other."""
 TOWER = re.compile(r"(^|\.)((vision|visual|audio)(_tower|_model)?|image_(tower|model)|tower_\w+|r_layers)$")
 """Names of what reads a second kind of input (LXMERT's `r_layers` are those of images)."""
 
@@ -106,6 +108,7 @@ def find_blocks(model: nn.Module) -> tuple[Block, ...]:
     `ModelError` for models of several towers, and for what it does not understand, with what it saw.
     """
     _refuse_towers(model)
+    _refuse_disorder(model)
     base = base_of(model)
     parts = _walk("", base, is_root=True, has_head=base is model)
     if not any(part.joins == "unit" for part in parts):
@@ -154,6 +157,17 @@ def _refuse_towers(model: nn.Module) -> None:
             why="data flows through one or the other, so there is no single order of blocks",
             fix="pass a model of one tower: its text model for texts, its vision model for images",
         )
+
+
+def _refuse_disorder(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if type(module).__name__ in OUT_OF_ORDER and type(module).__module__.startswith("timm."):
+            raise ModelError(
+                f"{name or 'the model'} is timm's {type(module).__name__}, whose parts run in another order than it "
+                "holds them in",
+                why="the first blocks are frozen, and these would not be the first that the data meets",
+                fix="pass another model, such as a ResNet, a ViT or a MobileNet",
+            )
 
 
 # --- from the module tree to parts, in the order data flows
