@@ -159,6 +159,25 @@ def test_smooth_pictures_are_not_called_similar_on_the_features_word_alone(backb
     assert textures["beyond_sampling"] > textures["far_above"]
 
 
+def test_textures_decide_where_the_features_do_not_and_they_are_as_far_as_an_anchor(backbone, profile):
+    def seen_with(held_out, *, anchors):
+        bands = [dataclasses.replace(band, held_out=np.full((3, 80), held_out)) for band in profile.bands]
+        ends = dict.fromkeys(image_source.ANCHORS, np.full((3, 80), held_out * np.exp(anchors)))
+        bands = tuple(dataclasses.replace(band, **ends) for band in bands)
+        return measure(strokes, backbone=backbone, profile=dataclasses.replace(profile, bands=bands))
+
+    strokes = smooth(100, side=28)
+    excess = seen_with(0.02, anchors=1.0).measures["excess_knn_surprisal"]["value"]
+    # a network to which they lie four tenths of the way to the anchors
+    measured = seen_with(0.02 * np.exp(excess - 1.0), anchors=2.5)
+    assert measured.score == pytest.approx(0.6, abs=0.01)
+    textures = measured.measures["texture_distance"]
+    assert textures["far_end"] == min(textures["anchors"].values())
+    assert textures["beyond_sampling"] > textures["far_end"]
+    assert (measured.verdict, measured.p_similar) == ("dissimilar", 0.0)
+    assert "features alone leave it uncertain" in measured.why
+
+
 def test_pictures_with_the_sources_textures_are_not_called_dissimilar(backbone, profile):
     # a network that finds its source's own images far
     strict = tuple(dataclasses.replace(band, held_out=np.full((3, 80), 0.0015)) for band in profile.bands)
