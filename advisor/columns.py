@@ -315,6 +315,12 @@ def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
             why="no column reads like text",
             fix="pass --text with the column that holds the texts, or texts instead of images",
         )
+    if option == "--label" and all(is_reference(item.type) for item in sample.schema):
+        return DataError(
+            f"{place} holds images but no labels",
+            why="advice is about labelled data",
+            fix="save the labels beside them, such as np.savez(path, images=..., labels=...)",
+        )
     names = sample.column_names
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:

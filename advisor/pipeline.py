@@ -73,6 +73,7 @@ class Predictions(Record):
     unlike: np.ndarray
     unreadable: Mapping[int, str] = field(default_factory=dict)
     kind: str = "text"
+    warnings: tuple[str, ...] = ()
 
     @property
     def share_unlike(self) -> float:
@@ -405,16 +406,17 @@ def predict(
     if (folder / "model").is_dir():
         folder = folder / "model"
     transfer_model = TransferModel.from_pretrained(folder, device=device)
+    warnings: tuple[str, ...] = ()
     if transfer_model.reads_text:
         rows: Sequence[Any] = read_texts(data, text=text)[0]
         named: Sequence[str] = rows
     else:
-        rows, named = read_images(data, image=image)
+        rows, named, warnings = read_images(data, image=image)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
     unreadable = {}
     if isinstance(rows, Pictures):
-        rows.readable()  # an error where most are not
+        rows.readable(why="where most are damaged, something is wrong with all of them")
         unreadable = dict(rows.unreadable)
     return Predictions(
         rows=tuple(named),
@@ -424,6 +426,7 @@ def predict(
         unlike=unlike,
         unreadable=unreadable,
         kind="text" if transfer_model.reads_text else "image",
+        warnings=warnings,
     )
 
 

@@ -18,8 +18,8 @@ from advisor.images import (
     Held,
     contents_of,
     images_column,
-    is_image,
     list_images,
+    name_of,
     pictures_of,
     references_in,
 )
@@ -34,7 +34,7 @@ from advisor.tables import (
     read_tables,
 )
 from tuner.errors import DataError, OptionError, did_you_mean
-from tuner.pictures import Pictures
+from tuner.pictures import Pictures, is_one_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,8 +180,9 @@ def read_texts(data: Any, *, text: str | None = None) -> tuple[list[str], str]:
     return [value or "" for value in table.column(chosen.content).to_pylist()], chosen.content
 
 
-def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str]]:
-    """The images of a folder, file or object without need of labels, in its order and none dropped, and their names.
+def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str], tuple[str, ...]]:
+    """The images of a folder, file or object without need of labels, in its order and none dropped, their names, and
+    warnings.
 
     `data` is an image file, a folder of images however deep, an array, a list of paths, arrays or PIL images, or a
     table with a column of images or of paths, `image`; of several splits, the test split. Raises `DataError` where
@@ -190,33 +191,34 @@ def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[
     given = _images_alone(data) if image is None else None
     if given is None:
         given = _images_of_tables(read_tables(data), image=image)
-    references, held = given
-    names = ["" if name is None else name for name in references.to_pylist()]
-    if not names:
+    column, held, warnings = given
+    references = ["" if name is None else name for name in column.to_pylist()]
+    if not references:
         raise DataError("there are no images", why="the list is empty", fix="pass at least one image")
-    return pictures_of(names, held=held), names
+    return pictures_of(references, held=held), [name_of(name, held=held) for name in references], warnings
 
 
-def _images_alone(data: Any) -> tuple[pa.ChunkedArray, Held] | None:
+def _images_alone(data: Any) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]] | None:
     """References to images that come without a table: a file, a folder, a list or an array; None of anything else."""
+    warnings: tuple[str, ...] = ()
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
         if path.is_dir() and not is_table_folder(path):
-            column, held = list_images(path)
+            column, held, warnings = list_images(path)
         elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             column, held = images_column([path], place=str(path))
         else:
             return None
-    elif isinstance(data, list) or getattr(data, "ndim", 0) >= 3:
-        column, held = images_column(data, place="the images")
-    elif is_image(data):
+    elif is_one_picture(data):
         column, held = images_column([data], place="the image")
+    elif isinstance(data, list) or getattr(data, "ndim", 0) >= 3 or type(data).__name__ == "Series":
+        column, held = images_column(data, place="the images")
     else:
         return None
-    return references_in(column, folder=""), held
+    return references_in(column, folder=""), held, warnings
 
 
-def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedArray, Held]:
+def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]]:
     table = tables.parts.get("test", next(iter(tables.parts.values())))
     chosen = choose_columns(table, place=tables.place, image=image, labelled=False, images=True)
     if chosen.image is None:
@@ -225,7 +227,7 @@ def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedA
             why="no column holds images or paths to them",
             fix=f"pass --image with one of: {', '.join(table.column_names)}",
         )
-    return references_in(table.column(chosen.image), folder=tables.folder), tables.held
+    return references_in(table.column(chosen.image), folder=tables.folder), tables.held, tables.warnings
 
 
 def _read_lines(path: Path) -> list[str]:

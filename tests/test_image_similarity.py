@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -438,3 +439,17 @@ def test_texture_distance_by_hand():
     assert texture_distance(np.array([1, 0]), np.array([1, 1])) == pytest.approx(0.3113, abs=1e-4)
     with pytest.raises(ValueError, match="no textures"):
         texture_distance(np.zeros(2), np.ones(2))
+
+
+def test_a_source_is_read_by_the_rules_of_the_data(tmp_path):
+    outside, source = tmp_path / "outside.png", tmp_path / "source"
+    Image.fromarray(fields(1, seed=0)[0]).save(outside)
+    (source / "train" / "cat").mkdir(parents=True)
+    (source / "test" / "cat").mkdir(parents=True)
+    for name in ("train/cat/1.ppm", "train/cat/2.png", "test/cat/3.png"):
+        Image.fromarray(fields(1, seed=1)[0]).save(source / name)
+    (source / "train" / "cat" / "link.png").symlink_to(outside)
+    names = [Path(given).name for given in read_source_pictures([source]).given]
+    assert names == ["1.ppm", "2.png"]  # of the part that models are trained on, and nothing from outside
+    np.savez(tmp_path / "first.npz", images=np.full((4, 3, 8, 8), 0.5))
+    assert read_source_pictures([tmp_path / "first.npz"])[0].getpixel((0, 0)) == (128, 128, 128)

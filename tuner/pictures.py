@@ -114,15 +114,17 @@ class Pictures(Sequence["Image"]):
         """Some of them, not decoded."""
         return Pictures([self.given[int(row)] for row in positions], open_one=self._open)
 
-    def readable(self) -> np.ndarray:
+    def readable(
+        self, *, why: str = "what is learned from the few others would not be about this dataset"
+    ) -> np.ndarray:
         """Positions of those that could be read, once all were asked for.
 
-        Raises `DataError` where fewer than half of them could.
+        Raises `DataError`, with this `why`, where fewer than half of them could.
         """
         if 2 * len(self.unreadable) > len(self):
             raise DataError(
                 f"{len(self.unreadable):,} of {len(self):,} images cannot be read, such as {self._example()}",
-                why="what is learned from the few others would not be about this dataset",
+                why=why,
                 fix="check the files; PNG, JPEG, WebP, GIF, BMP and TIFF are read",
             )
         return np.setdiff1d(np.arange(len(self)), list(self.unreadable))
@@ -139,6 +141,18 @@ class Pictures(Sequence["Image"]):
         row, why = min(self.unreadable.items())
         given = self.given[row]
         return f"{given if isinstance(given, (str, Path)) else f'number {row + 1}'} ({why})"
+
+
+def is_one_picture(given: Any) -> bool:
+    """Whether something is one picture, not many: a path object, bytes, a PIL image, (h, w) or (h, w, 1, 3 or 4).
+
+    >>> is_one_picture(np.zeros((8, 8, 3))), is_one_picture(np.zeros((5, 8, 8)))
+    (True, False)
+    """
+    if isinstance(given, np.ndarray):
+        return given.ndim == 2 or (given.ndim == 3 and given.shape[2] in (1, 3, 4))
+    is_pil = any(kind.__module__.partition(".")[0] == "PIL" for kind in type(given).__mro__)
+    return is_pil or isinstance(given, (Path, bytes, bytearray, memoryview))
 
 
 def _check_size(width: int, height: int) -> None:
