@@ -91,7 +91,10 @@ def embed(
         warnings = _adapted(given, encoded)
     if isinstance(given, Pictures) and given.unreadable:
         kept = given.readable()
-        encoded, rows, warnings = encoded.take(kept), rows[kept], (given.note("sampled images"), *warnings)
+        note = given.note("sampled images")
+        if len(given) < target.n_examples:  # images are opened where they are used, not counted one by one
+            note += "; the number of examples counts such images among those that were not sampled"
+        encoded, rows, warnings = encoded.take(kept), rows[kept], (note, *warnings)
     return BlockFeatures(
         rows=rows,
         texts=() if isinstance(given, Pictures) else tuple(given),
