@@ -25,6 +25,7 @@ from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, cla
 from tuner.errors import MissingFileError, ModelError
 from tuner.loading import TOKENIZER_FILES
 from tuner.native import save_native
+from tuner.pairs import paired
 from tuner.records import Progress, write_text_atomically
 
 if TYPE_CHECKING:
@@ -137,7 +138,9 @@ class TransferModel:
         return probabilities, self.support.unlike(features)
 
     def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, C) and the features (n, d) that the last linear layer read."""
+        """Logits (n, C) and the features (n, d) that the last linear layer read; of pairs, `rows` are (text, text)."""
+        if self.reads_text:
+            rows = [row if isinstance(row, str) else paired(*row) for row in rows]
         if self._backbone is None:
             pair = (self.classifier.base_model, self.reader)
             length = getattr(self.reader, "model_max_length", None)
