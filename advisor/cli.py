@@ -195,6 +195,7 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder, or a saved model's folder.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="File or folder with the new texts or images.")],
     text: TextOption = None,
+    text_pair: PairOption = None,
     image: ImageOption = None,
     device: DeviceOption = "auto",
     out: Annotated[str | None, typer.Option(help="Write a .csv or .jsonl file instead of stdout.")] = None,
@@ -219,7 +220,9 @@ def predict(
     from tuner.records import write_text_atomically
 
     with _progress(quiet) as progress:
-        predictions = pipeline.predict(run, data, text=text, image=image, device=device, progress=progress)
+        predictions = pipeline.predict(
+            run, data, text=text, text_pair=text_pair, image=image, device=device, progress=progress
+        )
     rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
     share = predictions.share_unlike
     if out is not None:

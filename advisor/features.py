@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.inputs import Pixels, Tokens
+from tuner.pairs import in_words
 from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def embed(
         encoded, rows, warnings = encoded.take(kept), rows[kept], (note, *warnings)
     return BlockFeatures(
         rows=rows,
-        texts=() if isinstance(given, Pictures) else tuple(given),
+        texts=() if isinstance(given, Pictures) else tuple(in_words(text) for text in given),
         pixels=encoded if isinstance(encoded, Pixels) else None,
         features=backbone.block_features(encoded, progress=progress),
         labels=target.labels[rows],
