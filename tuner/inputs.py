@@ -58,7 +58,7 @@ class Tokens:
 
     def digest(self) -> str:
         """SHA-256 of the content."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.lengths.tobytes())
         for ids in (*self.input_ids, *(self.types or ())):
             digest.update(ids.tobytes())
         return digest.hexdigest()
