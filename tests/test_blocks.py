@@ -257,3 +257,14 @@ def test_a_unit_of_branches_is_not_opened_and_a_norm_may_hold_an_activation():
     net.layers = nn.Sequential(Inception(), BatchNormAct(4), Inception())
     net.fc = nn.Linear(4, 2)
     assert [block.name for block in find_blocks(net)] == ["stem", "layers.0", "layers.2"]
+
+
+def test_what_stands_before_a_pretrained_model_is_refused():
+    config = BertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8, vocab_size=10)
+    net = nn.Module()
+    net.adapter, net.bert = nn.Linear(8, 8), BertModel(config)
+    with pytest.raises(ModelError, match="holds adapter before its pretrained model bert"):
+        find_blocks(net)
+    named = nn.Module()
+    named.classifier, named.bert = nn.Linear(8, 2), BertModel(config)
+    assert [block.name for block in find_blocks(named)] == ["embeddings", "encoder.layer.0", "encoder.layer.1"]

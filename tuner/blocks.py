@@ -154,6 +154,8 @@ def _refuse_towers(model: nn.Module) -> None:
     pretrained = [(name, child) for name, child in model.named_children() if hasattr(child, "base_model_prefix")]
     if not hasattr(model, "base_model_prefix") and len(pretrained) > 1:
         raise _several_towers(model, " beside ".join(name for name, _ in pretrained))
+    if not hasattr(model, "base_model_prefix") and pretrained:
+        _refuse_front(model, pretrained[0][0])
     towers = [(name, module) for name, module in model.named_modules() if TOWER.search(name)]
     if not towers:
         return
@@ -161,6 +163,18 @@ def _refuse_towers(model: nn.Module) -> None:
     inside = {id(module) for module in tower.modules()}
     if any(_is_list(module) for module in model.modules() if id(module) not in inside):
         raise _several_towers(model, f"{name} beside other layers")
+
+
+def _refuse_front(model: nn.Module, base: str) -> None:
+    """What a module of one's own holds before its pretrained model most likely runs before it, and is no head."""
+    names = [name for name, child in model.named_children() if name == base or _has_parameters(child)]
+    front = [name for name in names[: names.index(base)] if not _is_head(name)]
+    if front:
+        raise ModelError(
+            f"{type(model).__name__} holds {front[0]} before its pretrained model {base}",
+            why="the first blocks are frozen, and what runs before them would be trained",
+            fix=f"register {front[0]} after {base} if it is the head, or put it into a model of your own",
+        )
 
 
 def _several_towers(model: nn.Module, held: str) -> ModelError:
