@@ -128,6 +128,9 @@ def test_equal_seeds_give_equal_taggers_and_leave_the_global_state_alone() -> No
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["linear.weight"], states[2]["linear.weight"])
     assert taggers[0].f1_by_epoch == taggers[1].f1_by_epoch
+    still = FAST | {"learning_rate": 0.0, "most_epochs": 1}
+    begun = [fit_tagger(rows, validation=rows, seed=seed, **still).classifier.state_dict() for seed in (5, 6)]
+    assert not torch.equal(begun[0]["linear.weight"], begun[1]["linear.weight"])
 
 
 @pytest.mark.parametrize("name", [*FEATURES, "block_1"])
