@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from advisor.files import (
     FORMATS,
-    _detect_encoding,
-    _features_in,
-    _python_stream,
-    _read_head,
-    _refuse_binary,
+    detect_encoding,
+    features_in,
+    python_stream,
     read_file,
+    read_head,
+    refuse_binary,
     refuse_repeated,
 )
 from advisor.splits import SPLIT_NAMES, SPLITS
-from advisor.tables import _SHARD, Tables, _only, _with_training_rows, missing_file, refuse_no_rows
+from advisor.tables import SHARD, Tables, missing_file, only, refuse_no_rows, with_training_rows
 from tuner.entities import count_types, find_entities
 from tuner.errors import DataError, did_you_mean
 from tuner.records import Record
@@ -169,7 +169,7 @@ def read_tagged(
     Raises `DataError` where tags do not match the words in number or belong to no scheme, and `MissingFileError`.
     """
     tables, columns, names = _read_any(data, text=text, label=label)
-    tables = _only(tables, split) if split is not None else _with_training_rows(tables)
+    tables = only(tables, split) if split is not None else with_training_rows(tables)
     names = tuple(tag_names) if tag_names is not None else names
     places = {part: tables.place if part == "all" else f"the {part} split of {tables.place}" for part in tables.parts}
     parts: dict[str, tuple[list[list[str]], list[list[str]]]] = {}
@@ -508,7 +508,7 @@ class _Reader:
         from pyarrow import parquet
 
         table = parquet.read_table(path, columns=[text, label])
-        feature = _features_in(table.schema.metadata).get(label, {})
+        feature = features_in(table.schema.metadata).get(label, {})
         inner = feature.get("feature", {})
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
             self.names = tuple(map(str, inner.get("names", ())))
@@ -579,11 +579,11 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """The folder's files that are named after a split, shards in order; two candidates for one split raise."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        split = SPLIT_NAMES.get(_SHARD.sub("", path.stem).lower())
+        split = SPLIT_NAMES.get(SHARD.sub("", path.stem).lower())
         if split and path.suffix.lower() in {*FORMATS, *CONLL_SUFFIXES, *_MAY_BE_CONLL} and path.is_file():
             files.setdefault(split, []).append(path)
     for split, paths in files.items():
-        if len(paths) > 1 and not all(_SHARD.search(path.stem) for path in paths):
+        if len(paths) > 1 and not all(SHARD.search(path.stem) for path in paths):
             raise DataError(
                 f"{folder} has more than one {split} file: {', '.join(path.name for path in paths)}",
                 why="it is not clear which one is meant",
@@ -687,8 +687,8 @@ def _is_placeholder(kind: pa.DataType) -> bool:
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON file that `read_file` has already found to be sound."""
-    encoding, _ = _detect_encoding(path, _read_head(path))
-    with _python_stream(path, encoding) as stream:
+    encoding, _ = detect_encoding(path, read_head(path))
+    with python_stream(path, encoding) as stream:
         content = stream.read()
     if content.lstrip()[:1] == b"[":
         return list(json.loads(content))
@@ -700,10 +700,10 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 
 def _read_conll(path: Path) -> tuple[list[list[str]], list[list[str]], list[str]]:
     """Words and tags of every sentence, and warnings; lines without a tag raise with their numbers."""
-    head = _read_head(path)
-    _refuse_binary(path, head)
-    encoding, warning = _detect_encoding(path, head)
-    with _python_stream(path, encoding) as stream:
+    head = read_head(path)
+    refuse_binary(path, head)
+    encoding, warning = detect_encoding(path, head)
+    with python_stream(path, encoding) as stream:
         content = stream.read().decode("utf-8")
     tokens: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
@@ -776,7 +776,7 @@ def _is_conll(path: Path) -> bool:
         return True
     if path.suffix.lower() not in _MAY_BE_CONLL:
         return False
-    head = _read_head(path)
+    head = read_head(path)
     if b"\0" in head:
         return False
     lines = head.decode("utf-8", errors="replace").replace("\r\n", "\n").split("\n")[:-1]
@@ -812,7 +812,7 @@ def _is_tagged_file(path: Path) -> bool:
     try:
         if _is_conll(path):
             return True
-        head = _read_head(path)
+        head = read_head(path)
         if head.startswith(b"PAR1"):
             from pyarrow import parquet
 
