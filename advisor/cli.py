@@ -553,9 +553,8 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     for label, row in zip(labels, tuning["candidates"], strict=True):
         spread = f" ± {row['sd']:.3f}" if row["sd"] is not None else ""
         seeds = "seed" if row["n"] == 1 else "seeds"
-        _out(
-            f"  {label:<{width}} validation {row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
-        )
+        measured = f"{row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
+        _out(f"  {label:<{width}} validation {measured}")
     _out(
         f"winner          {candidate.label(tuning['n_blocks'])}; test {tuning['metric']} "
         f"{_number(winner['test']['score'], winner['test']['interval'])}"
