@@ -35,12 +35,22 @@ AUGMENTATIONS = {
 """What training examples may be changed by (`tuner.augmentation`), in words."""
 
 
+OPTIONS = {
+    "layer_decay": "lower rates for lower blocks",
+    "gradual_unfreezing": "gradual unfreezing",
+    "fresh_top": "last block re-initialised",
+    "random_head": "random head",
+}
+"""How the training of blocks may differ, in words; without any, one rate for all of them and a head that starts from a
+probe (LP-FT: Kumar et al. 2022)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
 
     ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
-    with.
+    with. ``option`` is one of `OPTIONS`.
     """
 
     strategy: str
@@ -49,6 +59,7 @@ class Candidate(Record):
     features: str | None = None
     augmentation: str | None = None
     head: str = "own"
+    option: str | None = None
 
     def label(self, n_blocks: int) -> str:
         """In words.
@@ -66,7 +77,8 @@ class Candidate(Record):
             return "head only"
         part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
         augmented = "" if self.augmentation is None else f", {AUGMENTATIONS[self.augmentation]}"
-        return part + augmented + (", native head" if self.head == "native" else "")
+        option = "" if self.option is None else f", {OPTIONS[self.option]}"
+        return part + option + augmented + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:
         """How many blocks stay as they are: linear candidates keep all of them."""
