@@ -195,6 +195,7 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder, or a saved model's folder.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="File or folder with the new texts or images.")],
     text: TextOption = None,
+    text_pair: PairOption = None,
     image: ImageOption = None,
     device: DeviceOption = "auto",
     out: Annotated[str | None, typer.Option(help="Write a .csv or .jsonl file instead of stdout.")] = None,
@@ -219,19 +220,24 @@ def predict(
     from tuner.records import write_text_atomically
 
     with _progress(quiet) as progress:
-        predictions = pipeline.predict(run, data, text=text, image=image, device=device, progress=progress)
+        predictions = pipeline.predict(
+            run, data, text=text, text_pair=text_pair, image=image, device=device, progress=progress
+        )
     rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
     share = predictions.share_unlike
     if out is not None:
         write_text_atomically(Path(out), _as_csv(rows) if out.endswith(".csv") else _as_jsonl(rows))
     if as_json:
-        _print_json({"n": len(rows), "share_unlike_training": share, "predictions": rows})
+        warnings = {"warnings": list(predictions.warnings)}
+        _print_json({"n": len(rows), "share_unlike_training": share, **warnings, "predictions": rows})
     elif out is not None:
         _out(f"{len(rows):,} predictions written to {out}; {share:.1%} of the rows are unlike the training data")
     else:
         sys.stdout.write(_as_csv(rows))
         if not quiet:
             sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
+    if not quiet:
+        sys.stderr.writelines(f"warning: {warning}\n" for warning in predictions.warnings)
     if predictions.unreadable and not quiet:
         sys.stderr.write(f"{len(predictions.unreadable):,} of {len(rows):,} images cannot be read and have no label\n")
 
@@ -579,6 +585,10 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     classes = list(rows[0]["probabilities"]) if rows else []
     columns = [name for name in ("image", "label", "probability", "unlike_training") if not rows or name in rows[0]]
-    writer.writerow([*columns, *(f"probability of {name}" for name in classes)])
-    writer.writerows([*(row[name] for name in columns), *row["probabilities"].values()] for row in rows)
+    last = ["unreadable"] if any("unreadable" in row for row in rows) else []
+    writer.writerow([*columns, *(f"probability of {name}" for name in classes), *last])
+    writer.writerows(
+        [*(row[name] for name in columns), *row["probabilities"].values(), *(row.get(name) for name in last)]
+        for row in rows
+    )
     return buffer.getvalue()

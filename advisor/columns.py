@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,9 +38,10 @@ _SAMPLE_ROWS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns that are read: texts or images, labels, groups."""
+    """Names of the columns that are read: texts (of pairs the second one too) or images, labels, groups."""
 
     text: str | None = None
+    text_pair: str | None = None
     image: str | None = None
     label: str | None
     group: str | None
@@ -58,6 +59,7 @@ def choose_columns(
     *,
     place: str,
     text: str | None = None,
+    text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -72,9 +74,12 @@ def choose_columns(
     them is taken where no column holds texts. Raises `DataError` for columns that are missing, ambiguous or hold
     nested values, `OptionError` for options that contradict each other.
     """
-    for option, name in (("--text", text), ("--image", image), ("--label", label), ("--group", group)):
+    named = {"--text": text, "--text-pair": text_pair, "--image": image, "--label": label, "--group": group}
+    for option, name in named.items():
         if name is not None:
             _check_named(table, name, option=option, place=place)
+    if text_pair is not None:
+        _check_pair_option(table, text_pair, named=named)
     if image is not None:
         _check_image_option(table, image, text=text, label=label, group=group)
     if text is not None and text == label:
@@ -90,9 +95,9 @@ def choose_columns(
             fix="leave --group away, or name the column of what belongs together, such as an author",
         )
     sample = _sample(table)
-    if images and image is None and text is None:
+    if images and image is None and text is None and text_pair is None:
         image = _guess_image(sample, taken={name for name in (label, group) if name is not None}, place=place)
-    taken = {name for name in (text, image, label, group) if name is not None}
+    taken = {name for name in named.values() if name is not None} | ({image} if image is not None else set())
     if label is None and labelled:
         label = _guess(sample, LABEL_NAMES, taken=taken, option="--label", place=place, text=image or text)
         taken.add(label)
@@ -101,14 +106,15 @@ def choose_columns(
     if text is None:
         taken |= {name for tier in LABEL_NAMES for name in table.column_names if _plain(name) in tier}
         text = _guess(sample, TEXT_NAMES, taken=taken, option="--text", place=place, text=None)
-    kind = table.schema.field(text).type
-    if not _is_string(kind):
-        raise DataError(
-            f"{place}: column '{text}' holds values of type {kind}, not text",
-            why="its cells are given to a tokenizer",
-            fix=f"pass --text with the column that holds the texts; the columns are: {', '.join(table.column_names)}",
-        )
-    return Columns(text=text, label=label, group=group)
+    for option, name in (("--text", text), ("--text-pair", text_pair)):
+        kind = None if name is None else table.schema.field(name).type
+        if kind is not None and not _is_string(kind):
+            raise DataError(
+                f"{place}: column '{name}' holds values of type {kind}, not text",
+                why="its cells are given to a tokenizer",
+                fix=f"pass {option} with a column that holds texts; the columns are: {', '.join(table.column_names)}",
+            )
+    return Columns(text=text, text_pair=text_pair, label=label, group=group)
 
 
 def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None:
@@ -132,6 +138,17 @@ def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None
             why=f"{option} needs one text, number or name a row; several labels a row are not supported yet",
             fix="write one value a row into that column, or name another column",
         )
+
+
+def _check_pair_option(table: pa.Table, pair: str, *, named: Mapping[str, str | None]) -> None:
+    """Raise where the second text of a pair is named as something else too, or the first one is not named."""
+    for option, name in named.items():
+        if option != "--text-pair" and (name == pair or (option == "--image" and name is not None)):
+            raise OptionError(
+                f"--text-pair {pair} and {option} {name} contradict each other",
+                why="a pair is two texts, in two columns of their own",
+                fix=f"choose other columns; there are: {', '.join(table.column_names)}",
+            )
 
 
 def _check_image_option(table: pa.Table, image: str, *, text: str | None, label: str | None, group: str | None) -> None:
@@ -314,6 +331,12 @@ def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
             f"{place} holds images, where texts are needed",
             why="no column reads like text",
             fix="pass --text with the column that holds the texts, or texts instead of images",
+        )
+    if option == "--label" and all(is_reference(item.type) for item in sample.schema):
+        return DataError(
+            f"{place} holds images but no labels",
+            why="advice is about labelled data",
+            fix="save the labels beside them, such as np.savez(path, images=..., labels=...)",
         )
     names = sample.column_names
     why = f"no column has a usual name for {what}, and none looks like it"

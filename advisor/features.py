@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.inputs import Pixels, Tokens
+from tuner.pairs import in_words
 from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -91,10 +92,13 @@ def embed(
         warnings = _adapted(given, encoded)
     if isinstance(given, Pictures) and given.unreadable:
         kept = given.readable()
-        encoded, rows, warnings = encoded.take(kept), rows[kept], (given.note("sampled images"), *warnings)
+        note = given.note("sampled images")
+        if len(given) < target.n_examples:  # images are opened where they are used, not counted one by one
+            note += "; the number of examples counts such images among those that were not sampled"
+        encoded, rows, warnings = encoded.take(kept), rows[kept], (note, *warnings)
     return BlockFeatures(
         rows=rows,
-        texts=() if isinstance(given, Pictures) else tuple(given),
+        texts=() if isinstance(given, Pictures) else tuple(in_words(text) for text in given),
         pixels=encoded if isinstance(encoded, Pixels) else None,
         features=backbone.block_features(encoded, progress=progress),
         labels=target.labels[rows],

@@ -80,10 +80,10 @@ def read_file(path: Path) -> FileTable:
     Raises `DataError` for what cannot be read safely: empty or binary files, archives, encodings that cannot be
     told, broken or ragged lines (with their number), repeated column names.
     """
-    head = _read_head(path)
+    head = read_head(path)
     if head.startswith(b"PAR1"):
         return _checked(path, _read_parquet(path))
-    _refuse_binary(path, head)
+    refuse_binary(path, head)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise DataError(
@@ -97,7 +97,7 @@ def read_file(path: Path) -> FileTable:
             why="it does not begin with the four bytes PAR1 that every Parquet file begins with",
             fix="save it again as Parquet, or give it the ending of what it is (.csv, .jsonl)",
         )
-    encoding, warning = _detect_encoding(path, head)
+    encoding, warning = detect_encoding(path, head)
     result = _read_json(path, encoding) if kind == "json" else _read_delimited(path, encoding)
     warnings = (warning, *result.warnings) if warning else result.warnings
     return _checked(path, replace(result, warnings=warnings))
@@ -125,7 +125,8 @@ def _empty(path: Path, why: str) -> DataError:
     return DataError(f"{path} is empty", why=why, fix="pass a file with a header line and labelled rows")
 
 
-def _read_head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file."""
     try:
         with path.open("rb") as file:
             head = file.read(_SAMPLE_BYTES)
@@ -140,7 +141,7 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _refuse_binary(path: Path, head: bytes) -> None:
+def refuse_binary(path: Path, head: bytes) -> None:
     """Raise for files whose first bytes say that they are no tables of text."""
     if head.startswith(b"PK\x03\x04"):
         if path.suffix.lower() == ".npz" or b".npy" in head[:200]:
@@ -191,7 +192,7 @@ def _binary(path: Path, why: str) -> DataError:
 # --- encoding
 
 
-def _detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
+def detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
     """The file's encoding as Python names it, and a warning where it was inferred rather than known.
 
     A byte-order mark decides; else the whole file is tried as UTF-8; else Windows-1252 and a few others are taken
@@ -514,7 +515,7 @@ def _bad_line(
 def _read_json(path: Path, encoding: str) -> FileTable:
     import pyarrow as pa
 
-    with _python_stream(path, encoding) as stream:
+    with python_stream(path, encoding) as stream:
         while (first := stream.read(1)).isspace():
             continue
         if first == b"[":
@@ -525,7 +526,7 @@ def _read_json(path: Path, encoding: str) -> FileTable:
         table = _arrow_json(path, encoding, explicit)
         if table is None:
             # Broken lines, but also columns whose type changes: Python reads those, and knows line numbers.
-            with _python_stream(path, encoding) as stream:
+            with python_stream(path, encoding) as stream:
                 return _read_json_lines(path, stream)
         dates = [item.name for item in table.schema if pa.types.is_temporal(item.type)]
         if not dates or explicit.names:
@@ -533,7 +534,7 @@ def _read_json(path: Path, encoding: str) -> FileTable:
         explicit = pa.schema([(name, pa.string()) for name in dates])  # "2020-01-01" is text, as written
 
 
-def _python_stream(path: Path, encoding: str) -> BinaryIO:
+def python_stream(path: Path, encoding: str) -> BinaryIO:
     """The file as UTF-8 bytes, for Python to read; a mark at its beginning is left out."""
     if encoding == "utf-8":
         return path.open("rb")
@@ -677,7 +678,7 @@ def _read_parquet(path: Path) -> FileTable:
             why="Parquet stores text in UTF-8; anything else would be read wrongly",
             fix="write the file again with the text decoded",
         ) from error
-    features = _features_in(schema.metadata)
+    features = features_in(schema.metadata)
     held: dict[str, Sequence[Any]] = {}
     for item in schema:
         if item.name in plain:
@@ -696,7 +697,7 @@ def _read_parquet(path: Path) -> FileTable:
     return FileTable(table=table.select(schema.names), class_names=class_names, held=held)
 
 
-def _features_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any]]:
+def features_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any]]:
     """What the datasets library leaves in the schema of its Parquet files: class names, and which columns are images.
 
     Nothing of files that something else wrote: labels are then what the cells say.

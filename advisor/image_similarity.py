@@ -81,8 +81,9 @@ def measure_image_similarity(
     measure is the excess k-NN surprisal (`advisor.distance.excess_knn_surprisal`) at the middle blocks, divided by
     the mean of three anchors at the images' own resolutions: noise, shuffled pixels and flat colour. At most
     `MOST_IMAGES` are looked at; those that cannot be read are left out. ``examples`` are positions among those
-    given. Where local textures (`advisor.distance.texture_distance`) contradict, the verdict is "uncertain". Raises
-    `ModelError` for a profile of texts and `DataError` where most images cannot be read.
+    given. Where local textures (`advisor.distance.texture_distance`) contradict, the verdict is "uncertain"; where the
+    model's features leave it uncertain and the textures lie at the far end, it is "dissimilar". Raises `ModelError` for
+    a profile of texts and `DataError` where most images cannot be read.
     """
     if profile is None:
         return unmeasured(
@@ -118,8 +119,12 @@ def measure_image_similarity(
     draws = _draws(images, profile, rng)
     verdict, interval, p_similar = judge(score, draws, CUTS)
     contradicted = None
-    # The second measure may take a verdict back, but gives none: it knows nothing of what the model sees.
-    if textures["beyond_sampling"] >= textures["far_above"]:
+    # The second measure knows nothing of what the model sees. It may take a verdict back; it gives one only where the
+    # first has none and it stands at its own far end: of strokes at 8 pixels a network sees little more than blur.
+    alone = verdict == "uncertain" and textures["beyond_sampling"] >= textures["far_end"]
+    if alone:
+        verdict, p_similar = "dissimilar", 0.0
+    elif textures["beyond_sampling"] >= textures["far_above"]:
         p_similar = min(p_similar, 0.5)
         contradicted = "similar"
     elif textures["beyond_sampling"] <= textures["near_below"]:
@@ -135,7 +140,7 @@ def measure_image_similarity(
         source=profile.name,
         measures=measures,
         warnings=warnings,
-        why=_why(profile, images, score, interval, textures, held_back=held_back),
+        why=_why(profile, images, score, interval, textures, held_back=held_back, alone=alone),
         examples=_examples(images, profile),
     )
 
@@ -239,7 +244,8 @@ def _resampled(values: Sequence[np.ndarray], rng: np.random.Generator) -> np.nda
 def _textures(images: _Images, profile: ImageProfile, rng: np.random.Generator) -> dict[str, Any]:
     """Texture distance within bands, what as many source images would have, and the cuts that the ladder gives.
 
-    They are shares of the way to the nearest anchor, not to their mean: what only takes verdicts back may be strict.
+    They are shares of the way to the nearest anchor, ``far_end``, not to their mean: what mostly takes verdicts back
+    may be strict.
     """
     values, own, ends, weights = [], [], [], []
     for number, band in enumerate(profile.bands):
@@ -263,6 +269,7 @@ def _textures(images: _Images, profile: ImageProfile, rng: np.random.Generator) 
         "anchors": {anchor: round(float(end), 4) for anchor, end in zip(ANCHORS, anchors, strict=True)},
         "near_below": round(SIMILAR_WITHIN * float(anchors.min()), 4),
         "far_above": round(DISSIMILAR_BEYOND * float(anchors.min()), 4),
+        "far_end": round(float(anchors.min()), 4),
     }
 
 
@@ -329,6 +336,7 @@ def _why(
     textures: dict[str, Any],
     *,
     held_back: str | None,
+    alone: bool,
 ) -> str:
     shown = f"{clip_score(score):.2f} [{clip_score(interval[0]):.2f}, {clip_score(interval[1]):.2f}]"
     sides = sorted({profile.bands[number].resolution for number in images.band})
@@ -351,5 +359,11 @@ def _why(
         parts.append(
             f"the model's features alone say {held_back}, but the images' local textures are {textured}, so the answer "
             "is uncertain"
+        )
+    if alone:
+        parts.append(
+            "the model's features alone leave it uncertain; the images' local textures are as far from the source's "
+            f"(texture distance {textures['beyond_sampling']:.2f}) as the nearest of noise, shuffled pixels and flat "
+            f"colour ({textures['far_end']:.2f}), so they are dissimilar"
         )
     return "; ".join(parts)

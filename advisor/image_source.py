@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advisor.distance import knn_distances, texture_counts, unit_rows
+from advisor.images import IMAGE_SUFFIXES, as_pixels, list_images, open_reference, references_in
 from advisor.passages import evenly
 from advisor.source import (
     SCHEMA,
@@ -42,7 +43,6 @@ RESOLUTIONS = (8, 16, 28, 32, 64, 128, 224)
 and which would lose nearly half of its detail at 16."""
 ANCHORS = ("noise", "shuffled", "flat")
 """The far end of the ladder: noise, an image's own pixels in random order, one flat colour."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ARRAYS = ("X_train", "x_train", "train_images", "images", "X_all", "X", "x")
 """Names under which an .npz file may hold its images, the most wanted first: models are trained on the train part."""
 DEFAULT_DESCRIPTION = "images given by the user as the model's pretraining data"
@@ -182,18 +182,27 @@ def _pictures_of(path: Path) -> list[Any]:
         )
     if path.suffix.lower() == ".npz":
         return list(_read_npz(path))
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    pictures: list[Any] = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
-    if not pictures:
-        arrays = [file for file in files if file.suffix.lower() == ".npz"]
-        pictures = [picture for file in arrays for picture in _read_npz(file)]
-    if not pictures:
-        raise DataError(
-            f"{path} holds no images",
-            why="an image model is compared with the images that it was trained on",
-            fix=f"pass a folder of images ({', '.join(IMAGE_SUFFIXES)}) or an .npz file of arrays",
-        )
-    return pictures
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return [path]
+    arrays = sorted(path.rglob("*.npz")) if path.is_dir() else []
+    try:
+        if not path.is_dir():
+            raise _no_images(path)
+        column, held, _ = list_images(path, split="train")
+    except DataError as error:
+        pictures = [picture for file in arrays if not file.is_symlink() for picture in _read_npz(file)]
+        if not pictures:
+            raise _no_images(path) from error
+        return pictures
+    return [open_reference(reference, held=held) for reference in references_in(column, folder="").to_pylist()]
+
+
+def _no_images(path: Path) -> DataError:
+    return DataError(
+        f"{path} holds no images",
+        why="an image model is compared with the images that it was trained on",
+        fix=f"pass a folder of images ({', '.join(sorted(IMAGE_SUFFIXES))}) or an .npz file of arrays",
+    )
 
 
 def _read_npz(path: Path) -> np.ndarray:
@@ -218,14 +227,14 @@ def _read_npz(path: Path) -> np.ndarray:
             why="images are an array (n, height, width) or (n, height, width, 3)",
             fix=f"name the array one of {', '.join(ARRAYS)}",
         )
-    images: np.ndarray = arrays[chosen[0]]
+    images: np.ndarray = as_pixels(arrays[chosen[0]], place=f"{path}, array '{chosen[0]}'")
     return images
 
 
 def _is_images(array: np.ndarray) -> bool:
     numbers = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
-    colours = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))
-    return bool(numbers and colours and len(array) and min(array.shape[1:3]) > 1)
+    colours = array.ndim == 3 or (array.ndim == 4 and (array.shape[3] in (1, 3, 4) or array.shape[1] in (1, 3)))
+    return bool(numbers and colours and len(array) and array[0].size > 3)
 
 
 def looked_at(pictures: Pictures, *, seed: int) -> Pictures:

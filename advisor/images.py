@@ -102,6 +102,13 @@ def open_reference(reference: str, *, held: Held) -> Any:
     return held[place][int(row)] if place in held else reference
 
 
+def name_of(reference: str, *, held: Held) -> str:
+    """A reference for people: a file whose name is not UTF-8 by that name, its bytes escaped."""
+    place, _, row = reference.rpartition("/")
+    item = held[place][int(row)] if place in held else None
+    return _shown(item) if isinstance(item, str) else reference
+
+
 def pictures_of(references: Sequence[str], *, held: Held) -> Pictures:
     """Images that are decoded when they are asked for; messages name them by their references."""
     return Pictures(references, open_one=lambda reference: open_reference(reference, held=held))
@@ -369,17 +376,17 @@ def read_image_folder(folder: Path) -> ImageParts | None:
     return ImageParts(parts=parts, held={place: odd} if odd else {}, warnings=(*warnings, *ignored.warnings(folder)))
 
 
-def list_images(folder: Path) -> tuple[pa.Array, Held]:
-    """References to all images below a folder, sorted by path.
+def list_images(folder: Path, *, split: str = "test") -> tuple[pa.Array, Held, tuple[str, ...]]:
+    """References to all images below a folder, sorted by path, and warnings that count what was passed over.
 
-    Where the folder has splits, the images of its test split. Raises `DataError` where there are none.
+    Where the folder has splits, the images of that `split`. Raises `DataError` where there are none.
     """
     ignored = _Ignored()
     _, tree = _into_container(os.fspath(folder), os.path.realpath(folder), ignored)
-    tests = [name for name in tree if SPLIT_NAMES.get(name.lower()) == "test"]
-    others = {SPLIT_NAMES.get(name.lower()) for name in tree if name and tree[name]} - {"test"}
-    if len(tests) == 1 and others and None not in others and not tree[""]:
-        tree = {tests[0]: tree[tests[0]]}
+    wanted = [name for name in tree if SPLIT_NAMES.get(name.lower()) == split]
+    others = {SPLIT_NAMES.get(name.lower()) for name in tree if name and tree[name]} - {split}
+    if len(wanted) == 1 and others and None not in others and not tree[""]:
+        tree = {wanted[0]: tree[wanted[0]]}
     paths = sorted(path for below in tree.values() for path in below)
     if not paths:
         raise DataError(
@@ -387,7 +394,8 @@ def list_images(folder: Path) -> tuple[pa.Array, Held]:
             why=f"files are told by their endings: {', '.join(sorted(IMAGE_SUFFIXES))}",
             fix="pass the folder with the images, or a table with a column of paths",
         )
-    return images_column(paths, place=f"{folder}: names that are not UTF-8")
+    column, held = images_column(paths, place=f"{folder}: names that are not UTF-8")
+    return column, held, tuple(ignored.warnings(folder))
 
 
 def _into_container(folder: str, root: str, ignored: _Ignored) -> tuple[str, dict[str, list[str]]]:

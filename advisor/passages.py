@@ -79,7 +79,7 @@ def _source_files(path: Path) -> list[Path]:
         raise DataError(
             f"{path} holds no text files",
             why=f"the source text is read from files that end in {', '.join(wanted)}",
-            fix="pass a folder with such files, or a single file",
+            fix="pass a folder with such files, or a single file; of images, --model with the image model they trained",
         )
     return found
 

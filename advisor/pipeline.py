@@ -31,10 +31,11 @@ from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError
-from tuner.export import TransferModel
+from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
 from tuner.loading import DEFAULT_IMAGE_MODEL
 from tuner.metrics import check_metric
+from tuner.pairs import in_words
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
@@ -73,6 +74,7 @@ class Predictions(Record):
     unlike: np.ndarray
     unreadable: Mapping[int, str] = field(default_factory=dict)
     kind: str = "text"
+    warnings: tuple[str, ...] = ()
 
     @property
     def share_unlike(self) -> float:
@@ -128,9 +130,9 @@ def recommend(
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     command = _command(
-        data, model=model, text=text, image=image, label=label, group=group, split=split, test=test, source=source,
-        weights=weights, sample=sample, max_length=max_length, device=device, seed=seed, drop_rare=drop_rare,
-        metric=metric,
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
+        drop_rare=drop_rare, metric=metric, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
@@ -303,9 +305,9 @@ def tune(
         runs.check_folder(Path(out), resume=resume)
     opened = None if storage is None else open_storage(storage)
     command = _command(
-        data, model=model, text=text, image=image, label=label, group=group, split=split, test=test, source=source,
-        weights=weights, sample=sample, max_length=max_length, device=device, seed=seed, drop_rare=drop_rare,
-        metric=metric,
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
+        drop_rare=drop_rare, metric=metric, no_examples=not examples,
     )  # fmt: skip
     clock = Clock()
     with clock("load data"):
@@ -396,25 +398,33 @@ def predict(
     data: Any,
     *,
     text: str | None = None,
+    text_pair: str | None = None,
     image: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
-    """Labels and probabilities of new texts or images by a saved model (a run folder or its ``model`` folder)."""
+    """Labels and probabilities of new texts or images by a saved model (a run folder or its ``model`` folder).
+
+    A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
+    """
     folder = Path(model)
     if (folder / "model").is_dir():
         folder = folder / "model"
     transfer_model = TransferModel.from_pretrained(folder, device=device)
+    warnings: tuple[str, ...] = ()
     if transfer_model.reads_text:
-        rows: Sequence[Any] = read_texts(data, text=text)[0]
-        named: Sequence[str] = rows
+        trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}
+        if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
+            text = trained_on.get("text")
+        rows: Sequence[Any] = read_texts(data, text=text, text_pair=pair)[0]
+        named: Sequence[str] = [in_words(text) for text in rows]
     else:
-        rows, named = read_images(data, image=image)
+        rows, named, warnings = read_images(data, image=image)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
     unreadable = {}
     if isinstance(rows, Pictures):
-        rows.readable()  # an error where most are not
+        rows.readable(why="where most are damaged, something is wrong with all of them")
         unreadable = dict(rows.unreadable)
     return Predictions(
         rows=tuple(named),
@@ -424,6 +434,7 @@ def predict(
         unlike=unlike,
         unreadable=unreadable,
         kind="text" if transfer_model.reads_text else "image",
+        warnings=warnings,
     )
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
 _FILE_SUFFIXES = frozenset({*FORMATS, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".zip", ".gz", ".xlsx"})
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -71,8 +71,8 @@ def read_tables(data: Any, *, split: str | None = None) -> Tables:
     tables = _read_any(data)
     tables = replace(tables, parts={name: _without_dictionaries(part) for name, part in tables.parts.items()})
     if split is not None:
-        return _only(tables, split)
-    return _with_training_rows(tables)
+        return only(tables, split)
+    return with_training_rows(tables)
 
 
 def _read_any(data: Any) -> Tables:
@@ -95,7 +95,8 @@ def _read_any(data: Any) -> Tables:
     )
 
 
-def _only(tables: Tables, split: str) -> Tables:
+def only(tables: Tables, split: str) -> Tables:
+    """The tables without the other splits. Raises `OptionError` where that one is not there."""
     wanted = SPLIT_NAMES.get(split.lower(), split)
     if wanted not in tables.parts:
         if set(tables.parts) == {"all"}:
@@ -122,7 +123,8 @@ def _without_dictionaries(table: pa.Table) -> pa.Table:
     return table
 
 
-def _with_training_rows(tables: Tables) -> Tables:
+def with_training_rows(tables: Tables) -> Tables:
+    """The tables with rows to train on: where nothing is called so, another split is taken for them, with a warning."""
     parts = dict(tables.parts)
     warnings = list(tables.warnings)
     if "train" in parts or "all" in parts:
@@ -281,11 +283,11 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """The folder's files that are named after a split, shards in order; two candidates for one split raise."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        split = SPLIT_NAMES.get(_SHARD.sub("", path.stem).lower())
+        split = SPLIT_NAMES.get(SHARD.sub("", path.stem).lower())
         if split and path.suffix.lower() in _SPLIT_FORMATS and path.is_file():
             files.setdefault(split, []).append(path)
     for split, paths in files.items():
-        if len(paths) > 1 and not all(_SHARD.search(path.stem) for path in paths):
+        if len(paths) > 1 and not all(SHARD.search(path.stem) for path in paths):
             raise DataError(
                 f"{folder} has more than one {split} file: {', '.join(path.name for path in paths)}",
                 why="it is not clear which one is meant",

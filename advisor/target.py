@@ -18,8 +18,8 @@ from advisor.images import (
     Held,
     contents_of,
     images_column,
-    is_image,
     list_images,
+    name_of,
     pictures_of,
     references_in,
 )
@@ -34,7 +34,8 @@ from advisor.tables import (
     read_tables,
 )
 from tuner.errors import DataError, OptionError, did_you_mean
-from tuner.pictures import Pictures
+from tuner.pairs import BETWEEN, paired
+from tuner.pictures import Pictures, is_one_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,9 @@ TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
 VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
 FEWEST_TRAINING_ROWS = 3
 """Distinct training texts or images a class needs, so that cross-validated probes see each class in every fold."""
+
+WORDY = r"[^\s\p{Z}\x{200B}\x{FEFF}]"
+"""What a text holds that is not blank."""
 
 _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them without training rows
 
@@ -136,18 +140,13 @@ def load_target(
     copies of a text (and, with `group`, all rows of a group) on one side. A class with too few texts raises, unless
     `drop_rare` leaves such classes out. Everything a user can put right raises a `TransferError`.
     """
-    if text_pair is not None:
-        raise OptionError(
-            f"--text-pair {text_pair}: text pairs are not supported yet",
-            why="this version classifies single texts",
-            fix="leave --text-pair out, or join the two texts in one column",
-        )
     tables = read_tables(data, split=split)
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
     columns = choose_columns(
-        tables.parts[first], place=tables.place, text=text, image=image, label=label, group=group, images=True
-    )
+        tables.parts[first], place=tables.place, text=text, text_pair=text_pair, image=image, label=label, group=group,
+        images=True,
+    )  # fmt: skip
     if test is not None:
         _check_test_labels(tables, columns, test)
     rows = _gather(tables, columns)
@@ -158,15 +157,18 @@ def load_target(
     return _divide(rows, drop_rare=drop_rare, seed=seed)
 
 
-def read_texts(data: Any, *, text: str | None = None) -> tuple[list[str], str]:
+def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = None) -> tuple[list[str], str]:
     """The texts of a file or object without need of labels, in its order and none dropped, and their column's name.
 
     A ``.txt`` file is one text a line; a list of strings is taken as it is; of several splits, the test split.
-    Missing texts are empty strings.
+    Missing texts are empty strings. With `text_pair`, the column of second texts, or a list of (text, text), they are
+    pairs (`tuner.pairs`).
     """
     if isinstance(data, (list, tuple)) and data and all(isinstance(item, str) for item in data):
         return list(data), "text"
-    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt" and text is None:
+    if isinstance(data, list) and data and all(_is_pair(item) for item in data):
+        return [paired(*item) for item in data], "text"
+    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt" and text is None and text_pair is None:
         path = Path(data).expanduser()
         if not path.is_file():
             raise missing_file(path)
@@ -176,12 +178,21 @@ def read_texts(data: Any, *, text: str | None = None) -> tuple[list[str], str]:
     column = text
     if column is None and table.num_columns == 1:
         column = table.column_names[0]
-    chosen = choose_columns(table, place=tables.place, text=column, labelled=False)
-    return [value or "" for value in table.column(chosen.content).to_pylist()], chosen.content
+    chosen = choose_columns(table, place=tables.place, text=column, text_pair=text_pair, labelled=False)
+    texts = [value or "" for value in table.column(chosen.content).to_pylist()]
+    if text_pair is not None:
+        seconds = table.column(text_pair).to_pylist()
+        texts = [paired(first, second or "") for first, second in zip(texts, seconds, strict=True)]
+    return texts, chosen.content
 
 
-def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str]]:
-    """The images of a folder, file or object without need of labels, in its order and none dropped, and their names.
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(part, str) for part in item)
+
+
+def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str], tuple[str, ...]]:
+    """The images of a folder, file or object without need of labels, in its order and none dropped, their names, and
+    warnings.
 
     `data` is an image file, a folder of images however deep, an array, a list of paths, arrays or PIL images, or a
     table with a column of images or of paths, `image`; of several splits, the test split. Raises `DataError` where
@@ -190,33 +201,34 @@ def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[
     given = _images_alone(data) if image is None else None
     if given is None:
         given = _images_of_tables(read_tables(data), image=image)
-    references, held = given
-    names = ["" if name is None else name for name in references.to_pylist()]
-    if not names:
+    column, held, warnings = given
+    references = ["" if name is None else name for name in column.to_pylist()]
+    if not references:
         raise DataError("there are no images", why="the list is empty", fix="pass at least one image")
-    return pictures_of(names, held=held), names
+    return pictures_of(references, held=held), [name_of(name, held=held) for name in references], warnings
 
 
-def _images_alone(data: Any) -> tuple[pa.ChunkedArray, Held] | None:
+def _images_alone(data: Any) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]] | None:
     """References to images that come without a table: a file, a folder, a list or an array; None of anything else."""
+    warnings: tuple[str, ...] = ()
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
         if path.is_dir() and not is_table_folder(path):
-            column, held = list_images(path)
+            column, held, warnings = list_images(path)
         elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             column, held = images_column([path], place=str(path))
         else:
             return None
-    elif isinstance(data, list) or getattr(data, "ndim", 0) >= 3:
-        column, held = images_column(data, place="the images")
-    elif is_image(data):
+    elif is_one_picture(data):
         column, held = images_column([data], place="the image")
+    elif isinstance(data, list) or getattr(data, "ndim", 0) >= 3 or type(data).__name__ == "Series":
+        column, held = images_column(data, place="the images")
     else:
         return None
-    return references_in(column, folder=""), held
+    return references_in(column, folder=""), held, warnings
 
 
-def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedArray, Held]:
+def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]]:
     table = tables.parts.get("test", next(iter(tables.parts.values())))
     chosen = choose_columns(table, place=tables.place, image=image, labelled=False, images=True)
     if chosen.image is None:
@@ -225,7 +237,7 @@ def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedA
             why="no column holds images or paths to them",
             fix=f"pass --image with one of: {', '.join(table.column_names)}",
         )
-    return references_in(table.column(chosen.image), folder=tables.folder), tables.held
+    return references_in(table.column(chosen.image), folder=tables.folder), tables.held, tables.warnings
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -339,7 +351,8 @@ def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> No
 def _gather(tables: Tables, columns: Columns) -> _Rows:
     """The columns that are read, all splits below each other. A split without labels cannot be used and is left out."""
     assert columns.label is not None
-    wanted = [name for name in (columns.content, columns.label, columns.group) if name is not None]
+    asked = (columns.content, columns.text_pair, columns.label, columns.group)
+    wanted = [name for name in asked if name is not None]
     chosen: dict[str, pa.Table] = {}
     warnings = list(tables.warnings)
     for split, table in tables.parts.items():
@@ -360,7 +373,7 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
             folder = tables.test_folder if split == "test" and tables.test_folder is not None else tables.folder
             chosen[split] = _with_references(chosen[split], columns.image, folder=folder)
     together = concatenate(chosen.values(), place=tables.place)
-    content = _as_large_text(together.column(columns.content))
+    content = _content(together, columns)
     contents = None if columns.image is None else contents_of(content.to_pylist(), held=tables.held)
     numbers = [-1 if split == "all" else SPLITS.index(split) for split in chosen]
     return _Rows(
@@ -400,6 +413,27 @@ def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return not pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py()
     return label in tables.class_names and bool((pc.max(column).as_py() or 0) < 0)
+
+
+def _content(table: pa.Table, columns: Columns) -> pa.ChunkedArray:
+    """The texts, of pairs both in one (`tuner.inputs.paired`), missing where one of them is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    first = _without_mark(_as_large_text(table.column(columns.content)))
+    if columns.text_pair is None:
+        return first
+    both = (first, _without_mark(_as_large_text(table.column(columns.text_pair))))
+    filled = [pc.if_else(pc.match_substring_regex(texts, WORDY), texts, None) for texts in both]
+    return pc.binary_join_element_wise(*filled, pa.scalar(BETWEEN, pa.large_string()))
+
+
+def _without_mark(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts without what stands between those of a pair; copied only where it occurs."""
+    import pyarrow.compute as pc
+
+    found = pc.any(pc.match_substring(column, BETWEEN)).as_py()
+    return pc.replace_substring(column, BETWEEN, " ") if found else column
 
 
 def _as_large_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -458,7 +492,7 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
         _check_images_are_there(rows)
         has_text = rows.contents > 0
     else:
-        has_text = np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, r"[^\s\p{Z}\x{200B}\x{FEFF}]"), False))
+        has_text = np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, WORDY), False))
     if not has_text.any():
         raise DataError(
             f"{rows.place}: all texts in column '{rows.columns.text}' are empty",
@@ -850,6 +884,8 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
         warnings.append(f"{n_conflicting:,} {kept}")
     warnings.extend(_shared_groups(rows, split))
     columns = {noun: rows.columns.content, "label": rows.columns.label, "group": rows.columns.group}
+    if rows.columns.text_pair is not None:
+        columns["text_pair"] = rows.columns.text_pair
     positions = [np.flatnonzero(split == number) for number in range(3)]
     return TargetData(
         name=rows.name,

@@ -425,3 +425,12 @@ def test_a_text_module_of_ones_own_is_a_backbone():
     backbone = load_backbone((Own(), tiny.tokenizer()), device="cpu")
     assert backbone.widths == (8, 8, 8, 8)
     assert backbone.block_features(backbone.encode(["good film"]))[-1].shape == (1, 8)
+
+
+def test_layers_that_the_configuration_lacks_are_no_head(tmp_path):
+    tiny.bert(layers=3).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    _, warnings = loading.load_base(tmp_path, "bert")
+    assert "has layers that its configuration does not ask for (encoder.layer.2." in warnings[0]
+    assert "head" not in warnings[0]

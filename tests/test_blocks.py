@@ -210,3 +210,61 @@ def test_two_towers_of_ones_own_are_refused(names):
     model = nn.ModuleDict({name: nn.ModuleList([nn.Sequential(nn.Linear(2, 2))] * 2) for name in names})
     with pytest.raises(ModelError, match="several towers"):
         find_blocks(model)
+
+
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.linear(x)
+
+
+@pytest.mark.parametrize("name", ["fc", "head", "classifier"])
+def test_a_head_of_composite_parts_is_no_block(name):
+    net = nn.Module()
+    net.stem = nn.Linear(4, 8)
+    net.layers = nn.ModuleList([Residual(8) for _ in range(3)])
+    setattr(net, name, nn.Sequential(Residual(8), Residual(8), nn.Linear(8, 2)))
+    blocks = find_blocks(net)
+    assert [block.name for block in blocks] == ["stem", "layers.0", "layers.1", "layers.2"]
+    assert {id(p) for p in head_parameters(net, blocks)} == {id(p) for p in getattr(net, name).parameters()}
+
+
+def test_two_pretrained_models_in_one_module_are_refused():
+    config = BertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8, vocab_size=10)
+    both = nn.Module()
+    both.question, both.answer = BertModel(config), BertModel(config)
+    with pytest.raises(ModelError, match="several towers: question beside answer"):
+        find_blocks(both)
+
+
+def test_a_unit_of_branches_is_not_opened_and_a_norm_may_hold_an_activation():
+    class BatchNormAct(nn.BatchNorm2d):
+        def __init__(self, width):
+            super().__init__(width)
+            self.act = nn.ReLU()
+
+    class Inception(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branch0 = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 1)), nn.Sequential(nn.Conv2d(4, 4, 1)))
+            self.branch1 = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 1)), nn.Sequential(nn.Conv2d(4, 4, 1)))
+
+    net = nn.Module()
+    net.stem = nn.Conv2d(3, 4, 3)
+    net.layers = nn.Sequential(Inception(), BatchNormAct(4), Inception())
+    net.fc = nn.Linear(4, 2)
+    assert [block.name for block in find_blocks(net)] == ["stem", "layers.0", "layers.2"]
+
+
+def test_what_stands_before_a_pretrained_model_is_refused():
+    config = BertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8, vocab_size=10)
+    net = nn.Module()
+    net.adapter, net.bert = nn.Linear(8, 8), BertModel(config)
+    with pytest.raises(ModelError, match="holds adapter before its pretrained model bert"):
+        find_blocks(net)
+    named = nn.Module()
+    named.classifier, named.bert = nn.Linear(8, 2), BertModel(config)
+    assert [block.name for block in find_blocks(named)] == ["embeddings", "encoder.layer.0", "encoder.layer.1"]

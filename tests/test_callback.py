@@ -81,3 +81,13 @@ def test_an_optimizer_made_before_freezing_is_noticed(model, tmp_path):
     prefix = freeze(model, frozen_blocks=2)
     with pytest.raises(FreezingError, match="the optimizer holds"):
         FreezingAudit(prefix).on_train_begin(None, None, None, model=model, optimizer=everything)
+
+
+def test_a_first_block_without_weights_raises_no_alarm():
+    net = torch.nn.Module()
+    net.stem = torch.nn.BatchNorm2d(3, affine=False)
+    net.layers = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1)) for _ in range(2)])
+    net.fc = torch.nn.Linear(3, 2)
+    prefix = freeze(net, frozen_blocks=0)
+    assert not list(prefix.blocks[0].parameters())
+    FreezingAudit(prefix).on_pre_optimizer_step(None, None, None)

@@ -202,7 +202,7 @@ BAD_OPTIONS = {
     "option": (["--budgett", "1m"], "No such option: --budgett"),
     "number": (["--trials", "many"], "Invalid value for '--trials'"),
     "column": (["--text", "texd"], "texd"),
-    "pair": (["--text-pair", "label"], "pair"),
+    "pair": (["--text", "text", "--text-pair", "text"], "contradict each other"),
 }
 
 

@@ -110,3 +110,18 @@ def test_a_whole_model_trains_under_it_as_without_dropout():
 def test_a_gpu_keeps_its_own():
     assert not isinstance(cheap_dropout(torch.device("cuda"), seed=0), CheapDropout)
     assert isinstance(cheap_dropout(torch.device("cpu"), seed=0), CheapDropout)
+
+
+@pytest.mark.parametrize("masking", ["bool", "float"])
+def test_a_row_that_may_look_nowhere_is_zero_as_torchs_is(masking):
+    query = torch.randn(1, 1, 4, 8, requires_grad=True)
+    mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    mask[0, 0, 3] = False
+    if masking == "float":
+        mask = torch.zeros(1, 1, 4, 4).masked_fill(~mask, float("-inf"))
+    with CheapDropout(0):
+        output = functional.scaled_dot_product_attention(query, query, query, attn_mask=mask, dropout_p=0.1)
+    assert bool((output[0, 0, 3] == 0).all())
+    assert bool(output[0, 0, :3].isfinite().all())
+    output.square().sum().backward()
+    assert bool(query.grad.isfinite().all())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +158,25 @@ def test_smooth_pictures_are_not_called_similar_on_the_features_word_alone(backb
     assert "features alone say similar, but the images' local textures are far from the source's" in measured.why
     textures = measured.measures["texture_distance"]
     assert textures["beyond_sampling"] > textures["far_above"]
+
+
+def test_textures_decide_where_the_features_do_not_and_they_are_as_far_as_an_anchor(backbone, profile):
+    def seen_with(held_out, *, anchors):
+        bands = [dataclasses.replace(band, held_out=np.full((3, 80), held_out)) for band in profile.bands]
+        ends = dict.fromkeys(image_source.ANCHORS, np.full((3, 80), held_out * np.exp(anchors)))
+        bands = tuple(dataclasses.replace(band, **ends) for band in bands)
+        return measure(strokes, backbone=backbone, profile=dataclasses.replace(profile, bands=bands))
+
+    strokes = smooth(100, side=28)
+    excess = seen_with(0.02, anchors=1.0).measures["excess_knn_surprisal"]["value"]
+    # a network to which they lie four tenths of the way to the anchors
+    measured = seen_with(0.02 * np.exp(excess - 1.0), anchors=2.5)
+    assert measured.score == pytest.approx(0.6, abs=0.01)
+    textures = measured.measures["texture_distance"]
+    assert textures["far_end"] == min(textures["anchors"].values())
+    assert textures["beyond_sampling"] > textures["far_end"]
+    assert (measured.verdict, measured.p_similar) == ("dissimilar", 0.0)
+    assert "features alone leave it uncertain" in measured.why
 
 
 def test_pictures_with_the_sources_textures_are_not_called_dissimilar(backbone, profile):
@@ -419,3 +439,17 @@ def test_texture_distance_by_hand():
     assert texture_distance(np.array([1, 0]), np.array([1, 1])) == pytest.approx(0.3113, abs=1e-4)
     with pytest.raises(ValueError, match="no textures"):
         texture_distance(np.zeros(2), np.ones(2))
+
+
+def test_a_source_is_read_by_the_rules_of_the_data(tmp_path):
+    outside, source = tmp_path / "outside.png", tmp_path / "source"
+    Image.fromarray(fields(1, seed=0)[0]).save(outside)
+    (source / "train" / "cat").mkdir(parents=True)
+    (source / "test" / "cat").mkdir(parents=True)
+    for name in ("train/cat/1.ppm", "train/cat/2.png", "test/cat/3.png"):
+        Image.fromarray(fields(1, seed=1)[0]).save(source / name)
+    (source / "train" / "cat" / "link.png").symlink_to(outside)
+    names = [Path(given).name for given in read_source_pictures([source]).given]
+    assert names == ["1.ppm", "2.png"]  # of the part that models are trained on, and nothing from outside
+    np.savez(tmp_path / "first.npz", images=np.full((4, 3, 8, 8), 0.5))
+    assert read_source_pictures([tmp_path / "first.npz"])[0].getpixel((0, 0)) == (128, 128, 128)

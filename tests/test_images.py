@@ -531,7 +531,7 @@ def test_array_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.npz is empty"):
         load_target(path)
     save_arrays(path, images=x)
-    with pytest.raises(DataError, match="it is not clear which column holds the labels"):
+    with pytest.raises(DataError, match="holds images but no labels"):
         load_target(path)
 
 
@@ -808,7 +808,7 @@ def test_images_to_predict_come_in_order_with_their_names(tmp_path: Path, monkey
         (array, [f"the images/{i}" for i in range(3)]),
         (list(array), [f"the images/{i}" for i in range(3)]),
     ):
-        pictures, found = read_images(given)
+        pictures, found, _ = read_images(given)
         assert found == names
         np.testing.assert_array_equal(np.stack([np.asarray(picture) for picture in pictures[:]]), array)
     assert read_images(paths[1])[1] == [str(paths[1])]
@@ -818,7 +818,7 @@ def test_images_to_predict_come_in_order_with_their_names(tmp_path: Path, monkey
 
 def test_images_that_are_missing_stay_in_the_order(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 1)
-    pictures, names = read_images([path, None, tmp_path / "gone.png", path])
+    pictures, names, _ = read_images([path, None, tmp_path / "gone.png", path])
     assert names == [str(path), "", str(tmp_path / "gone.png"), str(path)]
     assert len(pictures[:]) == 4
     assert sorted(pictures.unreadable) == [1, 2]
@@ -841,3 +841,30 @@ def test_data_without_images_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path)
     with pytest.raises(DataError, match="holds images, where texts are needed"):
         read_texts(tmp_path)
+
+
+def test_one_image_is_not_taken_for_many() -> None:
+    array = np.zeros((40, 30, 3), np.uint8)
+    assert len(read_images(array)[0]) == 1
+    assert len(read_images(np.zeros((5, 40, 30), np.uint8))[0]) == 5
+
+
+def test_what_predictions_pass_over_is_said_and_odd_names_are_shown(tmp_path: Path) -> None:
+    write_picture = Image.new("RGB", (8, 8)).save
+    write_picture(tmp_path / "a.png")
+    odd = os.path.join(os.fsencode(tmp_path), b"b\xff.png")
+    with open(odd, "wb") as file:
+        write_picture(file, "PNG")
+    (tmp_path / "notes.txt").write_text("x")
+    pictures, names, warnings = read_images(tmp_path)
+    assert [Path(name).name for name in names] == ["a.png", r"b\xff.png"]
+    assert len(pictures[:]) == 2
+    assert not pictures.unreadable
+    assert len(warnings) == 1
+    assert "1 file that is no image was ignored" in warnings[0]
+
+
+def test_arrays_without_labels_are_named_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((30, 8, 8), np.uint8))
+    with pytest.raises(DataError, match="holds images but no labels"):
+        load_target(tmp_path / "a.npz")

@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,23 @@ def test_training_needs_neither_optuna_nor_datasets(name):
         names = list(imports(path)) if path.exists() else []
         assert not [n for n in names if n.split(".")[0] in ("optuna", "datasets")], module
         queue += [n for n in names if n.startswith("tuner.")]
+
+
+def test_what_is_imported_is_installed_without_extras():
+    """The tests run with every extra; a newcomer installs none."""
+    import tomllib
+    from importlib.metadata import packages_distributions
+
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=\[]", line)[0].strip().lower().replace("_", "-") for line in declared}
+    made_by = packages_distributions()
+    used = {name.split(".")[0] for path in FILES for name in imports(path)} - set(sys.stdlib_module_names)
+    missing = {
+        name
+        for name in used - {"advisor", "tuner"}
+        if not names & {made.lower().replace("_", "-") for made in made_by.get(name, ())}
+    }
+    assert not missing
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

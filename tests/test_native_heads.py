@@ -276,3 +276,22 @@ def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
     assert any(not torch.equal(tensor, bench._initial[name.removeprefix("base.")]) for name, tensor in now.items())
     logits, _ = classify(loaded, backbone=backbone, encoded=stored.encoded)
     np.testing.assert_array_equal(logits.argmax(1), run.predictions)
+
+
+def test_a_head_that_averages_over_padding_is_not_ours():
+    from transformers import XLMConfig, XLMModel
+
+    torch.manual_seed(0)
+    base = XLMModel(
+        XLMConfig(
+            vocab_size=60, emb_dim=32, n_layers=2, n_heads=2, max_position_embeddings=64, summary_type="mean",
+            summary_first_dropout=0.0, pad_index=0, pad_token_id=0, use_lang_emb=False, n_langs=1,
+        )
+    )  # fmt: skip
+    backbone = replace(load_backbone((base, tiny.tokenizer()), device="cpu"), pooling="mean")
+    ours = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=0
+    ).eval()
+    native = native_classifier(backbone, class_names=("a", "b"), seed=0)
+    assert not isinstance(native, str)
+    assert as_native(ours, backbone=backbone) is None

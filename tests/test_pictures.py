@@ -10,7 +10,7 @@ from PIL import Image
 from tuner import pictures
 from tuner.backbone import load_backbone
 from tuner.errors import DataError
-from tuner.pictures import PictureError, Pictures, open_picture
+from tuner.pictures import LARGE_SIDE, PictureError, Pictures, open_picture
 from tuner.trials import LabelledRows, encode_rows
 
 RNG = np.random.default_rng(0)
@@ -138,3 +138,43 @@ def test_most_unreadable_is_an_error(backbone):
 def test_a_bad_picture_in_a_list_is_named(backbone):
     with pytest.raises(DataError, match="image at position 1 cannot be read"):
         backbone.encode([COLOURS, b"x"])
+
+
+def test_large_pictures_are_shrunk_upright_and_the_given_object_stays(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    large = Image.new("RGB", (4000, 2000))
+    large.paste((250, 0, 0), (0, 0, 2000, 2000))
+    for ending, options in (("png", {"exif": exif}), ("jpg", {"exif": exif}), ("tiff", {"exif": exif})):
+        path = tmp_path / f"large.{ending}"
+        large.save(path, **options)
+        for given in (path, Image.open(path)):
+            opened = open_picture(given)
+            width, height = opened.size
+            assert width * height <= 1.01 * LARGE_SIDE**2
+            assert height == pytest.approx(2 * width, abs=2)
+            assert opened.getpixel((width // 2, height // 4))[0] > 240
+            assert opened.getpixel((width // 2, 3 * height // 4))[0] < 10
+        assert sorted(given.size) == [2000, 4000]  # Pillow turns a TIFF itself when it is loaded
+    assert open_picture(np.zeros((3000, 3000), np.uint8)).size == (LARGE_SIDE, LARGE_SIDE)
+    palette = Image.new("P", (3000, 1500))
+    palette.putpalette([0, 0, 0, 0, 200, 0])
+    palette.paste(1, (0, 0, 3000, 1500))
+    assert open_picture(palette).getpixel((5, 5)) == (0, 200, 0)
+
+
+def test_an_animation_that_is_given_stays_at_its_frame(tmp_path):
+    frames = [Image.new("L", (8, 8), value) for value in (0, 100, 200)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    moving = Image.open(tmp_path / "moving.gif")
+    moving.seek(2)
+    assert open_picture(moving).getpixel((0, 0)) == (0, 0, 0)
+    assert moving.tell() == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 101), (500, 2)])
+def test_strips_are_refused_before_a_model_enlarges_them(shape):
+    for given in (np.zeros(shape, np.uint8), Image.new("L", shape[::-1])):
+        with pytest.raises(PictureError, match="more than 50 times the other"):
+            open_picture(given)
+    assert open_picture(np.zeros((2, 100), np.uint8)).size == (100, 2)

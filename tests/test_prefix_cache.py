@@ -9,7 +9,7 @@ import tuner.training
 from tuner.backbone import load_backbone
 from tuner.classifier import build_classifier
 from tuner.freezing import freeze
-from tuner.inputs import padded_length
+from tuner.inputs import Tokens, padded_length
 from tuner.prefix import PrefixCache
 from tuner.training import Rows, check_replay, forward
 
@@ -229,3 +229,45 @@ def test_states_beyond_float16_are_kept_as_bf16(backbone, tmp_path, monkeypatch)
     assert not list(tmp_path.glob("*.part"))
     state = cache.get(2).batch([0], padded=int(cache.encoded.lengths[0]), device=torch.device("cpu"))
     np.testing.assert_allclose(state[0].mean(0), features[1][0], rtol=0.02, atol=1e4)
+
+
+def test_rows_that_are_cut_elsewhere_are_other_data():
+    def of(*rows):
+        ids = tuple(np.array(row, dtype=np.int32) for row in rows)
+        return Tokens(input_ids=ids, truncated=np.zeros(len(rows), dtype=bool))
+
+    assert of([1, 2], [3]).digest() != of([1], [2, 3]).digest()
+
+
+def test_layers_that_are_called_by_name_are_computed_anew_and_said(tmp_path):
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(16, 16)
+            self.norm = torch.nn.LayerNorm(16)
+
+        def forward(self, x):
+            return x + self.norm(self.linear(x))
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embeddings = torch.nn.Embedding(60, 16)
+            self.layers = torch.nn.ModuleList([Layer() for _ in range(3)])
+
+        def forward(self, input_ids, attention_mask=None):
+            states = self.layers[0](self.embeddings(input_ids))
+            for layer in self.layers[1:]:
+                states = layer(x=states)
+            return states
+
+    backbone = load_backbone((Own(), tiny.tokenizer()), device="cpu")
+    encoded = backbone.encode(["good film", "bad plot"] * 8)
+    cache = PrefixCache(tmp_path, backbone=backbone, encoded=encoded)
+    cache.compute([3])
+    model = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=3
+    )
+    prefix = freeze(model, backbone.blocks, frozen_blocks=3)
+    rows = Rows(encoded=encoded, labels=np.arange(16) % 2, cached=cache.get(3))
+    assert "KeyError" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)

@@ -216,6 +216,15 @@ def test_first_and_controls_are_tried_in_order(backbone, tmp_path):
     assert all(c.frozen_blocks in (0, 2, 3) for c in tried[4:])  # 0 only where the control leads and widens the range
 
 
+def test_a_budget_begins_with_what_costs_a_second(backbone, tmp_path):
+    space = SearchSpace(
+        n_blocks=4, first=(candidate_at(3, 4),), controls=(candidate_at(0, 4), candidate_at(4, 4)), depths=(2, 4)
+    )
+    run_search(backbone, tmp_path, space=space, n_trials=3, budget_s=600)
+    tried = [Candidate(**trial.user_attrs["candidate"]) for trial in read_study(tmp_path).trials]
+    assert tried == [candidate_at(4, 4), candidate_at(3, 4), candidate_at(0, 4)]  # then what is recommended
+
+
 def read_study(folder):
     from optuna.storages.journal import JournalFileBackend
 

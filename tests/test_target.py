@@ -423,9 +423,27 @@ def test_carving_leaves_a_huge_group_where_it_is() -> None:
 # --- options and reading without labels
 
 
-def test_text_pairs_are_refused_plainly() -> None:
-    with pytest.raises(OptionError, match="text pairs are not supported yet"):
+def test_text_pairs_need_two_columns_of_their_own() -> None:
+    with pytest.raises(DataError, match="no column 'other'"):
         load_target(frame(), text_pair="other")
+    with pytest.raises(OptionError, match="--text-pair text and --text text contradict each other"):
+        load_target(frame(), text="text", text_pair="text")
+
+
+def test_a_pair_is_both_texts_and_wants_both() -> None:
+    data = frame(40)
+    data["other"] = [f"answer {row} \ufdd0 here" for row in range(40)]
+    data.loc[3, "other"] = "  "
+    target = load_target(data, text="text", text_pair="other")
+    assert target.columns["text_pair"] == "other"
+    assert target.n_dropped == {"empty_text": 1}
+    first, between, second = target.texts_at([5])[0].partition("\ufdd0")
+    assert between
+    assert first in set(data["text"])
+    assert second.startswith("answer ")
+    assert "\ufdd0" not in second
+    same = data.assign(text="the same text")
+    assert load_target(same, text="text", text_pair="other").n_duplicates == 0
 
 
 def test_texts_are_read_without_labels_in_order_and_complete(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_blocks_cover_the_model_in_order_and_freeze_exactly(library, name):
         audit(prefix, model=model, optimizer=optimizer)
 
 
-@pytest.mark.parametrize("name", ["twins_svt_small", "hrnet_w18_small", "xcit_nano_12_p16_224"])
+@pytest.mark.parametrize(
+    "name", ["twins_svt_small", "hrnet_w18_small", "xcit_nano_12_p16_224", "efficientvim_m1", "crossvit_tiny_240"]
+)
 def test_models_that_run_in_another_order_than_they_are_held_in_are_refused(name):
     timm = pytest.importorskip("timm")
     with torch.device("meta"):

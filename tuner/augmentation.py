@@ -193,22 +193,24 @@ def token_views(
     >>> masked.input_ids[1].tolist()
     [1, 7, 8, 4, 2]
     """
-    rows = list(tokens.input_ids)
+    rows, types = list(tokens.input_ids), list(tokens.types or ())
     for view in range(1, copies):
         rng = np.random.default_rng((seed, view))
-        for ids in tokens.input_ids:
+        for row, ids in enumerate(tokens.input_ids):
             ordinary = np.flatnonzero(~np.isin(ids, special))
             share = DROPPED if policy == "token_dropout" else MASKED
             # A share of a short text is less than one token: then one now and then.
             most = max(len(ordinary) - 1, 0)
             chosen = rng.permutation(ordinary)[: min(int(share * len(ordinary) + rng.random()), most)]
+            dropped = chosen if policy == "token_dropout" else ()
             changed = ids.copy()
-            if policy == "token_dropout":
-                changed = np.delete(changed, chosen)
-            else:
-                changed[chosen] = mask
-            rows.append(changed)
-    return Tokens(input_ids=tuple(rows), truncated=np.tile(tokens.truncated, copies))
+            changed[chosen] = ids[chosen] if policy == "token_dropout" else mask
+            rows.append(np.delete(changed, dropped))
+            if tokens.types is not None:
+                types.append(np.delete(tokens.types[row], dropped))
+    return Tokens(
+        input_ids=tuple(rows), truncated=np.tile(tokens.truncated, copies), types=tuple(types) if types else None
+    )
 
 
 def mirrored(encoded: Pixels) -> Pixels:

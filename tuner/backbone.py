@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -142,6 +143,8 @@ class Backbone:
     def collate(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """The model's inputs for some rows, on the device."""
         inputs = self.inputs.collate(encoded, rows)  # type: ignore[arg-type]
+        if "token_type_ids" in inputs and not reads_types(self.model):
+            del inputs["token_type_ids"]
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def states(self, inputs: dict[str, torch.Tensor]) -> HiddenStates:
@@ -178,6 +181,12 @@ class Backbone:
         with torch.inference_mode(), autocast:
             states = self.states(inputs).states
         return self.pooled(states, inputs.get("attention_mask"))
+
+
+def reads_types(model: torch.nn.Module) -> bool:
+    """Whether a base tells the two texts of a pair apart by types of their tokens."""
+    kinds = getattr(getattr(model, "config", None), "type_vocab_size", 0) or 0
+    return kinds > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
 
 
 def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: HiddenStates) -> None:

@@ -53,8 +53,14 @@ module's own order is the best guess for others."""
 POSITIONS = re.compile(r"rel_|relative|pos_|position")
 """Registered behind the layers, read by all of them: biases of relative positions."""
 
-OUT_OF_ORDER = ("Twins", "HighResolutionNet", "HighResolutionNetFeatures", "Xcit")
-"""Of timm: stages whose embeddings are held before all of them, branches that run beside each other."""
+NO_HEADS = {"SelecSls": {"head"}}
+"""Pretrained parts that are called as heads are, by class."""
+
+BRANCH = re.compile(r"branch_?\d")
+"""Names of what runs beside each other within one unit (inception modules)."""
+
+OUT_OF_ORDER = ("Twins", "HighResolutionNet", "HighResolutionNetFeatures", "Xcit", "EfficientViM", "CrossVit")
+"""Of timm: stages whose parts are held before or behind them all, branches that run beside each other."""
 TOWER = re.compile(r"(^|\.)((vision|visual|audio)(_tower|_model)?|image_(tower|model)|tower_\w+|r_layers)$")
 """Names of what reads a second kind of input (LXMERT's `r_layers` are those of images)."""
 
@@ -145,18 +151,38 @@ def head_parameters(model: nn.Module, blocks: Sequence[Block]) -> Iterator[nn.Pa
 
 
 def _refuse_towers(model: nn.Module) -> None:
+    pretrained = [(name, child) for name, child in model.named_children() if hasattr(child, "base_model_prefix")]
+    if not hasattr(model, "base_model_prefix") and len(pretrained) > 1:
+        raise _several_towers(model, " beside ".join(name for name, _ in pretrained))
+    if not hasattr(model, "base_model_prefix") and pretrained:
+        _refuse_front(model, pretrained[0][0])
     towers = [(name, module) for name, module in model.named_modules() if TOWER.search(name)]
     if not towers:
         return
     name, tower = towers[0]
     inside = {id(module) for module in tower.modules()}
     if any(_is_list(module) for module in model.modules() if id(module) not in inside):
-        held = f"{name} beside other layers"
+        raise _several_towers(model, f"{name} beside other layers")
+
+
+def _refuse_front(model: nn.Module, base: str) -> None:
+    """What a module of one's own holds before its pretrained model most likely runs before it, and is no head."""
+    names = [name for name, child in model.named_children() if name == base or _has_parameters(child)]
+    front = [name for name in names[: names.index(base)] if not _is_head(name)]
+    if front:
         raise ModelError(
-            f"{type(model).__name__} has several towers: {held}",
-            why="data flows through one or the other, so there is no single order of blocks",
-            fix="pass a model of one tower: its text model for texts, its vision model for images",
+            f"{type(model).__name__} holds {front[0]} before its pretrained model {base}",
+            why="the first blocks are frozen, and what runs before them would be trained",
+            fix=f"register {front[0]} after {base} if it is the head, or put it into a model of your own",
         )
+
+
+def _several_towers(model: nn.Module, held: str) -> ModelError:
+    return ModelError(
+        f"{type(model).__name__} has several towers: {held}",
+        why="data flows through one or the other, so there is no single order of blocks",
+        fix="pass a model of one tower: its text model for texts, its vision model for images",
+    )
 
 
 def _refuse_disorder(model: nn.Module) -> None:
@@ -197,7 +223,13 @@ def _is_stage(module: nn.Module) -> bool:
     )
 
 
+def _has_branches(module: nn.Module) -> bool:
+    return sum(BRANCH.fullmatch(name) is not None for name, _ in module.named_children()) > 1
+
+
 def _holds_units(module: nn.Module) -> bool:
+    if _has_branches(module):
+        return False
     return type(module).__name__ in EXCEPTIONS or any(
         _is_list(part) or type(part).__name__ in EXCEPTIONS for part in module.modules()
     )
@@ -229,7 +261,10 @@ def _walk(
                 parts.append(_Part(name=dotted(child_name), held=child, joins=joins))
         return parts
     children = [(n, child) for n, child in module.named_children() if _has_parameters(child)]
-    holders = [index for index, (_, child) in enumerate(children) if _holds_units(child)]
+    # Asked first: the head may be a list of composite parts itself.
+    heads = {n for n, _ in children if is_root and (_is_head(n) or n in HEAD_PARTS.get(kind, ()))}
+    heads -= NO_HEADS.get(kind, set())
+    holders = [index for index, (n, child) in enumerate(children) if n not in heads and _holds_units(child)]
     front: list[_Part] = [
         _Part(name=dotted(n), held=parameter, joins="next") for n, parameter in module.named_parameters(recurse=False)
     ]
@@ -241,7 +276,7 @@ def _walk(
             parts += _walk(full, child, in_stage=in_stage)
             continue
         before, behind = not holders or index < holders[0], bool(holders) and index > holders[-1]
-        if is_root and (_is_head(child_name) or child_name in HEAD_PARTS.get(kind, ())):
+        if child_name in heads:
             joins = "head"
         elif child_name in STEM_PARTS.get(kind, ()):
             joins = "stem"
@@ -271,8 +306,9 @@ def _is_head(name: str) -> bool:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    # torchvision's Conv2dNormActivation is named after what it holds
-    return "norm" in type(module).__name__.lower() and next(module.children(), None) is None
+    # torchvision's Conv2dNormActivation is named after what it holds; timm's BatchNormAct2d holds an activation
+    named = "norm" in type(module).__name__.lower()
+    return named and not any(_has_parameters(child) for child in module.children())
 
 
 def _without_lists(model: nn.Module) -> list[_Part]:

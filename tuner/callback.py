@@ -36,7 +36,8 @@ class FreezingAudit(TrainerCallback):  # type: ignore[misc]  # transformers is u
         if self._gradients_seen or self.prefix.frozen_blocks == len(self.prefix.blocks):
             return
         first = self.prefix.blocks[self.prefix.frozen_blocks]
-        if all(parameter.grad is None for parameter in first.parameters()):
+        trained = [parameter for parameter in first.parameters() if parameter.requires_grad]
+        if trained and all(parameter.grad is None for parameter in trained):
             raise FreezingError(
                 f"no gradient reaches block {first.index} ({first.name}), the first that is trained: with gradient "
                 'checkpointing pass activation_checkpointing_kwargs={"use_reentrant": False}'

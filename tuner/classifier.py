@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tuner.backbone import pool, run_base
+from tuner.backbone import pool, reads_types, run_base
 from tuner.blocks import find_blocks
 from tuner.errors import ModelError
 from tuner.heads import Head, feature_blocks
@@ -84,19 +84,22 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,  # accepted because tokenizers send it; all texts are single ones
+        token_type_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Logits (b, C), and the mean cross-entropy where labels are given.
 
-        `input_ids` and `attention_mask` are (b, t), all ones by default; `pixel_values` are (b, 3, h, w).
+        `input_ids` and `attention_mask` are (b, t), all ones by default; `token_type_ids` tell the texts of a pair
+        apart, where the base reads them; `pixel_values` are (b, 3, h, w).
         """
         if pixel_values is not None:
             inputs = {"pixel_values": pixel_values}
         elif input_ids is not None:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             inputs = {"input_ids": input_ids, "attention_mask": mask}
+            if token_type_ids is not None and reads_types(self.base):
+                inputs["token_type_ids"] = token_type_ids
         else:
             raise ValueError("pass input_ids or pixel_values")
         logits = self.head(self.pooled(inputs))

@@ -6,6 +6,7 @@ says as well whether a value is dropped. Attention with dropout falls back to a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -79,10 +80,17 @@ class CheapDropout(TorchFunctionMode):
         scores = torch.matmul(query * factor, key.transpose(-2, -1)).float()
         if is_causal:
             attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        closed = None
         if attn_mask is not None:
+            is_open = attn_mask if attn_mask.dtype == torch.bool else attn_mask > -math.inf
+            closed = ~is_open.any(-1, keepdim=True)
+            # Not minus infinity: a row without any open place would be 0 / 0, and so would its gradient.
+            lowest = torch.finfo(scores.dtype).min
             masked = attn_mask.dtype == torch.bool
-            scores = scores.masked_fill(~attn_mask, float("-inf")) if masked else scores + attn_mask
+            scores = scores.masked_fill(~attn_mask, lowest) if masked else scores + attn_mask.clamp(min=lowest)
         weights = torch.softmax(scores, dim=-1)
+        if closed is not None and bool(closed.any()):
+            weights = weights.masked_fill(closed, 0.0)
         return torch.matmul((weights * self.keep(weights.detach(), dropout_p)).to(value.dtype), value)
 
 

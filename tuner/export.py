@@ -25,6 +25,8 @@ from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, cla
 from tuner.errors import MissingFileError, ModelError
 from tuner.loading import TOKENIZER_FILES
 from tuner.native import save_native
+from tuner.pairs import paired
+from tuner.pictures import is_one_picture
 from tuner.records import Progress, write_text_atomically
 
 if TYPE_CHECKING:
@@ -137,7 +139,14 @@ class TransferModel:
         return probabilities, self.support.unlike(features)
 
     def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, C) and the features (n, d) that the last linear layer read."""
+        """Logits (n, C) and the features (n, d) that the last linear layer read.
+
+        One text or image counts as a list; of pairs, `rows` are (text, text).
+        """
+        if isinstance(rows, str) or (not self.reads_text and is_one_picture(rows)):
+            rows = [rows]
+        if self.reads_text:
+            rows = [row if isinstance(row, str) else paired(*row) for row in rows]
         if self._backbone is None:
             pair = (self.classifier.base_model, self.reader)
             length = getattr(self.reader, "model_max_length", None)

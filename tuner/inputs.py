@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tuner.errors import DataError, ModelError
+from tuner.pairs import BETWEEN
 from tuner.pictures import Pictures
 from tuner.records import Progress
 
@@ -30,10 +31,14 @@ IMAGES_PER_BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Token ids of some texts, special tokens included, cut to the model's length."""
+    """Token ids of some texts, special tokens included, cut to the model's length.
+
+    ``types`` of a pair's tokens are 0 in the first text and 1 in the second; None where all texts stand alone.
+    """
 
     input_ids: tuple[np.ndarray, ...]
     truncated: np.ndarray
+    types: tuple[np.ndarray, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -48,12 +53,13 @@ class Tokens:
         return Tokens(
             input_ids=tuple(self.input_ids[int(row)] for row in rows),
             truncated=self.truncated[np.asarray(rows, dtype=np.int64)],
+            types=None if self.types is None else tuple(self.types[int(row)] for row in rows),
         )
 
     def digest(self) -> str:
         """SHA-256 of the content."""
-        digest = hashlib.sha256()
-        for ids in self.input_ids:
+        digest = hashlib.sha256(self.lengths.tobytes())
+        for ids in (*self.input_ids, *(self.types or ())):
             digest.update(ids.tobytes())
         return digest.hexdigest()
 
@@ -123,22 +129,28 @@ class TextInputs:
         return 0 if pad is None else int(pad)
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> Tokens:
-        """Tokenize and cut to `max_length`; remembers which texts were cut."""
+        """Tokenize and cut to `max_length`, of pairs (`tuner.pairs`) the longer text; remembers which were cut."""
         if len(texts) == 0:
             return Tokens(input_ids=(), truncated=np.zeros(0, dtype=bool))
+        pairs = any(BETWEEN in text for text in texts)
         rows: list[np.ndarray] = []
+        types: list[np.ndarray] = []
         truncated: list[bool] = []
         for start in range(0, len(texts), ENCODED_AT_ONCE):
             if progress is not None and len(texts) > ENCODED_AT_ONCE:
                 progress(f"tokenizing: {start:,} of {len(texts):,}", start / len(texts))
             # In parts, since a tokenizer's own record of a text is a hundred times it.
+            parts = [text.partition(BETWEEN) for text in texts[start : start + ENCODED_AT_ONCE]]
             batch = self.tokenizer(
-                list(texts[start : start + ENCODED_AT_ONCE]),
+                [first for first, _, _ in parts],
+                [second for _, _, second in parts] if pairs else None,
                 truncation=True,
                 max_length=self.max_length,
                 return_attention_mask=False,
-                return_token_type_ids=False,
+                return_token_type_ids=pairs and self._has_types,
             )
+            if "token_type_ids" in batch:
+                types += [np.asarray(row, dtype=np.int32) for row in batch["token_type_ids"]]
             part = [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
             if batch.encodings is not None:
                 truncated += [bool(encoding.overflowing) for encoding in batch.encodings]
@@ -148,6 +160,7 @@ class TextInputs:
         # An empty text has no token at all where the tokenizer adds none of its own; a padding token stands for it.
         filler = np.array([self.padding], dtype=np.int32)
         rows = [row if len(row) else filler for row in rows]
+        types = [row if len(row) else np.zeros(1, dtype=np.int32) for row in types]
         if max(int(row.max()) for row in rows) >= self.vocabulary:
             raise ModelError(
                 f"the tokenizer of {self._model} gives tokens that the model does not know (it has "
@@ -155,7 +168,14 @@ class TextInputs:
                 why="tokenizer and weights are not of the same model",
                 fix="save the tokenizer that the model was trained with into its folder",
             )
-        return Tokens(input_ids=tuple(rows), truncated=np.asarray(truncated, dtype=bool))
+        return Tokens(
+            input_ids=tuple(rows), truncated=np.asarray(truncated, dtype=bool), types=tuple(types) if types else None
+        )
+
+    @property
+    def _has_types(self) -> bool:
+        """Whether the model tells the two texts of a pair apart by types of tokens."""
+        return "token_type_ids" in self.tokenizer.model_input_names
 
     def batches(self, encoded: Tokens) -> Iterator[np.ndarray]:
         """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
@@ -172,7 +192,7 @@ class TextInputs:
         return -(-length // self.window) * self.window
 
     def collate(self, encoded: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """Padded ``input_ids`` and ``attention_mask``, both (b, t) of 64-bit integers."""
+        """Padded ``input_ids`` and ``attention_mask``, of pairs ``token_type_ids``, all (b, t) of 64-bit integers."""
         width = self.padded(encoded, rows)
         ids = np.full((len(rows), width), self.padding, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
@@ -180,7 +200,13 @@ class TextInputs:
             length = int(encoded.lengths[row])
             ids[position, :length] = encoded.input_ids[int(row)]
             mask[position, :length] = 1
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        if encoded.types is not None:
+            kinds = np.zeros((len(rows), width), dtype=np.int64)
+            for position, row in enumerate(rows):
+                kinds[position, : int(encoded.lengths[row])] = encoded.types[int(row)]
+            inputs["token_type_ids"] = torch.from_numpy(kinds)
+        return inputs
 
     def example(self) -> Tokens:
         """Four rows of random tokens, to run a model with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -256,6 +257,10 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
     return base, _left_out(config, sorted(info["unexpected_keys"]))
 
 
+LAYER = re.compile(r"(^|\.)(layers?|blocks?|h|stages?)\.\d+\.")
+"""Names of weights inside the layers of a base, rather than in its head."""
+
+
 def _left_out(config: Any, unexpected: Sequence[str]) -> tuple[str, ...]:
     """What of a checkpoint is not used: the head of the task that it was trained for, or what nobody knows of."""
     if not unexpected:
@@ -264,6 +269,9 @@ def _left_out(config: Any, unexpected: Sequence[str]) -> tuple[str, ...]:
         f"{len(unexpected)} of its weights are not used" if len(unexpected) > 1 else "one of its weights is not used"
     )
     left_out = f"{count}: {_some(unexpected)}"
+    layers = [name for name in unexpected if LAYER.search(name)]
+    if layers:
+        return (f"the checkpoint has layers that its configuration does not ask for ({_some(layers)}): {left_out}",)
     named = next(iter(getattr(config, "architectures", None) or ()), "")
     if "For" not in named:
         return (f"the checkpoint holds more than the architecture: {left_out}",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from tuner.classifier import TransferClassifier, final_linear, head_inputs
+from tuner.inputs import Encoded, Tokens
 
 if TYPE_CHECKING:
     from tuner.backbone import Backbone
@@ -50,7 +52,7 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     linear = final_linear(model, backbone.blocks, n_classes=len(class_names))
     if linear is None:
         return "its classification head does not end in one linear layer"
-    encoded = backbone.inputs.example()
+    encoded = _uneven_example(backbone)
     try:
         with torch.inference_mode(), backbone.autocast(), head_inputs(linear) as seen:
             model(**backbone.collate(encoded, np.arange(len(encoded))))
@@ -64,10 +66,20 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     return model
 
 
+def _uneven_example(backbone: Backbone) -> Encoded:
+    """The example that a model is tried with; texts of several lengths, so that the shorter ones are padded."""
+    encoded = backbone.inputs.example()
+    if not isinstance(encoded, Tokens):
+        return encoded
+    rows = tuple(ids[: max(len(ids) - 5 * row, 2)] for row, ids in enumerate(encoded.input_ids))
+    return replace(encoded, input_ids=rows)
+
+
 def as_native(classifier: TransferClassifier, *, backbone: Backbone) -> PreTrainedModel | None:
     """The same classifier as transformers' own class, where that one pools and classifies just as ours does.
 
-    Measured, not looked up: with our linear layer in it, it gives the same logits on an example. None where it differs.
+    Measured, not looked up: with our linear layer in it, it gives the same logits on an example, padded rows included
+    (some heads average over padding too). None where it differs.
     """
     model = native_classifier(backbone, class_names=tuple(classifier.config.id2label.values()), seed=0)
     if isinstance(model, str) or classifier.config.features != "last":
@@ -77,7 +89,7 @@ def as_native(classifier: TransferClassifier, *, backbone: Backbone) -> PreTrain
     if linear is None or linear.bias is None or linear.weight.shape != ours.weight.shape:
         return None
     linear.load_state_dict(ours.state_dict())
-    encoded = backbone.inputs.example()
+    encoded = _uneven_example(backbone)
     inputs = backbone.collate(encoded, np.arange(len(encoded)))
     classifier.eval()
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 MOST_PIXELS = 100_000_000
 """Larger pictures are refused: a small file may claim a size that fills the memory."""
 LARGE_SIDE = 1024
-"""Photographs are decoded at a fraction of their size, but not below this: every model reads less."""
+"""Larger pictures are shrunk to as many pixels as a square of this side has: models read fewer, and many are held."""
 FEWEST_PIXELS_A_SIDE = 2
+MOST_ELONGATED = 50
+"""Models enlarge the shorter side to what they read: a picture much longer than wide would fill the memory."""
+SMOOTH_MODES = ("L", "RGB", "CMYK", "YCbCr")
+"""Modes whose pixels can be averaged as they are."""
 
 
 class PictureError(ValueError):
@@ -32,7 +37,8 @@ def open_picture(given: Any) -> Image:
     """A path, bytes, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), as an RGB image.
 
     The first frame of an animation, upright as its EXIF says, alpha over white, 16-bit values scaled to 8 and floats in
-    0..1 to 0..255. Raises `PictureError` for what is no picture, is damaged, is a pixel wide, or is too large.
+    0..1 to 0..255; large ones are shrunk. The object that is given stays as it is. Raises `PictureError` for what is no
+    picture, is damaged, is a pixel wide, much longer than wide, or too large.
 
     >>> open_picture(np.full((4, 6), 65535, dtype=np.uint16)).getpixel((0, 0))
     (255, 255, 255)
@@ -40,20 +46,22 @@ def open_picture(given: Any) -> Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if isinstance(given, np.ndarray):
-        return Image.fromarray(_as_bytes(given))
+        return _shrunk(Image.fromarray(_as_bytes(given)))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a decompression bomb is judged by its size, below
-            picture = given if isinstance(given, Image.Image) else Image.open(_file_of(given))
-            width, height = picture.size
-            if width * height > MOST_PIXELS:
-                raise PictureError(f"{width:,} × {height:,} pixels are too many")
-            if min(width, height) < FEWEST_PIXELS_A_SIDE:
-                raise PictureError(f"{width} × {height} pixels show nothing")
-            picture.draft("RGB", (LARGE_SIDE, LARGE_SIDE))  # of JPEG only
-            if getattr(picture, "is_animated", False):
-                picture.seek(0)
-            return _as_rgb(ImageOps.exif_transpose(picture))
+            if isinstance(given, Image.Image):
+                _check_size(*given.size)
+                picture = _first_frame(given)
+            else:
+                picture = Image.open(_file_of(given))
+                _check_size(*picture.size)
+                picture.draft("RGB", (LARGE_SIDE, LARGE_SIDE))  # of JPEG only
+            if picture.mode in SMOOTH_MODES and "transparency" not in picture.info:
+                exif = picture.getexif()
+                picture = _shrunk(picture)  # before it is copied
+                picture.getexif().update(exif)
+            return _shrunk(_as_rgb(ImageOps.exif_transpose(picture)))
     except PictureError:
         raise
     except UnidentifiedImageError as error:
@@ -106,15 +114,17 @@ class Pictures(Sequence["Image"]):
         """Some of them, not decoded."""
         return Pictures([self.given[int(row)] for row in positions], open_one=self._open)
 
-    def readable(self) -> np.ndarray:
+    def readable(
+        self, *, why: str = "what is learned from the few others would not be about this dataset"
+    ) -> np.ndarray:
         """Positions of those that could be read, once all were asked for.
 
-        Raises `DataError` where fewer than half of them could.
+        Raises `DataError`, with this `why`, where fewer than half of them could.
         """
         if 2 * len(self.unreadable) > len(self):
             raise DataError(
                 f"{len(self.unreadable):,} of {len(self):,} images cannot be read, such as {self._example()}",
-                why="what is learned from the few others would not be about this dataset",
+                why=why,
                 fix="check the files; PNG, JPEG, WebP, GIF, BMP and TIFF are read",
             )
         return np.setdiff1d(np.arange(len(self)), list(self.unreadable))
@@ -131,6 +141,50 @@ class Pictures(Sequence["Image"]):
         row, why = min(self.unreadable.items())
         given = self.given[row]
         return f"{given if isinstance(given, (str, Path)) else f'number {row + 1}'} ({why})"
+
+
+def is_one_picture(given: Any) -> bool:
+    """Whether something is one picture, not many: a path object, bytes, a PIL image, (h, w) or (h, w, 1, 3 or 4).
+
+    >>> is_one_picture(np.zeros((8, 8, 3))), is_one_picture(np.zeros((5, 8, 8)))
+    (True, False)
+    """
+    if isinstance(given, np.ndarray):
+        return given.ndim == 2 or (given.ndim == 3 and given.shape[2] in (1, 3, 4))
+    is_pil = any(kind.__module__.partition(".")[0] == "PIL" for kind in type(given).__mro__)
+    return is_pil or isinstance(given, (Path, bytes, bytearray, memoryview))
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise PictureError(f"{width:,} × {height:,} pixels are too many")
+    if min(width, height) < FEWEST_PIXELS_A_SIDE:
+        raise PictureError(f"{width:,} × {height:,} pixels show nothing")
+    if max(width, height) > MOST_ELONGATED * min(width, height):
+        raise PictureError(f"{width:,} × {height:,} pixels: one side is more than {MOST_ELONGATED} times the other")
+
+
+def _first_frame(given: Image) -> Image:
+    """The picture itself, of an animation a copy of its first frame, after which it stands where it stood."""
+    if not getattr(given, "is_animated", False):
+        return given
+    frame = given.tell()
+    given.seek(0)
+    first = given.copy()
+    given.seek(frame)
+    return first
+
+
+def _shrunk(picture: Image) -> Image:
+    """With at most as many pixels as a square of `LARGE_SIDE`, sides in proportion."""
+    from PIL import Image
+
+    width, height = picture.size
+    share = LARGE_SIDE / math.sqrt(width * height)
+    if share >= 1:
+        return picture
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _file_of(given: Any) -> Any:
@@ -159,8 +213,7 @@ def _as_bytes(array: np.ndarray) -> np.ndarray:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise PictureError(f"an array of shape {array.shape} is no picture: (height, width) or (height, width, 3)")
-    if min(array.shape[:2]) < FEWEST_PIXELS_A_SIDE:
-        raise PictureError(f"{array.shape[1]} × {array.shape[0]} pixels show nothing")
+    _check_size(array.shape[1], array.shape[0])
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     elif array.dtype != np.uint8:
@@ -181,8 +234,8 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise PictureError("some of its values are not finite")
     low, high = float(values.min()), float(values.max())
-    if low < 0:
-        raise PictureError(f"its values lie between {low:g} and {high:g}, not between 0 and 255 or 0 and 1")
+    if low < 0 or high > 65535:
+        raise PictureError(f"its values lie between {low:g} and {high:g}, not between 0 and 255, 65535 or 1")
     if np.issubdtype(array.dtype, np.floating) and high <= 1:
         values = values * 255
     elif array.dtype == np.uint16 or high > 255:

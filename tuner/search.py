@@ -250,9 +250,14 @@ class _Trials:
         self.bench, self.study, self.deadline = bench, study, deadline
         self.recommended, self.n_trials = recommended, n_trials
         self.depths = bench.space.depths
-        # What is recommended comes first; then what costs a second, so that even a short budget has these controls.
+        # Of a number of trials the first is what is recommended. A budget begins with what costs a second, so that
+        # one slow trial that uses it up has these beside it.
         asked = dict.fromkeys((*bench.space.first, *bench.space.controls))
-        self.queue = sorted(asked, key=lambda candidate: (candidate != recommended, not candidate.is_linear))
+        by_time = deadline.budget_s is not None
+        self.queue = sorted(
+            asked, key=lambda candidate: (by_time and not candidate.is_linear, candidate != recommended,
+                                          not candidate.is_linear)
+        )  # fmt: skip
         self.not_repeated: dict[Candidate, str] = {}
 
     def run(self) -> str:

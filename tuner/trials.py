@@ -310,9 +310,8 @@ class Bench:
         if rows.cached is not None:
             depth, few = rows.cached.depth, self._views_of(rows.encoded, policy=policy, cached=True)
             cache = self._view_caches.setdefault(policy, self._cache(f"train-{policy}", few))
-            left = CACHE_BYTES - self._cache_bytes(
-                {f for d in self.cached_depths for f in self.train_cache.files_of(d)}
-            )
+            folders = [cache.folder for cache in (self.train_cache, self.validation_cache, *self._view_caches.values())]
+            left = CACHE_BYTES - sum(file.stat().st_size for folder in folders for file in folder.glob("*"))
             if cache.has(depth) or cache.bytes_at(depth) <= min(left, shutil.disk_usage(self.work).free // 2):
                 cache.compute([depth], progress=self.progress)
                 return replace(rows, encoded=few, cached=cache.get(depth), views=CACHED_VIEWS)

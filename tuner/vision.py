@@ -32,7 +32,7 @@ def load_torchvision(name: str, *, weights: str | Path | None = None) -> tuple[n
         raise ModelError(
             f"{PREFIX}{name} needs torchvision, which is not installed",
             why="the architecture is taken from it",
-            fix="pip install 'transfer-advisor[images]'",
+            fix="pip install torchvision",
         ) from error
     known = models.list_models(module=models)
     if name not in known:

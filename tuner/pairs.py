@@ -1,0 +1,20 @@
+"""Pairs of texts, handed on as one string with a mark between them, so that whatever reads texts reads pairs."""
+
+from __future__ import annotations
+
+BETWEEN = "\ufdd0"
+"""Stands between the two texts of a pair: a code point that Unicode keeps for programs' own use."""
+
+
+def paired(first: str, second: str) -> str:
+    """Two texts as one string.
+
+    >>> in_words(paired("Is it warm?", "It is."))
+    'Is it warm? It is.'
+    """
+    return first.replace(BETWEEN, " ") + BETWEEN + second.replace(BETWEEN, " ")
+
+
+def in_words(text: str) -> str:
+    """A text, or both of a pair, for those who know nothing of pairs."""
+    return text.replace(BETWEEN, " ")
