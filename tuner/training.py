@@ -139,7 +139,8 @@ def train(
     """Train in place for exactly ``recipe.steps`` steps, and audit the frozen prefix afterwards.
 
     `on_check` is called with the check's number and the predictions at `CHECKS` points of the run, on the way for the
-    `rows_on_the_way` of the validation rows and at the end for all (without it, only at the end); `on_step` is called with the number of steps done.
+    `rows_on_the_way` of the validation rows and at the end for all (without it, only at the end); `on_step` is called
+    with the number of steps done.
     Both may raise `Stopped`. The last weights count, not the best on the way, so that
     validation rows choose nothing here.
     """
@@ -192,7 +193,9 @@ def _train(
             return 0.0
         return (step + 1) / warm_up if step < warm_up else (recipe.steps - step) / max(1, recipe.steps - warm_up)
 
-    rates = [partial(rate, starts_at=group["starts_at"]) for group in optimizer.param_groups]
+    rates: list[Callable[[int], float]] = [
+        partial(rate, starts_at=group["starts_at"]) for group in optimizer.param_groups
+    ]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     checks = {math.ceil(recipe.steps * (i + 1) / CHECKS): i for i in range(CHECKS)}
