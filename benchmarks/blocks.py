@@ -2,7 +2,7 @@
 
     python benchmarks/blocks.py [--sets trec6 mr http_params medical_abstracts] [--rows 1000]
 
-Everything is trained for 300 steps, with one rate for all blocks. Of every set and block: the accuracy of a linear probe
+Everything is trained for 300 steps with one rate for all blocks. Of every set and block: the accuracy of a linear probe
 on 1,000 test rows (five folds) before and after, the relative change of the block's weights, and that of its pooled
 features (1 - cosine, mean over those rows). Writes results/blocks.csv.
 """
