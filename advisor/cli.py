@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that ``advisor --help`` answers at on
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -548,20 +549,15 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     winner = tuning["winner"]
     candidate = Candidate(**winner["candidate"])
     _out("tuning")
-    for row in tuning["candidates"]:
+    named = {field.name for field in dataclasses.fields(Candidate)}
+    candidates = [Candidate(**{key: row[key] for key in named & row.keys()}) for row in tuning["candidates"]]
+    labels = [candidate.label(tuning["n_blocks"]) for candidate in candidates]
+    width = max(map(len, labels), default=0)
+    for label, row in zip(labels, tuning["candidates"], strict=True):
         spread = f" ± {row['sd']:.3f}" if row["sd"] is not None else ""
         seeds = "seed" if row["n"] == 1 else "seeds"
-        label = Candidate(
-            strategy=row["strategy"],
-            start=row["start"],
-            frozen_blocks=row["frozen_blocks"],
-            features=row["features"],
-            augmentation=row["augmentation"],
-            head=row["head"],
-        ).label(tuning["n_blocks"])
-        _out(
-            f"  {label:<44} validation {row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
-        )
+        measured = f"{row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
+        _out(f"  {label:<{width}} validation {measured}")
     _out(
         f"winner          {candidate.label(tuning['n_blocks'])}; test {tuning['metric']} "
         f"{_number(winner['test']['score'], winner['test']['interval'])}"

@@ -128,8 +128,12 @@ def test_predict_labels_pictures(capsys, tmp_path, tuned, data):
     assert set(labels) - {None} <= {"lying", "standing"}
     assert [row["image"].rpartition("/")[2] for row in stored["predictions"]] == [f"{n}.png" for n in range(6)]
     lines = printed(capsys, "predict", tuned, tmp_path, "--quiet").splitlines()
-    assert lines[0] == "image,label,probability,unlike_training,probability of lying,probability of standing"
-    assert lines[4].endswith("3.png,,,,,")
+    columns = "image,label,probability,unlike_training,probability of lying,probability of standing"
+    assert lines[0] == f"{columns},unreadable"
+    assert lines[1].endswith(",")
+    assert lines[4].endswith("3.png,,,,,,it is no picture in a format that is known")
+    (tmp_path / "3.png").unlink()
+    assert printed(capsys, "predict", tuned, tmp_path, "--quiet").splitlines()[0] == columns
     direct = predict(tuned, [picture("lying", 900), picture("lying", 901)])
     assert list(direct.labels) == labels[:2]
 
