@@ -13,14 +13,11 @@ profiles is measured anew without training. `--summary` prints what the table sa
 from __future__ import annotations
 
 import argparse
-import base64
-import csv
-import io
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +26,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from evidence_table import KEY, PROFILES, RUNS, append, chosen_rates, pack, read, summary
 
 from advisor import recommend
 from advisor.strategy import default_depth
@@ -41,8 +39,6 @@ from tuner.space import RATES, RATES_WITH_BATCH_NORM, SCRATCH_RATES, Candidate, 
 from tuner.trials import Bench, LabelledRows, TuningData
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
-RESULTS = Path(__file__).parent / "results"
-RUNS, PROFILES = RESULTS / "evidence_runs.csv", RESULTS / "evidence_profiles.csv"
 TEXT_MODEL, MOBILENET, RESNET = "all-MiniLM-L6-v2", "mobilenet_v1_0.25_128_imagenet", "resnet20_cifar10"
 N_BLOCKS = {TEXT_MODEL: 7, MOBILENET: 14, RESNET: 10}
 TEXT_SETS = (
@@ -59,8 +55,6 @@ MOST_STEPS, EPOCHS = 400, 20
 LARGE_EPOCHS, SCRATCH_EPOCHS = 3, 8
 HEAD_RATIO = 5.0
 MOST_HOURS, FIRST_RUNS = 24.0, 50
-KEY = ["model", "set", "n", "seed"]
-HALVINGS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +243,8 @@ def profile(cell: Cell, data: Path, *, model: Any, source: Path | None) -> dict[
         **{f"p_{number_}": number((situation["probabilities"] or {}).get(str(number_))) for number_ in (1, 2, 3, 4)},
         "advised_strategy": advice["strategy"]["name"], "advised_depth": advice["freeze"]["recommended"],
         "decided_by": advice["strategy"]["decided_by"], "majority": number(advice["baselines"]["majority"]["score"]),
-        "linear": number(linear and linear["score"]), "best_probe": best["features"], "best_score": number(best["score"]),
+        "linear": number(linear and linear["score"]), "best_probe": best["features"],
+        "best_score": number(best["score"]),
         "probes": json.dumps({p["features"]: number(p["score"]) for p in advice["probes"]}, separators=(",", ":")),
         "learning_curve": json.dumps([[p["n"], number(p["score"])] for p in size["learning_curve"]]),
         "seconds": round(time.perf_counter() - start, 2),
@@ -260,9 +255,8 @@ def missing(cell: Cell, runs: pd.DataFrame, backbone: Backbone) -> list[tuple[st
     """Names and learning rates (0 for linear heads) of a cell's runs that are still to do."""
     batch_norm = has_statistics(backbone.blocks)
     chosen = chosen_rates(runs)
-    there = set(
-        runs[(runs[KEY] == pd.Series(cell.key)).all(axis=1)][["candidate", "learning_rate"]].itertuples(index=False)
-    )
+    own = runs[(runs[KEY] == pd.Series(cell.key)).all(axis=1)]
+    there = set(zip(own.candidate, own.learning_rate, strict=True))
     wanted: list[tuple[str, float]] = []
     for name, candidate in candidates(cell, backbone.widths).items():
         rate = chosen.get((cell.model, cell.set, cell.n, name))
@@ -351,157 +345,8 @@ def run_cell(cell: Cell, *, deadline: float) -> None:
             print(*cell.key.values(), name, learning_rate, row["validation"], row["test"], row["seconds"], flush=True)
 
 
-# --- the table
-
-
 def number(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def pack(right: np.ndarray) -> str:
-    """Whether each row was right, eight rows a byte, in base64.
-
-    >>> pack(np.array([True, False, True]))
-    'oA=='
-    """
-    return base64.b64encode(np.packbits(right).tobytes()).decode()
-
-
-def unpack(text: str, *, n: int) -> np.ndarray:
-    """(n,) booleans from `pack`."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n).astype(bool)
-
-
-def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a line in one write, so that it is there whole whoever else writes; the header before the first."""
-    path.parent.mkdir(exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        if os.fstat(file).st_size == 0:
-            writer.writeheader()
-        writer.writerow(row)
-        os.write(file, text.getvalue().encode())
-    finally:
-        os.close(file)
-
-
-def read(path: Path) -> pd.DataFrame:
-    """The rows so far; without any, the columns that are asked for."""
-    needed = [*KEY, "candidate", "learning_rate", "validation", "test", "rows_seen", "wall_seconds"]
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=needed)
-
-
-def chosen_rates(runs: pd.DataFrame) -> dict[tuple[str, str, int, str], float]:
-    """By model, set, n and candidate, the learning rate with the better validation score on seed 0; of equals the lower.
-
-    Candidates whose second rate was not run yet are left out.
-    """
-    first = runs[runs.seed == 0].sort_values(["validation", "learning_rate"], ascending=[False, True])
-    groups = first.groupby([*KEY[:3], "candidate"]).learning_rate.agg(["first", "size"])
-    return groups[(groups["size"] > 1) | (groups["first"] == 0)]["first"].to_dict()
-
-
-def at_chosen_rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs at those rates: one for each candidate of a cell."""
-    rates = chosen_rates(runs)
-    names = runs[[*KEY[:3], "candidate"]].itertuples(index=False, name=None)
-    kept = [rates.get(name) == rate for name, rate in zip(names, runs.learning_rate, strict=True)]
-    return runs[kept].drop_duplicates([*KEY, "candidate"])
-
-
-def pooled_sd(runs: pd.DataFrame) -> pd.DataFrame:
-    """By model and n, how test scores of one candidate on one set vary over seeds, in points: ``sd`` and ``groups``."""
-    variances = runs.groupby([*KEY[:3], "candidate"]).test.agg(["var", "size"])
-    variances = variances[variances["size"] > 1]
-    pooled = (
-        variances.assign(weight=variances["size"] - 1, sum=variances["var"] * (variances["size"] - 1))
-        .groupby(["model", "n"])
-        .agg(weight=("weight", "sum"), total=("sum", "sum"), groups=("size", "size"))
-    )
-    return pd.DataFrame({"sd": 100 * np.sqrt(pooled.total / pooled.weight), "groups": pooled.groups})
-
-
-def cross_fitted_regret(right: Mapping[str, np.ndarray], chosen: str, *, halves: Iterable[np.ndarray]) -> float:
-    """Points lost by a choice: the best on one half of the test rows and the choice, both on the other half.
-
-    `right` holds (n,) booleans by candidate, `halves` (n,) masks, each used both ways. A best that is picked where it
-    is scored would be flattered by the noise of both.
-
-    >>> right = {"a": np.array([1, 1, 0, 0]), "b": np.array([1, 0, 1, 1])}
-    >>> cross_fitted_regret(right, "b", halves=[np.array([True, True, False, False])])
-    -75.0
-    """
-    scores = np.stack([np.asarray(row, dtype=float) for row in right.values()])
-    mine = np.asarray(right[chosen], dtype=float)
-    lost = []
-    for mask in halves:
-        for here, there in ((mask, ~mask), (~mask, mask)):
-            best = scores[scores[:, here].mean(1).argmax()]
-            lost.append(best[there].mean() - mine[there].mean())
-    return float(100 * np.mean(lost))
-
-
-def random_halves(n: int) -> Iterator[np.ndarray]:
-    """The same random halves of n rows for every set."""
-    generator = np.random.default_rng(0)
-    return (generator.permutation(n) < n // 2 for _ in range(HALVINGS))
-
-
-def policies(cell: Cell, measured: Mapping[str, Any]) -> dict[str, str]:
-    """What each policy chooses in a cell: constants, the classic rule, and what was advised."""
-    n_blocks = N_BLOCKS[cell.model]
-    by_situation = {
-        1: "depth_0",
-        2: f"depth_{round(0.5 * n_blocks)}",
-        3: f"depth_{round(0.5 * n_blocks)}",
-        4: "head_only",
-    }
-    chosen = {name: name for name, candidate in candidates(cell).items() if candidate.strategy != "feature_based"}
-    if not measured:
-        return chosen
-    probabilities = {s: measured[f"p_{s}"] for s in by_situation}
-    if not pd.isna(measured["situation"]):
-        chosen["classic rule, named"] = by_situation[int(measured["situation"])]
-    if not pd.isna(probabilities[1]):
-        chosen["classic rule, likeliest"] = by_situation[max(probabilities, key=lambda s: probabilities[s])]
-    depth = int(measured["advised_depth"])
-    return chosen | {"as advised": "head_only" if depth == n_blocks else f"depth_{depth}"}
-
-
-def regrets(runs: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
-    """One row for each policy and cell that is complete: ``policy``, the cell's columns, ``regret`` in points."""
-    measured = {tuple(row[column] for column in KEY): row for row in profiles.to_dict("records")}
-    rows = []
-    at_chosen = at_chosen_rates(runs)
-    names = at_chosen.groupby(["model", "n"]).candidate.agg(set).to_dict()
-    for key, part in at_chosen.groupby(KEY):
-        cell = Cell(**dict(zip(KEY, key, strict=True)))
-        right = {row.candidate: unpack(row.correct, n=row.test_rows) for row in part.itertuples()}
-        if set(right) != names[cell.model, cell.n]:
-            continue
-        for policy, name in policies(cell, measured.get(key, {})).items():
-            if name in right:
-                n = len(right[name])
-                rows.append(
-                    cell.key | {"policy": policy, "regret": cross_fitted_regret(right, name, halves=random_halves(n))}
-                )
-    return pd.DataFrame(rows, columns=[*KEY, "policy", "regret"])
-
-
-def summary() -> str:
-    """The table so far: rows, noise over seeds, mean regret of constants and rules with the cells they cover."""
-    runs, profiles = read(RUNS), read(PROFILES)
-    counts = runs.groupby(["model", "n", "seed"]).agg(sets=("set", "nunique"), runs=("set", "size"))
-    table = regrets(runs, profiles).groupby(["model", "n", "policy"], sort=False).regret.agg(["mean", "size"])
-    lines = [f"{len(runs):,} runs, {len(profiles):,} profiles, {runs.wall_seconds.sum() / 3600:.1f} hours"]
-    lines += ["", counts.to_string() if len(counts) else "no runs", "", "Standard deviation over seeds, points:"]
-    lines += [pooled_sd(at_chosen_rates(runs)).round(2).to_string(), "", "Mean cross-fitted regret, points (cells):"]
-    for model, part in table.groupby("model", sort=False):
-        shown = part.apply(lambda row: f"{row['mean']:.2f} ({row['size']:.0f})", axis=1).droplevel("model").unstack("n")
-        lines += [model, shown.reindex(part.index.unique("policy")).fillna("").to_string()]
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -518,6 +363,8 @@ def main() -> None:
     deadline = time.monotonic() + 60 * options.minutes
     cells = [c for c in plan() if c.set in options.sets and c.model in options.models and c.n in options.rows]
     for cell in cells:
+        if time.monotonic() > deadline:
+            break
         runs = read(RUNS)
         if len(runs) >= FIRST_RUNS:
             kept, left_out = cut(cells, hours=lambda some, runs=runs: projected_hours(some, runs))
@@ -529,8 +376,6 @@ def main() -> None:
             run_cell(cell, deadline=deadline)
         except TransferError as error:
             print(f"{cell}: {error}", flush=True)
-        if time.monotonic() > deadline:
-            break
 
 
 if __name__ == "__main__":
