@@ -125,14 +125,15 @@ def projected_hours(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
 def candidates(cell: Cell, widths: Sequence[int] | None = None) -> dict[str, Candidate]:
     """By name, what a cell trains; `widths` are those of the blocks, all the same where nothing is said."""
     n_blocks = N_BLOCKS[cell.model]
-    small = cell.n != LARGE
-    depths = range(n_blocks) if small else (0, round(0.5 * n_blocks), default_depth(n_blocks))
-    named = {f"depth_{depth}": candidate_at(depth, n_blocks) for depth in depths}
-    named["head_only"] = candidate_at(n_blocks, n_blocks)
-    if not small:
+    named = {"head_only": candidate_at(n_blocks, n_blocks)}  # first, as the others start from its head
+    if cell.n == LARGE:
+        depths = (0, round(0.5 * n_blocks), default_depth(n_blocks))
+        named |= {f"depth_{depth}": candidate_at(depth, n_blocks) for depth in depths}
         return named | {"scratch": Candidate(strategy="train_all", start="scratch", frozen_blocks=0)}
-    variants = [name for name in FEATURES if name != "last" and fits(name, widths=widths or (1,) * n_blocks)]
-    return named | {v: Candidate(strategy="feature_based", frozen_blocks=None, features=v) for v in variants}
+    for name in FEATURES:
+        if name != "last" and fits(name, widths=widths or (1,) * n_blocks):
+            named[name] = Candidate(strategy="feature_based", frozen_blocks=None, features=name)
+    return named | {f"depth_{depth}": candidate_at(depth, n_blocks) for depth in range(n_blocks)}
 
 
 def schedule(candidate: Candidate, rows: int) -> tuple[int, int]:
@@ -213,6 +214,7 @@ def write_data(cell: Cell, folder: Path) -> Path:
     return folder
 
 
+@cache
 def load(model: str) -> tuple[Backbone, Any, Path | None]:
     """A model, what `recommend` takes for it, and its source data where no profile of it is shipped."""
     if model == TEXT_MODEL:
@@ -332,17 +334,18 @@ def run_cell(cell: Cell, *, deadline: float) -> None:
         data = write_data(cell, Path(scratch))
         if not profiled:
             append(PROFILES, profile(cell, data, model=model, source=source))
-        bench = None
+        if not todo:
+            return
+        bench, n_validation = open_bench(cell, data, backbone=backbone, work=Path(scratch) / "bench")
         for name, learning_rate in todo:
             if time.monotonic() > deadline:
-                return
-            if bench is None:
-                bench, n_validation = open_bench(cell, data, backbone=backbone, work=Path(scratch) / "bench")
+                break
             row = run(bench, cell, name=name, learning_rate=learning_rate, n_validation=n_validation)
             now = time.perf_counter()
             append(RUNS, row | {"wall_seconds": round(now - last, 3)})
             last = now
             print(*cell.key.values(), name, learning_rate, row["validation"], row["test"], row["seconds"], flush=True)
+        bench.restore_base()
 
 
 def number(value: float | None) -> float | None:

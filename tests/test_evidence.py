@@ -73,11 +73,11 @@ def test_projection_counts_what_was_spent_and_what_is_left():
 def test_small_cells_hold_every_depth_and_variant_large_ones_the_few_and_scratch():
     small = evidence.candidates(evidence.Cell(model=evidence.TEXT_MODEL, set="mr", n=1000, seed=0))
     assert list(small) == [
-        *(f"depth_{depth}" for depth in range(7)), "head_only", "embeddings", "second_to_last", "weighted_last_four",
-        "concat_last_four", "weighted_all",
+        "head_only", "embeddings", "second_to_last", "weighted_last_four", "concat_last_four", "weighted_all",
+        *(f"depth_{depth}" for depth in range(7)),
     ]  # fmt: skip
     large = evidence.candidates(evidence.Cell(model=evidence.TEXT_MODEL, set="mr", n=10_000, seed=0))
-    assert list(large) == ["depth_0", "depth_4", "depth_5", "head_only", "scratch"]
+    assert list(large) == ["head_only", "depth_0", "depth_4", "depth_5", "scratch"]
     image = evidence.Cell(model=evidence.MOBILENET, set="mnist_t10k", n=100, seed=0)
     assert not [name for name in evidence.candidates(image, widths=range(14)) if name.startswith("weighted")]
 
