@@ -58,9 +58,13 @@ def unpack(text: str, *, n: int) -> np.ndarray:
 def chosen_rates(runs: pd.DataFrame) -> dict[tuple[str, str, int, str], float]:
     """By model, set, n and candidate, the learning rate with the better validation score on seed 0.
 
-    Of equals the lower. Candidates whose second rate was not run yet are left out; linear heads have the rate 0.
+    Twenty validation rows often tie: then that of the two which is better on average over the cell's candidates, else
+    the lower. Candidates whose second rate was not run yet are left out; linear heads have the rate 0.
     """
-    first = runs[runs.seed == 0].sort_values(["validation", "learning_rate"], ascending=[False, True])
+    first = runs[runs.seed == 0].assign(trained=runs.learning_rate > 0)
+    first["place"] = first.groupby(CANDIDATE).learning_rate.rank()
+    first["around"] = first.groupby([*CANDIDATE[:3], "trained", "place"]).validation.transform("mean")
+    first = first.sort_values(["validation", "around", "learning_rate"], ascending=[False, False, True])
     groups = first.groupby(CANDIDATE).learning_rate.agg(["first", "size"])
     return groups[(groups["size"] > 1) | (groups["first"] == 0)]["first"].to_dict()
 

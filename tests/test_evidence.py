@@ -146,17 +146,27 @@ def test_lines_are_appended_after_one_header(tmp_path):
 def test_the_rate_is_chosen_on_validation_rows_of_seed_0():
     runs = runs_of(
         (0, "depth_0", 1e-4, 0.8, [0, 0]), (0, "depth_0", 1e-3, 0.7, [1, 1]),
-        (0, "depth_1", 1e-4, 0.7, [0, 0]), (0, "depth_1", 1e-3, 0.7, [1, 1]),
+        (0, "depth_1", 1e-4, 0.7, [0, 0]), (0, "depth_1", 1e-3, 0.8, [1, 1]),
         (0, "depth_2", 1e-4, 0.7, [1, 0]),
         (0, "head_only", 0.0, 0.5, [0, 1]), (1, "depth_0", 1e-3, 0.9, [1, 1]), (1, "depth_0", 1e-4, 0.6, [0, 1]),
     )  # fmt: skip
     cell = ("m", "s", 100)
-    rates = {(*cell, "depth_0"): 1e-4, (*cell, "depth_1"): 1e-4, (*cell, "head_only"): 0.0}
+    rates = {(*cell, "depth_0"): 1e-4, (*cell, "depth_1"): 1e-3, (*cell, "head_only"): 0.0}
     assert table.chosen_rates(runs) == rates
     kept = table.at_chosen_rates(runs)
     assert list(zip(kept.seed, kept.candidate, strict=True)) == [
         (0, "depth_0"), (0, "depth_1"), (0, "head_only"), (1, "depth_0"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("other", "expected"), [(0.9, 1e-3), (0.75, 1e-3), (0.3, 1e-4), (0.7, 1e-4)])
+def test_tied_rates_follow_the_other_candidates_then_the_lower(other, expected):
+    runs = runs_of(
+        (0, "head_only", 0.0, 0.99, [1, 1]),
+        (0, "depth_0", 1e-4, 0.8, [0, 0]), (0, "depth_0", 1e-3, 0.8, [1, 1]),
+        (0, "depth_1", 2e-4, 0.7, [0, 0]), (0, "depth_1", 2e-3, other, [1, 1]),
+    )  # fmt: skip
+    assert table.chosen_rates(runs)["m", "s", 100, "depth_0"] == expected
 
 
 def test_noise_over_seeds_is_pooled_by_degrees_of_freedom():
