@@ -143,7 +143,10 @@ def tune(
     trials: Annotated[int | None, typer.Option(help="Number of trials; without --budget the only bound.")] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="Search this only: a strategy, scratch, or features such as concat_last_four or block_3."),
+        typer.Option(
+            help="Search this only: a strategy, scratch, features such as concat_last_four or block_3, or blocks "
+            "trained with layer_decay, gradual_unfreezing, fresh_top or random_head."
+        ),
     ] = None,
     augment: Annotated[
         str,

@@ -126,7 +126,7 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
     write_text_atomically(out / "image_similarity.md", markdown(rows))
 
 
-def cifar_resnet(data: Path) -> Backbone:
+def cifar_resnet(data: Path, *, device: str = "cpu") -> Backbone:
     from safetensors.torch import load_file
     from transformers import BitImageProcessor
 
@@ -138,7 +138,7 @@ def cifar_resnet(data: Path) -> Backbone:
         image_mean=[0.485, 0.456, 0.406],
         image_std=[0.229, 0.224, 0.225],
     )
-    return load_backbone((model, processor), device="cpu")
+    return load_backbone((model, processor), device=device)
 
 
 def read(data: Path, folder: str, name: str) -> np.ndarray:

@@ -490,7 +490,7 @@ class _Trials:
             "head_ratio": trial.suggest_float("head_ratio", *space.head_ratio, log=True),
             "epochs": float(trial.suggest_int("epochs", *space.epochs)),
         }
-        candidate = dataclasses.replace(candidate_at(depth, n_blocks), start=space.start)
+        candidate = dataclasses.replace(candidate_at(depth, n_blocks), start=space.start, option=space.option)
         return candidate, self._with_steps(values, depth=depth)
 
     def _with_steps(self, values: dict[str, float], *, depth: int) -> dict[str, float]:

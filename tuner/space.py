@@ -11,7 +11,8 @@ from tuner.records import Record
 
 STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based", "scratch")
 """Train every block; freeze the first k; freeze all, linear head on the last block; linear head on other blocks; every
-block from fresh weights, as a control. The name of features (`tuner.heads.FEATURES`, ``block_K``) is one of its own."""
+block from fresh weights, as a control. The name of features (`tuner.heads.FEATURES`, ``block_K``) is one of its own, so
+is an option of training blocks (`OPTIONS`)."""
 
 
 RATES = (2e-5, 5e-4)
@@ -35,12 +36,22 @@ AUGMENTATIONS = {
 """What training examples may be changed by (`tuner.augmentation`), in words."""
 
 
+OPTIONS = {
+    "layer_decay": "lower rates for lower blocks",
+    "gradual_unfreezing": "gradual unfreezing",
+    "fresh_top": "last block re-initialised",
+    "random_head": "random head",
+}
+"""How the training of blocks may differ, in words; without any, one rate for all of them and a head that starts from a
+probe (LP-FT: Kumar et al. 2022)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
 
     ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
-    with.
+    with. ``option`` is one of `OPTIONS`.
     """
 
     strategy: str
@@ -49,6 +60,7 @@ class Candidate(Record):
     features: str | None = None
     augmentation: str | None = None
     head: str = "own"
+    option: str | None = None
 
     def label(self, n_blocks: int) -> str:
         """In words.
@@ -66,7 +78,8 @@ class Candidate(Record):
             return "head only"
         part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
         augmented = "" if self.augmentation is None else f", {AUGMENTATIONS[self.augmentation]}"
-        return part + augmented + (", native head" if self.head == "native" else "")
+        option = "" if self.option is None else f", {OPTIONS[self.option]}"
+        return part + option + augmented + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:
         """How many blocks stay as they are: linear candidates keep all of them."""
@@ -82,9 +95,9 @@ class Candidate(Record):
 class SearchSpace(Record):
     """Where the search looks: candidates tried first, controls that always enter, and the sampled ranges.
 
-    ``start`` is what sampled candidates start from. ``augmentation`` is what the best trained candidate is trained
-    with once more, None for nothing. ``depths`` is inclusive; learning rates are the base's, the head's is
-    ``head_ratio`` times as high; both are sampled on a log scale, epochs as integers.
+    ``start`` is what sampled candidates start from, ``option`` how their blocks are trained. ``augmentation`` is what
+    the best trained candidate is trained with once more, None for nothing. ``depths`` is inclusive; learning rates are
+    the base's, the head's is ``head_ratio`` times as high; both are sampled on a log scale, epochs as integers.
     """
 
     n_blocks: int
@@ -95,6 +108,7 @@ class SearchSpace(Record):
     head_ratio: tuple[float, float] = (1.0, 30.0)
     epochs: tuple[int, int] = (2, 12)
     start: str = "pretrained"
+    option: str | None = None
     augmentation: str | None = None
 
 
@@ -144,6 +158,11 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int]) -> Sea
             space, first=(scratch,), controls=(), depths=(0, 0), start="scratch", learning_rate=SCRATCH_RATES,
             head_ratio=(1.0, 1.0), epochs=SCRATCH_EPOCHS, augmentation=None,
         )  # fmt: skip
+    if strategy in OPTIONS:
+        # What is not trained cannot be trained otherwise: the depths that train something, three quarters first.
+        tried = dict.fromkeys((round(0.75 * n), round(n / 2), 0))
+        trained = tuple(replace(candidate_at(depth, n), option=strategy) for depth in tried if depth < n)
+        return replace(space, first=trained, controls=(), depths=(0, n - 1), option=strategy, augmentation=None)
     if strategy not in STRATEGIES:
         if not fits(strategy, widths=widths):
             raise OptionError(
@@ -165,16 +184,16 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int]) -> Sea
 
 def check_strategy(name: str, *, n_blocks: int | None = None) -> None:
     """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has."""
-    if name in STRATEGIES:
+    if name in (*STRATEGIES, *OPTIONS):
         return
     block = name.removeprefix("block_")
     is_block = name.startswith("block_") and block.isdecimal() and (n_blocks is None or int(block) < n_blocks)
     if name not in FEATURES and not is_block:
         last = "K" if n_blocks is None else n_blocks - 1
         raise OptionError(
-            f"unknown strategy {name!r}.{did_you_mean(name, (*STRATEGIES, *FEATURES))}",
+            f"unknown strategy {name!r}.{did_you_mean(name, (*STRATEGIES, *FEATURES, *OPTIONS))}",
             why="the search is limited to it",
-            fix=f"use one of {', '.join((*STRATEGIES, *FEATURES))}, or block_0 to block_{last}",
+            fix=f"use one of {', '.join((*STRATEGIES, *FEATURES, *OPTIONS))}, or block_0 to block_{last}",
         )
 
 

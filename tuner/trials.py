@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
 TIMED_STEPS = 6
+RANDOM_HEADS = ("fresh_top", "random_head")
+"""Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
+LAYER_DECAY = 0.75
+"""Clark et al. 2020 (ELECTRA) used .8 for 12 layers and .9 for 24; models of fewer layers take larger steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,8 +271,14 @@ class Bench:
         torch.manual_seed(seed)
         if candidate.start == "scratch":
             self.backbone.model.load_state_dict(fresh_state(self.backbone.model, seed=seed))
+        elif candidate.option == "fresh_top":
+            fresh = fresh_state(self.backbone.model, seed=seed)
+            last = {id(parameter) for parameter in self.backbone.blocks[-1].parameters()}
+            named = self.backbone.model.named_parameters(remove_duplicate=False)
+            top = {name: fresh[name] for name, parameter in named if id(parameter) in last}
+            self.backbone.model.load_state_dict(top, strict=False)
         depth = self.backbone.n_blocks if candidate.is_linear else int(candidate.frozen_blocks or 0)
-        model = self._native(seed) if candidate.head == "native" else self._own(candidate, depth=depth)
+        model = self._native(candidate, seed) if candidate.head == "native" else self._own(candidate, depth=depth)
         pretrained = candidate.start == "pretrained"
         prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth, keep_statistics=pretrained)
         train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
@@ -369,11 +379,11 @@ class Bench:
             features=features,
             frozen_blocks=depth,
         )
-        if candidate.start == "pretrained":
+        if candidate.start == "pretrained" and candidate.option not in RANDOM_HEADS:
             model.head.load_linear(self.head(features))
         return model
 
-    def _native(self, seed: int) -> PreTrainedModel:
+    def _native(self, candidate: Candidate, seed: int) -> PreTrainedModel:
         model = native_classifier(self.backbone, class_names=self.data.class_names, seed=seed)
         if isinstance(model, str):
             raise ModelError(
@@ -383,6 +393,8 @@ class Bench:
             )
         linear = final_linear(model, self.backbone.blocks, n_classes=self.n_classes)
         assert linear is not None
+        if candidate.option in RANDOM_HEADS:
+            return model
         if self._native_head is None or self._native_head[0] != seed:  # layers before the last one depend on the seed
             _, features = classify(model, backbone=self.backbone, encoded=self.train_encoded)
             self._native_head = seed, self._fit((features,), weighted=False)[0]
@@ -426,6 +438,8 @@ class Bench:
             batch_size=self.batch_size,
             seed=seed,
             mixing=candidate.augmentation if candidate.augmentation in MIX_POLICIES else None,
+            layer_decay=LAYER_DECAY if candidate.option == "layer_decay" else 1.0,
+            gradual=candidate.option == "gradual_unfreezing",
         )
         outcome: Outcome = train(
             model,
@@ -437,7 +451,7 @@ class Bench:
             on_check=on_check,
             on_step=on_step,
         )
-        if candidate.augmentation is None:
+        if candidate.augmentation is None and on_check is not None:  # without it there are no checks on the way
             checks = self.check_steps * outcome.steps / int(recipe["steps"])
             self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
         if outcome.embedding_rows is not None:

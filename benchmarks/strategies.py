@@ -1,0 +1,230 @@
+"""Every strategy and every option of training blocks, compared at the same rows, steps and seeds.
+
+    python benchmarks/strategies.py [--sets trec6 mr ...] [--rows 200 1000] [--minutes 60] [--table]
+
+Every set gives n training rows (stratified by the seed), a quarter as many validation rows beside them, and the same
+1,000 test rows (500 of images). Of several base learning rates seed 0's validation rows choose one, with which further
+seeds run; nothing is chosen on the test rows. Appends one line a run to results/strategies.csv and skips what is there,
+so that it may be stopped at any time; ``--table`` prints the tables of the README from that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from main_job import DATA, read
+
+from advisor.features import sample_rows
+from tuner.backbone import Backbone, load_backbone
+from tuner.heads import FEATURES
+from tuner.pictures import Pictures
+from tuner.space import OPTIONS, Candidate, SearchSpace, candidate_at
+from tuner.trials import Bench, LabelledRows, TuningData
+
+RESULTS = Path(__file__).parent / "results" / "strategies.csv"
+SETS = ("trec6", "mr", "http_params", "medical_abstracts")
+IMAGE_SETS = ("sign_digits_64",)
+IMAGE_MODEL = "mobilenet_v1_0.25_128_imagenet"
+SEEDS = (0, 1, 2)
+TEST_ROWS = {"text": 1_000, "image": 500}
+STEPS = {200: 120, 1_000: 300}
+SCRATCH_LONGER = 3
+RATES = {"text": (5e-5, 1.5e-4, 4.5e-4), "image": (5e-4, 1.5e-3, 4.5e-3)}
+SCRATCH_RATES = (3e-4, 1.5e-3)
+HEAD_RATIO = 5.0
+CHANGES = {"text": ("token_dropout", "masking", "mixup"), "image": ("trivialaugment", "mixup", "cutmix")}
+FIELDS = ("set", "n", "candidate", "option", "augmentation", "seed", "rate", "steps", "validation", "test", "seconds")
+
+
+def candidates(n_blocks: int, *, kind: str, equal_widths: bool) -> list[Candidate]:
+    """Linear ones first, then depths, then what may change the training at the middle depth and at none frozen."""
+    half, quarters = round(n_blocks / 2), round(0.75 * n_blocks)
+    named = [name for name in FEATURES if name != "last" and (equal_widths or not name.startswith("weighted"))]
+    linear = [Candidate(strategy="feature_based", frozen_blocks=None, features=name) for name in named]
+    depths = [candidate_at(depth, n_blocks) for depth in (n_blocks, quarters, half, 0)]
+    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+    plain = [candidate_at(depth, n_blocks).to_json() for depth in (half, 0)]
+    options = [Candidate(**base | {"option": option}) for option in OPTIONS for base in plain]
+    changed = [Candidate(**base | {"augmentation": name}) for name in CHANGES[kind] for base in plain]
+    return [*linear, *depths, *options, *changed, scratch]
+
+
+def splits(name: str, *, n: int, seed: int) -> tuple[TuningData, int]:
+    """Training rows, and validation and test rows behind each other, with the number of the former."""
+    if name in IMAGE_SETS:
+        with np.load(DATA / "images" / name / "data.npz") as stored:
+            rows, given = list(stored["X_all"]), stored["y_all"].astype(str)
+    else:
+        parts = [read(file) for file in sorted((DATA / "text" / name).glob("*.jsonl"))]
+        distinct = {row["text"]: row["label"] for part in parts for row in part}
+        rows, given = list(distinct), np.array(list(distinct.values())).astype(str)
+    names, labels = np.unique(given, return_inverse=True)
+    test = sample_rows(labels, size=TEST_ROWS["image" if name in IMAGE_SETS else "text"], seed=0)
+    left = np.setdiff1d(np.arange(len(labels)), test)
+    train = left[sample_rows(labels[left], size=n, seed=seed)]
+    left = np.setdiff1d(left, train)
+    validation = left[sample_rows(labels[left], size=n // 4, seed=seed)]
+
+    def part(positions: np.ndarray) -> LabelledRows:
+        taken = [rows[int(position)] for position in positions]
+        return LabelledRows(rows=Pictures(taken) if name in IMAGE_SETS else taken, labels=labels[positions])
+
+    data = TuningData(
+        name=name, train=part(train), validation=part(np.concatenate([validation, test])), test=part(test[:1]),
+        class_names=tuple(names), fingerprint=f"{name}-{n}-{seed}",
+    )  # fmt: skip
+    return data, len(validation)
+
+
+class Table:
+    """The lines that are there, and the file that grows by them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                self.rows = list(csv.DictReader(file))
+
+    def of(self, **wanted: Any) -> list[dict[str, str]]:
+        return [row for row in self.rows if all(row[key] == str(value) for key, value in wanted.items())]
+
+    def add(self, row: dict[str, Any]) -> None:
+        text = {key: "" if row[key] is None else str(row[key]) for key in FIELDS}
+        fresh = not self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=FIELDS, lineterminator="\n")
+            if fresh:
+                writer.writeheader()
+            writer.writerow(text)
+        self.rows.append(text)
+
+
+def due(
+    table: Table, *, cell: dict[str, Any], candidate: Candidate, n_blocks: int, kind: str
+) -> Iterator[float | None]:
+    """The base learning rates that a candidate still has to run with at a seed."""
+    key = cell | {
+        "candidate": Candidate(**candidate.to_json() | {"option": None, "augmentation": None}).label(n_blocks),
+        "option": candidate.option or "", "augmentation": candidate.augmentation or "",
+    }  # fmt: skip
+    if candidate.is_linear:
+        yield from () if table.of(**key) else (None,)
+        return
+    rates = SCRATCH_RATES if candidate.start == "scratch" else RATES[kind]
+    if cell["seed"] > 0:
+        first = table.of(**key | {"seed": 0})
+        if len(first) < len(rates):
+            return
+        rates = (float(max(first, key=lambda row: float(row["validation"]))["rate"]),)
+    yield from (rate for rate in rates if not table.of(**key | {"rate": rate}))
+
+
+def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, until: float) -> None:
+    """All runs of a set at a size and a seed that are still missing."""
+    kind = "text" if backbone.is_text else "image"
+    cell = {"set": name, "n": n, "seed": seed}
+    equal = len({shape[-1] if kind == "text" else shape[0] for shape in backbone.shapes}) == 1
+    asked = candidates(backbone.n_blocks, kind=kind, equal_widths=equal)
+    wanted = [
+        (candidate, rate)
+        for candidate in asked
+        for rate in due(table, cell=cell, candidate=candidate, n_blocks=backbone.n_blocks, kind=kind)
+    ]
+    if not wanted:
+        return
+    data, n_validation = splits(name, n=n, seed=seed)
+    first = tuple(candidate for candidate, _ in wanted)
+    space = SearchSpace(n_blocks=backbone.n_blocks, first=first, controls=(), depths=(0, 0))
+    truth = data.validation.labels
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(backbone, data=data, space=space, work=Path(work), metric="accuracy", seed=seed, progress=None)
+        bench.prepare()
+        for number, (candidate, rate) in enumerate(wanted):
+            if time.monotonic() > until:
+                break
+            steps = STEPS[n] * (SCRATCH_LONGER if candidate.start == "scratch" else 1)
+            ratio = 1.0 if candidate.start == "scratch" else HEAD_RATIO
+            if rate is None:
+                run = bench.run_linear(f"{number:04d}", candidate)
+            else:
+                recipe = {"learning_rate": rate, "head_ratio": ratio, "steps": float(steps)}
+                made = bench.run_trained(f"{number:04d}", candidate, recipe=recipe, seed=seed)
+                assert made is not None
+                run = made
+            right = run.predictions == truth
+            plain = Candidate(**candidate.to_json() | {"option": None, "augmentation": None})
+            table.add(
+                cell
+                | {
+                    "candidate": plain.label(backbone.n_blocks), "option": candidate.option,
+                    "augmentation": candidate.augmentation, "rate": rate, "steps": None if rate is None else steps,
+                    "validation": round(float(right[:n_validation].mean()), 4),
+                    "test": round(float(right[n_validation:].mean()), 4), "seconds": round(run.seconds, 2),
+                }
+            )  # fmt: skip
+        bench.restore_base()
+
+
+def chosen(table: Table) -> pd.DataFrame:
+    """Of every candidate and seed the run whose rate seed 0's validation rows chose."""
+    frame = pd.DataFrame(table.rows)
+    for column in ("n", "seed", "validation", "test", "seconds"):
+        frame[column] = pd.to_numeric(frame[column])
+    key = ["set", "n", "candidate", "option", "augmentation"]
+    zero = frame[frame.seed == 0].sort_values("validation", ascending=False, kind="stable").drop_duplicates(key)
+    return frame.merge(zero[[*key, "rate"]], on=[*key, "rate"])
+
+
+def print_tables(table: Table) -> None:
+    """Mean test accuracy and seconds by strategy, and by how much every option changes its plain candidate."""
+    best = chosen(table)
+    plain = best[(best.option == "") & (best.augmentation == "")]
+    for what in ("test", "seconds"):
+        print(f"\n{what}, mean over seeds\n")
+        print(plain.pivot_table(index="candidate", columns=["set", "n"], values=what, sort=False).round(3).to_string())
+    keys = ["set", "n", "seed", "candidate"]
+    changed = best[(best.option != "") | (best.augmentation != "")].merge(plain, on=keys, suffixes=("", "_plain"))
+    changed["points"] = 100 * (changed.test - changed.test_plain)
+    changed["what"] = changed.option + changed.augmentation
+    grouped = changed.groupby(["what", "candidate", "set", "n"], sort=False).points.agg(["mean", "std", "count"])
+    print("\npoints against the same candidate without it, mean (sd over seeds)\n")
+    shown = grouped.apply(lambda row: f"{row['mean']:+.1f} ({row['std']:.1f}, {row['count']:.0f})", axis=1)
+    print(shown.unstack(["set", "n"]).to_string())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=[*SETS, *IMAGE_SETS])
+    parser.add_argument("--rows", nargs="+", type=int, default=list(STEPS))
+    parser.add_argument("--minutes", type=float, default=24 * 60.0)
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    table = Table(options.out)
+    if options.table:
+        print_tables(table)
+        return
+    until = time.monotonic() + 60 * options.minutes
+    backbones: dict[str, Backbone] = {}
+    for n in options.rows:
+        for seed in SEEDS:
+            for name in options.sets:
+                kind = "image" if name in IMAGE_SETS else "text"
+                if kind not in backbones:
+                    own = None if kind == "text" else str(DATA / "models" / IMAGE_MODEL)
+                    backbones[kind] = load_backbone(own)
+                run_cell(backbones[kind], table, name=name, n=n, seed=seed, until=until)
+                print(f"{name} {n} seed {seed}: {len(table.rows)} runs", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Options of training blocks: what the optimizer and the weights are given, and a search limited to one."""
+
+import numpy as np
+import pytest
+import test_search_study
+import tiny
+import torch
+
+from tuner.backbone import load_backbone
+from tuner.blocks import find_blocks
+from tuner.classifier import build_classifier
+from tuner.freezing import freeze
+from tuner.space import OPTIONS, Candidate, candidate_at, default_space, restrict
+from tuner.training import Recipe, optimizer_for
+from tuner.trials import Bench
+
+
+@pytest.fixture
+def backbone():
+    return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+
+
+def rates_and_starts(backbone, *, frozen, **options):
+    """Of every trained block, and of the head (number 4): its rate and the step it starts at."""
+    model = build_classifier(
+        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=frozen
+    )
+    freeze(model, backbone.blocks, frozen_blocks=frozen)
+    recipe = Recipe(learning_rate=1e-3, head_ratio=5.0, steps=80, batch_size=8, seed=0, **options)
+    block_of = {id(p): block.index for block in backbone.blocks for p in block.parameters()}
+    found = {}
+    for group in optimizer_for(model, backbone.blocks, recipe).param_groups:
+        for parameter in group["params"]:
+            found.setdefault(block_of.get(id(parameter), 4), set()).add((round(group["lr"], 9), group["starts_at"]))
+    return {block: values.pop() for block, values in sorted(found.items()) if len(values) == 1}
+
+
+def test_lower_blocks_have_lower_rates(backbone):
+    found = rates_and_starts(backbone, frozen=0, layer_decay=0.5)
+    assert found == {0: (1.25e-4, 0), 1: (2.5e-4, 0), 2: (5e-4, 0), 3: (1e-3, 0), 4: (5e-3, 0)}
+
+
+def test_blocks_join_from_the_last_to_the_first(backbone):
+    assert rates_and_starts(backbone, frozen=0, gradual=True) == {
+        0: (1e-3, 30), 1: (1e-3, 20), 2: (1e-3, 10), 3: (1e-3, 0), 4: (5e-3, 0),
+    }  # fmt: skip
+    assert rates_and_starts(backbone, frozen=2, gradual=True) == {2: (1e-3, 20), 3: (1e-3, 0), 4: (5e-3, 0)}
+
+
+def bench_of(backbone, folder):
+    bench = Bench(
+        backbone, data=test_search_study.DATA, space=default_space(4), work=folder, metric="accuracy", seed=0,
+        progress=None,
+    )  # fmt: skip
+    bench.prepare()
+    return bench
+
+
+def test_before_its_turn_a_block_stays_as_it_is(backbone, tmp_path):
+    bench = bench_of(backbone, tmp_path)
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    seen = {}
+
+    def step(done):
+        for block in backbone.blocks:
+            moved = any(not torch.equal(before[n], p) for n, p in named[block.index])
+            seen.setdefault(done, []).append(moved)
+
+    inside = [{id(p) for p in block.parameters()} for block in find_blocks(backbone.model)]
+    named = [[(n, p) for n, p in backbone.model.named_parameters() if id(p) in ids] for ids in inside]
+    candidate = Candidate(**candidate_at(1, 4).to_json() | {"option": "gradual_unfreezing"})
+    recipe = {"learning_rate": 1e-2, "head_ratio": 1.0, "steps": 12.0}
+    assert bench.run_trained("a", candidate, recipe=recipe, seed=0, on_step=step) is not None
+    assert seen[2] == [False, False, False, True]
+    assert seen[4] == [False, False, True, True]
+    assert seen[12] == [False, True, True, True]
+
+
+def test_only_the_last_block_is_fresh_and_heads_may_be_random(backbone, tmp_path):
+    bench = bench_of(backbone, tmp_path)
+    pretrained = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    probe = bench.head("last").weight
+    for option in (None, *OPTIONS):
+        candidate = Candidate(**candidate_at(2, 4).to_json() | {"option": option})
+        model, _, _ = bench.build(candidate, seed=1)
+        changed = {n.split(".")[2] for n, t in backbone.model.state_dict().items() if not torch.equal(t, pretrained[n])}
+        assert changed == ({"2"} if option == "fresh_top" else set()), option
+        starts_from_probe = np.allclose(model.head.linear.weight.detach().numpy(), probe)
+        assert starts_from_probe == (option not in ("fresh_top", "random_head")), option
+    bench.restore_base()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_search_may_be_limited_to_an_option(backbone, tmp_path, option):
+    space = restrict(default_space(4), strategy=option, widths=[32] * 4)
+    result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=4)
+    assert {row["option"] for row in result.candidates} == {option}
+    assert OPTIONS[option] in Candidate(**result.winner["candidate"]).label(4)
