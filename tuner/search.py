@@ -22,8 +22,8 @@ from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
-from tuner.metrics import check_metric, interval, score
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
+from tuner.scoring import check_metric
 from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
 from tuner.study import open_study, run_key_of
 from tuner.training import CHECKS, Stopped, rows_on_the_way
@@ -114,7 +114,7 @@ def search(
     budget_s: float | None,
     n_trials: int | None,
     limited_to: str | None = None,
-    metric: str = "accuracy",
+    metric: str | None = None,
     seed: int = 0,
     resume: bool = False,
     storage: optuna.storages.BaseStorage | None = None,
@@ -131,7 +131,7 @@ def search(
     equal results. `limited_to` names the strategy that `space` was restricted to, if any. Raises `OptionError` where
     the budget is too short for one trial, or where a resumed search was limited otherwise.
     """
-    check_metric(metric)
+    metric = check_metric(metric, tagged=data.is_tagged)
     finished = folder / "tuning.json"
     earlier = read_result(finished) if resume and finished.exists() else None
     if earlier is not None and earlier.stopped_because != "interrupted":
@@ -427,14 +427,13 @@ class _Trials:
         trial.set_user_attr("recipe", recipe)
         name = f"{trial.number:04d}"
         label = candidate.label(self.bench.backbone.n_blocks)
-        labels, metric = self.bench.data.validation.labels, self.bench.metric
-        labels = labels[rows_on_the_way(len(labels))]
+        truth = self.bench.truth.take(rows_on_the_way(len(self.bench.validation_encoded)))
         steps = int(recipe.get("steps", 0))
         self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
 
         def check(index: int, predictions: np.ndarray) -> None:
             if index < CHECKS - 1:
-                trial.report(score(labels, predictions, metric=metric), index)
+                trial.report(truth.score(predictions), index)
                 if trial.should_prune():
                     raise Stopped
 
@@ -678,7 +677,7 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
     path = bench.work / "test.json"
     scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if run.name not in scored:
-        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test images", progress=bench.progress)
+        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test", progress=bench.progress)
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
         predicted = logits.argmax(1)
         scored[run.name] = {

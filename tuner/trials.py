@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tuner.alignment import notes_on_words
 from tuner.augmentation import (
     CACHED_VIEWS,
     FRESH_TEXT_VIEWS,
@@ -30,11 +31,11 @@ from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.inputs import Encoded, Pixels, Tokens
-from tuner.metrics import score
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
 from tuner.records import Progress, write_bytes_atomically
+from tuner.scoring import OUTSIDE, Truth, places_of
 from tuner.scratch import fresh_state
 from tuner.space import Candidate, SearchSpace, candidate_at
 from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train, training_batches
@@ -53,23 +54,36 @@ LAYER_DECAY = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """Texts or images with their class numbers, and the groups that folds keep together where there are some."""
+    """Texts or images with their class numbers, and the groups that folds keep together where there are some.
+
+    Of sentences, ``rows`` are sequences of words, ``n_words`` (n,) their numbers and ``labels`` the (N,) numbers of the
+    words' tags, sentence below sentence.
+    """
 
     rows: Sequence[Any]
     labels: np.ndarray
     groups: np.ndarray | None = None
+    n_words: np.ndarray | None = None
 
     def take(self, positions: np.ndarray) -> LabelledRows:
         """Some of the rows."""
         rows = self.rows
         taken = rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
         groups = None if self.groups is None else self.groups[positions]
-        return LabelledRows(rows=taken, labels=self.labels[positions], groups=groups)
+        n_words = None if self.n_words is None else self.n_words[positions]
+        return LabelledRows(
+            rows=taken, labels=self.labels[places_of(self.n_words, positions)], groups=groups, n_words=n_words
+        )
+
+    def truth(self, *, metric: str, names: tuple[str, ...]) -> Truth:
+        """What predictions of these rows are scored against; `names` are those of the classes or tags."""
+        return Truth(labels=self.labels, metric=metric, groups=self.groups, n_words=self.n_words, names=names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningData:
-    """The three splits; validation decides, test is scored once."""
+    """The three splits; validation decides, test is scored once. Of tagged words, ``class_names`` are the tags' names,
+    ``O`` first."""
 
     name: str
     train: LabelledRows
@@ -78,6 +92,11 @@ class TuningData:
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether words are tagged; else rows are classified."""
+        return self.train.n_words is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +123,17 @@ class Run:
 def encode_rows(
     backbone: Backbone, part: LabelledRows, *, what: str, progress: Progress | None = None
 ) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
-    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read.
+    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read, or words are
+    not seen.
 
     Raises `DataError` where most of them could not.
     """
     encoded = backbone.encode(part.rows, progress=progress)
+    if isinstance(encoded, Tokens) and encoded.first is not None:
+        return encoded, part, notes_on_words(encoded, what=f"{what} sentences")
     if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
         return encoded, part, ()
-    note = part.rows.note(what)
+    note = part.rows.note(f"{what} images")
     kept = part.rows.readable()
     return encoded.take(kept), part.take(kept), (note,)
 
@@ -130,7 +152,9 @@ class Bench:
         seed: int,
         progress: Progress | None,
     ) -> None:
-        self.backbone, self.data, self.space, self.work = backbone, data, space, work
+        # A tagger classifies every token's state, not their mean.
+        self.backbone = replace(backbone, pooling="tokens") if data.is_tagged else backbone
+        self.data, self.space, self.work = data, space, work
         self.metric, self.seed, self.progress = metric, seed, progress
         self.runs: dict[str, Run] = {}
         self.warnings: list[str] = list(data.notes)
@@ -149,12 +173,13 @@ class Bench:
     def prepare(self) -> None:
         """Encode the training and validation rows, run the frozen blocks over them once, read back finished runs."""
         self.train_encoded, train, train_notes = encode_rows(
-            self.backbone, self.data.train, what="training images", progress=self.progress
+            self.backbone, self.data.train, what="training", progress=self.progress
         )
         self.validation_encoded, validation, validation_notes = encode_rows(
-            self.backbone, self.data.validation, what="validation images", progress=self.progress
+            self.backbone, self.data.validation, what="validation", progress=self.progress
         )
         self.data = replace(self.data, train=train, validation=validation)
+        self.truth = validation.truth(metric=self.metric, names=self.data.class_names)
         self.warnings += [*train_notes, *validation_notes]
         self.train_cache = self._cache("train", self.train_encoded)
         self.validation_cache = self._cache("validation", self.validation_encoded)
@@ -361,10 +386,10 @@ class Bench:
         """
         if self._mirror_loss is None:
             assert isinstance(self.validation_encoded, Pixels)
-            head, labels = self.head("last"), self.data.validation.labels
+            head = self.head("last")
             mirrored_features = self.backbone.block_features(mirrored(self.validation_encoded))
             scores = [
-                score(labels, head.logits(select_features(features, name="last")).argmax(1), metric=self.metric)
+                self.truth.score(head.logits(select_features(features, name="last")).argmax(1))
                 for features in (self.validation_features, mirrored_features)
             ]
             self._mirror_loss = scores[0] - scores[1]
@@ -488,7 +513,7 @@ class Bench:
             candidate=candidate,
             recipe=recipe,
             seed=seed,
-            score=score(self.data.validation.labels, predictions, metric=self.metric),
+            score=self.truth.score(predictions),
             seconds=seconds,
             predictions=predictions,
         )
