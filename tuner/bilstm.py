@@ -1,4 +1,4 @@
-"""Taggers on frozen word features: the BERT paper's BiLSTM, stopped early by entity F1, and a linear classifier."""
+"""A tagger on frozen word features: the BERT paper's BiLSTM, stopped early by entity F1."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from tuner.entities import entity_counts, f1_of
 from tuner.errors import DataError, OptionError
 from tuner.heads import (
     FEATURES,
-    LinearHead,
-    cross_validate,
     feature_blocks,
-    fit_head,
     fits,
     is_weighted,
     mixture,
@@ -32,7 +29,6 @@ LEARNING_RATE = 1e-3
 BATCH_SIZE = 32
 MOST_EPOCHS, PATIENCE = 40, 4
 CLIP_NORM = 5.0
-FOLDS = 3
 
 _IGNORED = -100  # the label of padding
 _WORDS_AT_ONCE = 8192
@@ -79,13 +75,33 @@ class BiLSTMTagger(nn.Module):
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(b, t, sum of widths) features, padded at the right, with (b,) lengths, to logits (b, t, C)."""
+        logits: torch.Tensor = self.linear(self.dropout(self._states(features, lengths)))
+        return logits
+
+    def tag_tokens(self, features: torch.Tensor, word_starts: torch.Tensor) -> torch.Tensor:
+        """(b, t, sum of widths) features of tokens to logits (b, t, C), which count where `word_starts` (b, t) is true.
+
+        The BiLSTM runs over those tokens alone, as it was trained.
+        """
+        counts = word_starts.sum(1)
+        lengths = counts.clamp(min=1)  # of a row without a word nothing is read
+        inside = torch.arange(int(lengths.max()), device=features.device) < counts[:, None]
+        words = features.new_zeros((*inside.shape, features.shape[-1]))
+        words[inside] = features[word_starts]
+        states = self._states(words, lengths)
+        placed = states.new_zeros((*word_starts.shape, states.shape[-1]))
+        placed[word_starts] = states[inside]
+        logits: torch.Tensor = self.linear(self.dropout(placed))
+        return logits
+
+    def _states(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(b, t, sum of widths) to what leaves the BiLSTM, (b, t, 2 * hidden)."""
         x = (features - self.mean) / self.deviation
         if self.scalars is not None:
             x = torch.einsum("m,btmd->btd", mixture(self.scalars), x.view(*x.shape[:2], len(self.widths), -1))
         packed = pack_padded_sequence(self.dropout(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features.shape[1])
-        logits: torch.Tensor = self.linear(self.dropout(states))
-        return logits
+        return states
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +109,18 @@ class Tagger:
     """A fitted tagger on a feature variant of a model's blocks.
 
     ``f1_by_epoch`` are entity F1 on the validation sentences after every epoch of training, of which the best one's
-    weights are kept; empty for a linear tagger, whose ``l2`` was cross-validated.
+    weights are kept.
     """
 
-    classifier: BiLSTMTagger | LinearHead
+    classifier: BiLSTMTagger
     features: str
     tag_names: tuple[str, ...]
-    f1_by_epoch: tuple[float, ...] = ()
-    l2: float | None = None
+    f1_by_epoch: tuple[float, ...]
     seconds: float
 
     @property
     def mix(self) -> np.ndarray | None:
         """(m,) softmaxed weights of a weighted variant's blocks; else None."""
-        if isinstance(self.classifier, LinearHead):
-            return self.classifier.mix
         scalars = self.classifier.scalars
         return None if scalars is None else scalars.detach().softmax(0).cpu().numpy()
 
@@ -115,8 +128,6 @@ class Tagger:
         """(N,) tag numbers of the words of some sentences: n_blocks arrays (N, width) and (n,) lengths."""
         x = select_features(features, name=self.features)
         _check_lengths(x, lengths)
-        if isinstance(self.classifier, LinearHead):
-            return np.asarray(self.classifier.logits(x).argmax(1), dtype=np.int64)
         return _predict(self.classifier, x, lengths)[0]
 
 
@@ -199,44 +210,6 @@ def fit_tagger(
         tag_names=names,
         f1_by_epoch=tuple(f1s),
         seconds=time.perf_counter() - start,
-    )
-
-
-def fit_linear_tagger(
-    train: WordRows, *, tag_names: Sequence[str], features: str = "last", l2: float | None = None, seed: int = 0
-) -> Tagger:
-    """Logistic regression on every word's features (`tuner.heads.fit_head`): a word is tagged without its neighbours'
-    tags, which the features know of as far as the model does.
-
-    The penalty is cross-validated over whole sentences unless `l2` gives it. Raises as `fit_tagger`.
-
-    >>> x = np.array([[1.0], [-1.0], [-1.0], [1.0], [-1.0]], np.float32)
-    >>> words = WordRows(features=(x,), lengths=np.array([3, 2]), tags=np.array([1, 0, 0, 1, 0]))
-    >>> tagger = fit_linear_tagger(words, tag_names=("O", "B-a"), l2=0.3)
-    >>> tagger.predict((x,), lengths=np.array([3, 2])).tolist()
-    [1, 0, 0, 1, 0]
-    """
-    start = time.perf_counter()
-    x = _read(train, features, n_tags=len(tag_names))
-    weighted = is_weighted(features)
-    if l2 is None:
-        n_folds = min(FOLDS, int((train.lengths > 0).sum()))
-        if n_folds < 2:
-            raise DataError(
-                "one sentence is not enough to choose the penalty of a linear tagger",
-                why="it is chosen on sentences that were not trained on",
-                fix="pass more tagged sentences",
-            )
-        folds = np.full(len(train.lengths), -1)
-        filled = np.flatnonzero(train.lengths > 0)
-        folds[np.random.default_rng(seed).permutation(filled)] = np.arange(len(filled)) % n_folds
-        chosen = cross_validate(
-            x, train.tags, n_classes=len(tag_names), folds=np.repeat(folds, train.lengths), weighted=weighted
-        )
-        l2 = chosen.l2
-    head = fit_head(x, train.tags, n_classes=len(tag_names), l2=l2, weighted=weighted)
-    return Tagger(
-        classifier=head, features=features, tag_names=tuple(tag_names), l2=l2, seconds=time.perf_counter() - start
     )
 
 

@@ -51,7 +51,8 @@ class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
 
     ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
-    with. ``option`` is one of `OPTIONS`.
+    with. ``option`` is one of `OPTIONS`. ``top`` is what reads features that never change: ``linear``, or of tagged
+    words ``bilstm`` (`tuner.bilstm`).
     """
 
     strategy: str
@@ -61,6 +62,7 @@ class Candidate(Record):
     augmentation: str | None = None
     head: str = "own"
     option: str | None = None
+    top: str = "linear"
 
     def label(self, n_blocks: int) -> str:
         """In words.
@@ -73,7 +75,8 @@ class Candidate(Record):
         if self.start == "scratch":
             return "trained from scratch"
         if self.strategy == "feature_based":
-            return f"feature-based, {str(self.features).replace('_', ' ')}"
+            read = f"feature-based, {str(self.features).replace('_', ' ')}"
+            return read if self.top == "linear" else f"{read}, BiLSTM"
         if self.frozen_blocks == n_blocks:
             return "head only"
         part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
@@ -82,13 +85,18 @@ class Candidate(Record):
         return part + option + augmented + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:
-        """How many blocks stay as they are: linear candidates keep all of them."""
-        return n_blocks if self.is_linear else self.frozen_blocks or 0
+        """How many blocks stay as they are."""
+        return self.frozen_blocks or 0 if self.trains_blocks else n_blocks
+
+    @property
+    def trains_blocks(self) -> bool:
+        """Whether blocks are trained; else something is fitted on features that never change."""
+        return self.strategy not in ("head_only", "feature_based")
 
     @property
     def is_linear(self) -> bool:
-        """Whether only a linear head is fitted, on features that never change."""
-        return self.strategy in ("head_only", "feature_based")
+        """Whether only a linear head is fitted: a convex problem, which no seed changes."""
+        return not self.trains_blocks and self.top == "linear"
 
 
 @dataclass(frozen=True, kw_only=True)
