@@ -176,6 +176,7 @@ def build_classifier(
     features: str,
     frozen_blocks: int,
     top: str = "linear",
+    lstm: Sequence[int] = (HIDDEN, LAYERS),
 ) -> TransferClassifier:
     """A classifier around `base`, which has the architecture of the backbone's model."""
     config = TransferConfig(
@@ -186,6 +187,7 @@ def build_classifier(
         max_length=backbone.max_length if backbone.is_text else 0,
         frozen_blocks=frozen_blocks,
         top=top,
+        lstm=lstm,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
     )

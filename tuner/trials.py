@@ -26,7 +26,7 @@ from tuner.augmentation import (
     token_views,
 )
 from tuner.backbone import Backbone
-from tuner.bilstm import WordRows, fit_tagger
+from tuner.bilstm import HIDDEN, LAYERS, WordRows, fit_tagger
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
@@ -49,6 +49,7 @@ SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
 TIMED_STEPS = 6
 RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
+LSTM = (HIDDEN, LAYERS)
 MOST_WORDS = 15_000
 """Tagged words on which the penalty of a linear head is chosen; it is then fitted on all."""
 EARLY_STOPPING = 0.1
@@ -418,6 +419,7 @@ class Bench:
             features=features,
             frozen_blocks=depth,
             top=candidate.top,
+            lstm=LSTM,
         )
         if candidate.start == "pretrained" and candidate.option not in RANDOM_HEADS and isinstance(model.head, Head):
             model.head.load_linear(self.head(features))
@@ -495,7 +497,8 @@ class Bench:
         try:
             tagger = fit_tagger(
                 words_of(~held_out), validation=words_of(held_out), tag_names=self.data.class_names,
-                features=str(candidate.features), seed=seed, device=self.backbone.device, on_epoch=epoch_ended,
+                features=str(candidate.features), seed=seed, hidden=LSTM[0], layers=LSTM[1],
+                device=self.backbone.device, on_epoch=epoch_ended,
             )  # fmt: skip
         except Stopped:
             return None
