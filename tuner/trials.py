@@ -498,7 +498,7 @@ class Bench:
             tagger = fit_tagger(
                 words_of(~held_out), validation=words_of(held_out), tag_names=self.data.class_names,
                 features=str(candidate.features), seed=seed, hidden=LSTM[0], layers=LSTM[1],
-                device=self.backbone.device, on_epoch=epoch_ended,
+                device=self.backbone.device, half=self.backbone.compute_dtype == torch.bfloat16, on_epoch=epoch_ended,
             )  # fmt: skip
         except Stopped:
             return None
