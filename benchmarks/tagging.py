@@ -63,7 +63,7 @@ def read_set(name: str) -> tuple[TuningData, Truth, Truth]:
     both = LabelledRows(
         rows=[*rows["validation"].rows, *rows["test"].rows],
         labels=np.concatenate([rows["validation"].labels, rows["test"].labels]),
-        n_words=np.concatenate([rows["validation"].n_words, rows["test"].n_words]),  # type: ignore[list-item]
+        n_words=np.concatenate([rows["validation"].n_words, rows["test"].n_words]),
     )
     data = TuningData(
         name=name, train=rows["train"], validation=both, test=rows["test"], class_names=names, fingerprint=name
@@ -124,9 +124,7 @@ def measure(name: str, *, seeds: list[int], until: float) -> None:
         bench.restore_base()
 
 
-def row_of(
-    done: Run, *, name: str, label: str, rate: float, seed: int, truths: tuple[Truth, Truth]
-) -> dict[str, Any]:
+def row_of(done: Run, *, name: str, label: str, rate: float, seed: int, truths: tuple[Truth, Truth]) -> dict[str, Any]:
     """A line of the table."""
     cut = len(truths[0].labels)
     scores = truths[1].by_type(done.predictions[cut:])

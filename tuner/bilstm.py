@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,7 @@ def fit_tagger(
     patience: int = PATIENCE,
     device: str | torch.device = "cpu",
     half: bool = False,
+    most_seconds: float = math.inf,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Tagger:
     """A randomly initialised BiLSTM on frozen features (Devlin et al. 2019, section 5.3), trained by Adam.
@@ -158,7 +160,7 @@ def fit_tagger(
     same machine, and torch's global random state is left alone. `on_epoch` is called with the epoch and its F1.
 
     The paper does not say whether its 768 dimensions are those of one direction or of both together; here of both. With
-    `half`, matrix products run in bf16.
+    `half`, matrix products run in bf16. No epoch begins after `most_seconds`.
 
     Raises `OptionError` for features that cannot be read, `DataError` where features, lengths and tags do not match.
 
@@ -205,7 +207,7 @@ def fit_tagger(
                 kept = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
             if on_epoch is not None:
                 on_epoch(epoch, f1s[-1])
-            if epoch - best_epoch >= patience:
+            if epoch - best_epoch >= patience or time.perf_counter() - start > most_seconds:
                 break
     model.load_state_dict(kept)
     model.eval()

@@ -447,7 +447,10 @@ class _Trials:
 
         try:
             if not candidate.trains_blocks:
-                run = self.bench.run_head(name, candidate, seed=self.bench.seed, on_step=step)
+                share = math.inf if self.deadline.budget_s is None else TRIAL_SHARE * self.deadline.budget_s
+                run = self.bench.run_head(
+                    name, candidate, seed=self.bench.seed, on_step=step, most_seconds=min(share, self._left())
+                )
             else:
                 run = self.bench.run_trained(
                     name, candidate, recipe=recipe, seed=self.bench.seed, on_check=check, on_step=step

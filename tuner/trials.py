@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -447,12 +448,18 @@ class Bench:
         return model
 
     def run_head(
-        self, name: str, candidate: Candidate, *, seed: int, on_step: Callable[[int], None] | None = None
+        self,
+        name: str,
+        candidate: Candidate,
+        *,
+        seed: int,
+        on_step: Callable[[int], None] | None = None,
+        most_seconds: float = math.inf,
     ) -> Run | None:
         """Fit what reads features that never change; None where `on_step` stopped it on the way."""
         if candidate.is_linear:
             return self.run_linear(name, candidate)
-        return self.run_bilstm(name, candidate, seed=seed, on_step=on_step)
+        return self.run_bilstm(name, candidate, seed=seed, on_step=on_step, most_seconds=most_seconds)
 
     def run_linear(self, name: str, candidate: Candidate) -> Run:
         """Fit a linear head on cached features: a convex problem, so it has no seeds."""
@@ -470,11 +477,18 @@ class Bench:
         )
 
     def run_bilstm(
-        self, name: str, candidate: Candidate, *, seed: int, on_step: Callable[[int], None] | None = None
+        self,
+        name: str,
+        candidate: Candidate,
+        *,
+        seed: int,
+        on_step: Callable[[int], None] | None = None,
+        most_seconds: float = math.inf,
     ) -> Run | None:
         """Train a BiLSTM on cached features of tagged words, stopped early by training sentences that it is not shown.
 
-        `on_step` is called after every epoch with ten times its number, and may raise `Stopped`.
+        `on_step` is called after every epoch with ten times its number, and may raise `Stopped`; after `most_seconds`
+        no epoch begins and the best one so far counts.
         """
         start = time.perf_counter()
         encoded, groups = self.train_encoded, self.data.train.groups
@@ -498,7 +512,8 @@ class Bench:
             tagger = fit_tagger(
                 words_of(~held_out), validation=words_of(held_out), tag_names=self.data.class_names,
                 features=str(candidate.features), seed=seed, hidden=LSTM[0], layers=LSTM[1],
-                device=self.backbone.device, half=self.backbone.compute_dtype == torch.bfloat16, on_epoch=epoch_ended,
+                device=self.backbone.device, half=self.backbone.compute_dtype == torch.bfloat16,
+                most_seconds=most_seconds, on_epoch=epoch_ended,
             )  # fmt: skip
         except Stopped:
             return None
