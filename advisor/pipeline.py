@@ -26,6 +26,7 @@ from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
+from advisor.tagged import read_sentences
 from advisor.target import TargetData, load_target, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
@@ -81,6 +82,25 @@ class Predictions(Record):
         """Share of rows farther from the training features than 95 % of the training rows are from each other."""
         counted = np.delete(self.unlike, list(self.unreadable))
         return float(counted.mean()) if len(counted) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedPredictions(Record):
+    """Tags for the words of n new sentences, with the share of sentences unlike the training data.
+
+    ``probabilities`` hold for every sentence a (words,) array: how probable each word's tag is.
+    """
+
+    tokens: tuple[tuple[str, ...], ...]
+    tags: tuple[tuple[str, ...], ...]
+    probabilities: tuple[np.ndarray, ...]
+    unlike: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share_unlike(self) -> float:
+        """As that of `Predictions`."""
+        return float(self.unlike.mean()) if len(self.unlike) else 0.0
 
 
 def recommend(
@@ -402,8 +422,9 @@ def predict(
     image: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-) -> Predictions:
-    """Labels and probabilities of new texts or images by a saved model (a run folder or its ``model`` folder).
+) -> Predictions | TaggedPredictions:
+    """Labels and probabilities of new texts or images, or tags of the words of new sentences, by a saved model (a run
+    folder or its ``model`` folder).
 
     A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
     """
@@ -412,6 +433,8 @@ def predict(
         folder = folder / "model"
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
+    if transfer_model.tags_words:
+        return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
@@ -434,6 +457,20 @@ def predict(
         unlike=unlike,
         unreadable=unreadable,
         kind="text" if transfer_model.reads_text else "image",
+        warnings=warnings,
+    )
+
+
+def _tag(model: TransferModel, data: Any, *, text: str | None, progress: Progress | None) -> TaggedPredictions:
+    """Tags of the words of sentences, with each one's probability."""
+    sentences, warnings = read_sentences(data, text=text)
+    probabilities, unlike = model.predict_with_support(sentences, progress=progress)
+    names, ends = model.class_names, np.cumsum([len(words) for words in sentences])[:-1]
+    return TaggedPredictions(
+        tokens=tuple(map(tuple, sentences)),
+        tags=tuple(tuple(names[tag] for tag in part) for part in np.split(probabilities.argmax(1), ends)),
+        probabilities=tuple(np.split(probabilities.max(1), ends)),
+        unlike=unlike,
         warnings=warnings,
     )
 
