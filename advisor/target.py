@@ -23,7 +23,20 @@ from advisor.images import (
     pictures_of,
     references_in,
 )
-from advisor.splits import SPLITS, carve, ids_per_class, kept_together, labels_per_text, number_texts
+from advisor.splits import (
+    FEWEST_TRAINING_ROWS,
+    SPLITS,
+    carve_missing,
+    ids_per_class,
+    kept_together,
+    labels_per_text,
+    leakage_note,
+    number_texts,
+    percent_of,
+    repeats_note,
+    with_article,
+    without_leaks,
+)
 from advisor.tables import (
     Tables,
     concatenate,
@@ -40,11 +53,6 @@ from tuner.pictures import Pictures, is_one_picture
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
-VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
-FEWEST_TRAINING_ROWS = 3
-"""Distinct training texts or images a class needs, so that cross-validated probes see each class in every fold."""
 
 WORDY = r"[^\s\p{Z}\x{200B}\x{FEFF}]"
 """What a text holds that is not blank."""
@@ -454,13 +462,8 @@ def _group_numbers(column: pa.ChunkedArray) -> NDArray[np.int32]:
     return numbers
 
 
-def _percent(part: int, whole: int) -> str:
-    share = 100 * part / whole
-    return f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"
-
-
 def _rows_left_out(part: int, whole: int) -> str:
-    return f"{part:,} {'row was' if part == 1 else 'rows were'} left out ({_percent(part, whole)})"
+    return f"{part:,} {'row was' if part == 1 else 'rows were'} left out ({percent_of(part, whole)})"
 
 
 def _drop_incomplete(rows: _Rows) -> _Rows:
@@ -504,13 +507,9 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
         rows = rows.warn(f"{_rows_left_out(n_missing, n)} for want of a label")
     if n_empty:
         such = "" if rows.contents is None else f", such as {_example(rows, has_label & ~has_text)}"
-        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of {_a(rows.noun)}{such}")
+        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of {with_article(rows.noun)}{such}")
     rows = rows.keep(has_label, reason="missing_label")
     return rows.keep(has_text[has_label], reason="empty_text" if rows.contents is None else "missing_image")
-
-
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _example(rows: _Rows, mask: NDArray[np.bool_]) -> str:
@@ -693,19 +692,21 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
     text_ids = _content_ids(rows)
     rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
-    split, n_leaked = _without_leaks(rows, rows.split, text_ids)
+    said = {"place": rows.place, "noun": rows.noun}
+    split, n_leaked = without_leaks(rows.split, text_ids, **said)
     small = _too_small(rows, split, text_ids, to_carve=to_carve)
     if small.any():
         if not drop_rare:
             _refuse_small(rows, split, text_ids, small, to_carve=to_carve)
         rows, split, text_ids = _without_classes(rows, split, text_ids, small)
     for attempt in range(_SPLIT_ATTEMPTS):
-        carved = _carve_missing(rows, split, text_ids, to_carve=to_carve, seed=(seed, attempt))
+        units = text_ids if rows.groups is None else rows.groups
+        carved = carve_missing(split, units, rows.labels, to_carve=to_carve, seed=(seed, attempt))
         if rows.groups is None or not _untrained(rows, carved).any():
             break
     split = carved
     if rows.groups is not None:
-        split, leaked_by_text = _without_leaks(rows, split, text_ids)
+        split, leaked_by_text = without_leaks(split, text_ids, **said)
         n_leaked += leaked_by_text
     _check_divided(rows, split)
     return _finished(rows, split, text_ids, n_leaked=n_leaked)
@@ -718,54 +719,6 @@ def _content_ids(rows: _Rows) -> NDArray[np.int32]:
     if rows.contents is None:
         return number_texts(rows.texts)
     return np.asarray(pd.factorize(rows.contents)[0], np.int32)
-
-
-def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> tuple[NDArray[np.int8], int]:
-    """Rows whose text comes again in a later split leave theirs (-1); also how many later rows train had held."""
-    n_texts = int(text_ids.max()) + 1
-    occurs = np.zeros((3, n_texts), bool)
-    for number in range(3):
-        occurs[number, text_ids[split == number]] = True
-    n_leaked = int((occurs[0, text_ids] & (split > 0)).sum())
-    leaves = ((split == 0) & (occurs[1] | occurs[2])[text_ids]) | ((split == 1) & occurs[2][text_ids])
-    if not leaves.any():
-        return split, n_leaked
-    for number in (0, 1):
-        before, lost = int((split == number).sum()), int((leaves & (split == number)).sum())
-        if before and 2 * lost > before:
-            raise DataError(
-                f"{rows.place}: {lost:,} of {before:,} {SPLITS[number]} {rows.noun}s occur again in "
-                f"{'validation or test' if number == 0 else 'test'}",
-                why=f"a score on {rows.noun}s that were seen in training says nothing about new ones",
-                fix="divide the rows anew: pass them as one file, and the splits are made without overlap",
-            )
-    return np.where(leaves, -1, split).astype(np.int8), n_leaked
-
-
-def _carve_missing(
-    rows: _Rows,
-    split: NDArray[np.int8],
-    text_ids: NDArray[np.int32],
-    *,
-    to_carve: Sequence[str],
-    seed: tuple[int, int],
-) -> NDArray[np.int8]:
-    """The splits that were not given, test before validation, out of the training rows."""
-    split = split.copy()
-    for name, share, most in (
-        ("test", TEST_SHARE, MOST_TEST_ROWS),
-        ("validation", VALIDATION_SHARE, MOST_VALIDATION_ROWS),
-    ):
-        if name in to_carve:
-            rng = np.random.default_rng([*seed, SPLITS.index(name)])
-            pool = np.flatnonzero(split == 0)
-            units = text_ids if rows.groups is None else rows.groups
-            later = len(to_carve) - 1 - list(to_carve).index(name)
-            chosen = carve(
-                units[pool], rows.labels[pool], share=share, most=most, keep=FEWEST_TRAINING_ROWS + later, rng=rng
-            )
-            split[pool[chosen]] = SPLITS.index(name)
-    return split
 
 
 def _untrained(rows: _Rows, split: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -843,7 +796,7 @@ def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
     if empty and rows.groups is None:
         raise DataError(
             f"the {empty[0]} split of {rows.place} has no usable rows left",
-            why=f"every row of it lacks {_a(rows.noun)} or a label, or repeats {_a(rows.noun)} of a later split",
+            why=f"every row of it lacks {with_article(rows.noun)} or a label, or repeats one of a later split",
             fix="repair the split, or leave it out: rows of the data are then held out instead",
         )
     if absent or empty:
@@ -868,15 +821,9 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
     noun = rows.noun
     warnings = list(rows.warnings)
     if n_leaked or n_left_out:
-        warnings.append(
-            f"leakage: {n_leaked:,} validation or test rows have {_a(noun)} that also occurs in train; the earlier "
-            f"copies ({n_left_out:,} rows) were left out, so that scores are about new {noun}s"
-        )
+        warnings.append(leakage_note(n_leaked, n_left_out, noun=noun))
     if n_duplicates > 0.05 * n:
-        warnings.append(
-            f"{n_duplicates:,} rows ({_percent(n_duplicates, n)}) repeat {_a(noun)} exactly; no {noun} stands in two "
-            "splits"
-        )
+        warnings.append(repeats_note(n_duplicates, n, noun=noun))
     if n_conflicting:
         kept = f"{noun} occurs with more than one label; it was kept as it is"
         if n_conflicting > 1:
