@@ -220,25 +220,27 @@ def read_tagged(
     )
 
 
-def is_tagged(data: Any) -> bool:
+def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -> bool:
     """Whether data looks like tagged sentences rather than labelled texts, by a glance; what is broken does not.
+
+    `text` and `label` name the columns that are looked at, where the user named them.
 
     >>> is_tagged((["EU", "rejects"], ["a", "b"])), is_tagged(([["EU", "rejects"]], [["B-org", "O"]]))
     (False, True)
     """
+    columns = _Columns(text=text, label=label)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
         if path.is_dir():
-            return _is_tagged_folder(path)
-        return path.is_file() and _is_tagged_file(path)
+            return _is_tagged_folder(path, columns)
+        return path.is_file() and _is_tagged_file(path, columns)
     if isinstance(data, Mapping):
-        return bool(data) and is_tagged(next(iter(data.values())))
+        return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
-        names = [str(name) for name in data.columns]
-        found = _column(names, TOKEN_NAMES), _column(names, TAG_NAMES)
+        found = columns.of([str(name) for name in data.columns])
         return all(name is not None and _holds_lists(data[name].head(20)) for name in found)
     if hasattr(data, "features") and hasattr(data, "column_names"):
-        return _are_lists(data.features.arrow_schema)
+        return _are_lists(data.features.arrow_schema, columns)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
     return bool(pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:20]) for part in data))
 
@@ -791,7 +793,23 @@ def _is_conll(path: Path) -> bool:
 # --- a glance
 
 
-def _is_tagged_folder(folder: Path) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """The columns that the user named, where he did."""
+
+    text: str | None
+    label: str | None
+
+    def of(self, names: Sequence[str]) -> tuple[str | None, str | None]:
+        """Which columns would hold words and tags; None for one that is not there."""
+        given = ((self.text, TOKEN_NAMES), (self.label, TAG_NAMES))
+        text, label = (
+            _column(names, usual) if name is None else name if name in names else None for name, usual in given
+        )
+        return text, label
+
+
+def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
     if _is_saved(folder):
         import datasets
 
@@ -799,15 +817,15 @@ def _is_tagged_folder(folder: Path) -> bool:
             saved = datasets.load_from_disk(str(folder))
         except (OSError, ValueError, KeyError):
             return False
-        return is_tagged(saved)
+        return is_tagged(saved, text=columns.text, label=columns.label)
     try:
         files = _split_files(folder) or (_split_files(folder / "data") if (folder / "data").is_dir() else {})
-        return bool(files) and _is_tagged_file(next(iter(files.values()))[0])
+        return bool(files) and _is_tagged_file(next(iter(files.values()))[0], columns)
     except DataError:
         return False
 
 
-def _is_tagged_file(path: Path) -> bool:
+def _is_tagged_file(path: Path, columns: _Columns) -> bool:
     """By the name or first lines of CoNLL files, the first row of JSON, the types of Parquet, the header of CSV."""
     try:
         if _is_conll(path):
@@ -816,7 +834,7 @@ def _is_tagged_file(path: Path) -> bool:
         if head.startswith(b"PAR1"):
             from pyarrow import parquet
 
-            return _are_lists(parquet.read_schema(path))
+            return _are_lists(parquet.read_schema(path), columns)
         if FORMATS.get(path.suffix.lower()) == "json":
             row = _first_json_row(head.decode("utf-8-sig", errors="replace"))
         else:
@@ -825,8 +843,7 @@ def _is_tagged_file(path: Path) -> bool:
             row = dict.fromkeys(names, "[]" if '"[' in rest or "\t[" in rest else None)
     except (OSError, ValueError, DataError):
         return False
-    cells = [row.get(_column(list(row), usual) or "") for usual in (TOKEN_NAMES, TAG_NAMES)]
-    return all(_holds_lists([cell]) for cell in cells)
+    return all(_holds_lists([row.get(name or "")]) for name in columns.of(list(row)))
 
 
 def _first_json_row(text: str) -> dict[str, Any]:
@@ -838,14 +855,13 @@ def _first_json_row(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _are_lists(schema: pa.Schema) -> bool:
+def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
     """Whether the columns of words and tags hold lists of texts or integers."""
     import pyarrow as pa
 
-    found = _column(schema.names, TOKEN_NAMES), _column(schema.names, TAG_NAMES)
     return all(
         name is not None and (pa.types.is_list(kind := schema.field(name).type) or pa.types.is_large_list(kind))
-        for name in found
+        for name in columns.of(schema.names)
     )
 
 

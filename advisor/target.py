@@ -46,6 +46,7 @@ from advisor.tables import (
     read_path,
     read_tables,
 )
+from advisor.tagged import is_tagged
 from tuner.errors import DataError, OptionError, did_you_mean
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import Pictures, is_one_picture
@@ -70,6 +71,10 @@ class TargetData:
 
     Of image data (``kind`` is "image") ``texts`` holds references, each a path or a place in what is ``held`` in
     memory; images of equal content share their ``text_ids``, and `pictures_at` opens them.
+
+    Of tagged sentences (``task`` is "token_classification") ``texts`` are the words joined by spaces, ``words`` and
+    ``tags`` hold n tuples of words and (words,) positions in ``class_names``, whose first is "O", and ``labels`` (n,)
+    only say what was spread over splits, and is over samples: 0 for no entity, else a number for the rarest type.
     """
 
     name: str
@@ -77,6 +82,9 @@ class TargetData:
     task: str = "sequence_classification"
     texts: pd.Series = field(repr=False)
     held: Held = field(default_factory=dict, repr=False)
+    words: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    tags: tuple[NDArray[np.int64], ...] = field(default=(), repr=False)
+    scheme: str | None = None
     text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]
@@ -94,19 +102,29 @@ class TargetData:
     fingerprint: str
 
     @property
+    def tagged(self) -> bool:
+        """Whether words are labelled rather than whole rows."""
+        return self.task == "token_classification"
+
+    @property
     def n_examples(self) -> int:
         """Number of usable rows, all splits together."""
         return len(self.labels)
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; of tagged sentences of different tags."""
         return len(self.class_names)
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Rows of each class, in the order of ``class_names``."""
-        return np.bincount(self.labels, minlength=len(self.class_names))
+        """Rows of each class, or words of each tag, in the order of ``class_names``."""
+        labels = np.concatenate(self.tags) if self.tagged else self.labels
+        return np.bincount(labels, minlength=len(self.class_names))
+
+    def tags_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[list[str]]:
+        """The tags of the sentences at these positions, by name."""
+        return [[self.class_names[number] for number in self.tags[int(row)]] for row in positions]
 
     def kept_together(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int32] | None:
         """Numbers of the rows that folds must not part, equal texts and groups; None where each row stands alone."""
@@ -122,8 +140,12 @@ class TargetData:
         """The images at these positions, decoded when they are asked for."""
         return pictures_of(self.texts_at(positions), held=self.held)
 
-    def rows_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[str] | Pictures:
-        """What a model is fed: the texts or the images at these positions."""
+    def rows_at(
+        self, positions: Sequence[int] | NDArray[np.integer[Any]]
+    ) -> list[str] | list[tuple[str, ...]] | Pictures:
+        """What a model is fed: the texts, the words of the sentences, or the images at these positions."""
+        if self.tagged:
+            return [self.words[int(row)] for row in positions]
         return self.pictures_at(positions) if self.kind == "image" else self.texts_at(positions)
 
 
@@ -146,8 +168,14 @@ def load_target(
     labels); `image` names a column of images, or of paths relative to the table's folder. Given splits
     are used; what is missing of test and validation is carved out of the training rows, stratified by class, with
     copies of a text (and, with `group`, all rows of a group) on one side. A class with too few texts raises, unless
-    `drop_rare` leaves such classes out. Everything a user can put right raises a `TransferError`.
+    `drop_rare` leaves such classes out. Tagged sentences (`advisor.tagged.is_tagged`) are read and divided by
+    `advisor.tagged_target.load_tagged`. Everything a user can put right raises a `TransferError`.
     """
+    if is_tagged(data, text=text, label=label):
+        from advisor.tagged_target import load_tagged
+
+        other = {"text-pair": text_pair, "image": image, "group": group, "drop-rare": drop_rare}
+        return load_tagged(data, text=text, label=label, split=split, test=test, seed=seed, refused=other)
     tables = read_tables(data, split=split)
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
