@@ -65,7 +65,10 @@ ExamplesOption = Annotated[
 OutOption = Annotated[str | None, typer.Option(help="Run folder (default: runs/<data>-<model>-<date-time>).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
-MetricOption = Annotated[str, typer.Option(help="accuracy, macro_f1 or balanced_accuracy.")]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(help="accuracy (default), macro_f1 or balanced_accuracy; of tagged words entity_f1 (default)."),
+]
 
 
 @app.command()
@@ -83,7 +86,7 @@ def recommend(
     weights: WeightsOption = None,
     sample: SampleOption = 2000,
     max_length: LengthOption = None,
-    metric: MetricOption = "accuracy",
+    metric: MetricOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
@@ -155,7 +158,7 @@ def tune(
             "texts: token_dropout, masking, mixup; none; auto: where the data may be small and dissimilar."
         ),
     ] = "auto",
-    metric: MetricOption = "accuracy",
+    metric: MetricOption = None,
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     resume: Annotated[
@@ -502,6 +505,30 @@ def _number(value: float | None, interval: Sequence[float] | None = None) -> str
     return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
+def _counted(data: dict[str, Any]) -> str:
+    """How much data there is, in its own words."""
+    if "n_entities" not in data:
+        return f"{data['n_examples']:,} examples, {data['n_classes']} classes"
+    types = "1 type" if data["n_classes"] == 1 else f"{data['n_classes']} types"
+    return f"{data['n_examples']:,} sentences, {data['n_entities']:,} entities of {types}"
+
+
+def _baselines(baselines: dict[str, Any]) -> str:
+    """What needs no pretrained model, with its scores."""
+    if "token_linear" in baselines:
+        lookup, linear = baselines["entity_lookup"], baselines["token_linear"]
+        return (
+            f"every word O {_number(baselines['majority']['score'])}, entities looked up {_number(lookup['score'])}, "
+            f"words and shapes, linear {_number(linear['score'], linear['interval']) if linear else 'not measured'}"
+        )
+    name, linear = next((key, value) for key, value in baselines.items() if key.endswith("_linear"))
+    return (
+        f"majority {_number(baselines['majority']['score'])}, "
+        f"{'TF-IDF' if name == 'tfidf_linear' else 'pixels'} + logistic regression "
+        f"{_number(linear['score'], linear['interval']) if linear else 'not measured'}"
+    )
+
+
 def _print_advice(advice: dict[str, Any]) -> None:
     """The recommendation in a screenful."""
     from advisor.strategy import STRATEGY_TITLES
@@ -509,7 +536,7 @@ def _print_advice(advice: dict[str, Any]) -> None:
     data, size, similarity, situation = (advice[key] for key in ("data", "size", "similarity", "situation"))
     strategy, freeze, baselines = advice["strategy"], advice["freeze"], advice["baselines"]
     n_blocks = advice["model"]["n_blocks"]
-    _out(f"{data['name']} with {advice['model']['id']}: {data['n_examples']:,} examples, {data['n_classes']} classes")
+    _out(f"{data['name']} with {advice['model']['id']}: {_counted(data)}")
     _out("")
     _out(
         f"recommendation  {STRATEGY_TITLES[strategy['name']]}: freeze {freeze['recommended']} of {n_blocks} blocks "
@@ -526,12 +553,7 @@ def _print_advice(advice: dict[str, Any]) -> None:
         _out(f"situation       {named}; probabilities {shares}")
     if strategy["classic_rule"]:
         _out(f"classic rule    {strategy['classic_rule']} (a prior, not a finding)")
-    name, linear = next((key, value) for key, value in baselines.items() if key.endswith("_linear"))
-    _out(
-        f"baselines       majority {_number(baselines['majority']['score'])}, "
-        f"{'TF-IDF' if name == 'tfidf_linear' else 'pixels'} + logistic regression "
-        f"{_number(linear['score'], linear['interval']) if linear else 'not measured'}"
-    )
+    _out(f"baselines       {_baselines(baselines)}")
     _out("reasons")
     for reason in strategy["reasons"]:
         _out(f"  - {reason}")

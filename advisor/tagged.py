@@ -231,7 +231,7 @@ def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -
     columns = _Columns(text=text, label=label)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
-        if path.is_dir():
+        if path.is_dir() and str(data).strip():
             return _is_tagged_folder(path, columns)
         return path.is_file() and _is_tagged_file(path, columns)
     if isinstance(data, Mapping):
