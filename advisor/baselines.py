@@ -143,9 +143,9 @@ def lookup_baseline(words: Sequence[Sequence[str]], truth: Truth, *, folds: np.n
     predictions = np.full(len(truth.labels), OUTSIDE, dtype=np.int64)
     for fold in range(int(folds.max()) + 1):
         train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        known = _known_entities([words[row] for row in train], truth.take(train))
+        known = _known_entities([words[int(row)] for row in train], truth.take(train))
         longest = max(map(len, known), default=0)
-        found = [_look_up(words[row], known, longest=longest) for row in held_out]
+        found = [_look_up(words[int(row)], known, longest=longest) for row in held_out]
         predictions[places_of(truth.n_words, held_out)] = np.concatenate(found)
     return _scored(truth, predictions, method="entities looked up in the training sentences", seed=seed)
 
