@@ -16,17 +16,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from advisor import runs
-from advisor.baselines import Baseline, majority_baseline, pixel_baseline, tfidf_baseline
+from advisor.baselines import (
+    Baseline,
+    lookup_baseline,
+    majority_baseline,
+    outside_baseline,
+    pixel_baseline,
+    tfidf_baseline,
+    token_baseline,
+)
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_similarity import measure_image_similarity
-from advisor.probe import ProbeProfile, assign_folds, probe_blocks
+from advisor.probe import ProbeProfile, probe_blocks, probe_folds
 from advisor.report import write_report
 from advisor.similarity import SimilarityProfile, measure_similarity
 from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
-from advisor.tagged import read_sentences
+from advisor.tagged import count_entities, read_sentences
 from advisor.target import TargetData, load_target, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
@@ -35,10 +43,12 @@ from tuner.errors import ModelError, OptionError
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
 from tuner.loading import DEFAULT_IMAGE_MODEL
-from tuner.metrics import check_metric
+from tuner.metrics import METRICS, check_metric
 from tuner.pairs import in_words
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
+from tuner.scoring import ENTITY_F1
+from tuner.scoring import check_metric as check_fitting
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
 from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, strategy_notes
 from tuner.study import open_storage
@@ -121,7 +131,7 @@ def recommend(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
-    metric: str = "accuracy",
+    metric: str | None = None,
     examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -129,11 +139,12 @@ def recommend(
     """Measure size, similarity and probes of `data` under `model`, and advise a strategy and a freeze depth.
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
-    (texts, labels) or (images, labels).
+    (texts, labels) or (images, labels); or sentences whose words are tagged (`advisor.tagged.read_tagged`). `metric` is
+    by default accuracy, of tags entity F1.
     With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
     Raises `TransferError` for what the user can fix.
     """
-    check_metric(metric)
+    check_known(metric)
     check_sample(sample, seed)
     if out is not None:
         runs.check_folder(Path(out))
@@ -145,6 +156,7 @@ def recommend(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
+    metric = check_fitting(metric, tagged=target.tagged)
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
@@ -201,9 +213,8 @@ def advise(
     with clock("baselines"):
         if progress is not None:
             progress("baselines", 0.0)
-        folds = assign_folds(features.labels, groups=features.groups, seed=seed)
-        majority = majority_baseline(features.labels, groups=features.groups, metric=metric, seed=seed)
-        linear = _linear_baseline(features, folds=folds, metric=metric, seed=seed)
+        baselines = _baselines(features, metric=metric, seed=seed)
+        linear = next(found for name, found in baselines.items() if name.endswith("_linear"))
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
     strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=linear)
@@ -217,7 +228,7 @@ def advise(
         freeze=freeze,
         space=SearchSpace(n_blocks=backbone.n_blocks, first=(), controls=(), depths=freeze.search),
         probes=probes.probes,
-        baselines=_baseline_section(target, majority, linear, probes),
+        baselines=baselines | {"best_probe": _best_probe(probes)},
         metric=metric,
         warnings=_warnings(target, backbone, features, similarity),
         next_steps=_next_steps(size, similarity, target, command, model=None if backbone.path is None else backbone.id),
@@ -229,13 +240,16 @@ def advise(
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
-        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features),
+        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features, backbone),
+        tagged=target.tagged,
     )  # fmt: skip
     return replace(advice, space=space)
 
 
-def _fitting_augmentation(features: BlockFeatures) -> str | None:
+def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | None:
     """What training examples may be changed by; policies of colours read bytes."""
+    if features.tagged is not None:  # every word stays where its tag is
+        return "masking" if backbone.tokenizer.mask_token_id is not None else None
     if features.pixels is None:
         return "token_dropout"
     return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
@@ -315,7 +329,7 @@ def tune(
     """
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
-    metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
+    check_known(metric := metric or (None if advice is None else advice.metric))
     if strategy is not None:
         check_strategy(strategy)
     check_augmentation(augment)
@@ -324,11 +338,6 @@ def tune(
     if out is not None:
         runs.check_folder(Path(out), resume=resume)
     opened = None if storage is None else open_storage(storage)
-    command = _command(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
-    )  # fmt: skip
     clock = Clock()
     with clock("load data"):
         if progress is not None:
@@ -337,12 +346,18 @@ def tune(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
+    metric = check_fitting(metric, tagged=target.tagged)
+    command = _command(
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
+        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+    )  # fmt: skip
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone)
+        check_policy(augment, backbone=backbone, tagged=target.tagged)
     if strategy is not None:
         check_strategy(strategy, n_blocks=backbone.n_blocks)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
@@ -372,8 +387,8 @@ def tune(
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
-            space = restrict(space, strategy=strategy, widths=backbone.widths)
-            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.labels))
+            space = restrict(space, strategy=strategy, widths=backbone.widths, tagged=target.tagged)
+            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.rows))
             data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,
@@ -482,6 +497,12 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
         if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         together = target.kept_together(rows)
+        if target.tagged:
+            tags = [target.tags[int(row)] for row in rows]
+            n_words = np.array([len(words) for words in tags])
+            return LabelledRows(
+                rows=target.rows_at(rows), labels=np.concatenate(tags), groups=together, n_words=n_words
+            )
         return LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=together)
 
     parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
@@ -527,6 +548,12 @@ def parse_budget(budget: str | float | None) -> float | None:
             fix="write a time such as 90s, 10m or 1h30m",
         )
     return seconds
+
+
+def check_known(metric: str | None) -> None:
+    """Raise `OptionError` for a metric that no data has, before the data is read."""
+    if metric is not None and metric != ENTITY_F1:
+        check_metric(metric)
 
 
 def check_sample(sample: int, seed: int) -> None:
@@ -600,7 +627,7 @@ def _command(data: Any, *, model: Any, sample: int, device: str, metric: str, **
         "model": model,
         "sample": None if sample == DEFAULT_SAMPLE else sample,
         "device": None if device == "auto" else device,
-        "metric": None if metric == "accuracy" else metric,
+        "metric": None if metric in (METRICS[0], ENTITY_F1) else metric,
     }
     words = ["advisor", "tune", str(data)]
     for name, value in options.items():
@@ -628,13 +655,13 @@ def _model_section(backbone: Backbone) -> dict[str, Any]:
 
 
 def _data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]:
+    classes = _tags_section(target) if target.tagged else _classes_section(target)
     return {
         "name": target.name,
         "kind": target.kind,
         "task": target.task,
         "n_examples": target.n_examples,
-        "n_classes": len(target.class_names),
-        "class_counts": dict(zip(target.class_names, target.class_counts.tolist(), strict=True)),
+        **classes,
         "columns": target.columns,
         "splits": {
             "train": len(target.train),
@@ -652,26 +679,49 @@ def _data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]
     }
 
 
-def _linear_baseline(features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-    """Logistic regression without a pretrained model: on words of texts, on pixels of images."""
+def _classes_section(target: TargetData) -> dict[str, Any]:
+    counts = dict(zip(target.class_names, target.class_counts.tolist(), strict=True))
+    return {"n_classes": len(target.class_names), "class_counts": counts}
+
+
+def _tags_section(target: TargetData) -> dict[str, Any]:
+    """Of tagged sentences the types of entities are the classes, and their entities are counted."""
+    found = count_entities(target.tags_at(range(target.n_examples)))
+    return {
+        "n_classes": len(found.by_type),
+        "class_counts": found.by_type,
+        "n_entities": found.total,
+        "n_words": int(sum(map(len, target.words))),
+        "tags": target.class_names,
+        "scheme": target.scheme,
+    }
+
+
+def _baselines(features: BlockFeatures, *, metric: str, seed: int) -> dict[str, Baseline | None]:
+    """What needs no pretrained model, on the rows and folds of the probes, by its name in ``advice.json``."""
+    folds, truth = probe_folds(features, seed=seed), features.truth(metric)
+    if features.tagged is not None:
+        words = features.tagged.words
+        return {
+            "majority": outside_baseline(truth),
+            "entity_lookup": lookup_baseline(words, truth, folds=folds, seed=seed),
+            "token_linear": token_baseline(words, truth, folds=folds, seed=seed),
+        }
+    labels, groups = features.labels, features.groups
+    majority = majority_baseline(labels, groups=groups, metric=metric, seed=seed)
     if features.pixels is None:
-        return tfidf_baseline(
-            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-        )
-    return pixel_baseline(
-        features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-    )
-
-
-def _baseline_section(
-    target: TargetData, majority: Baseline, linear: Baseline | None, probes: ProbeProfile
-) -> dict[str, Any]:
-    best = probes.best
+        linear = tfidf_baseline(features.texts, labels, folds=folds, groups=groups, metric=metric, seed=seed)
+        return {"majority": majority, "tfidf_linear": linear}
+    pixels = features.pixels.values
     return {
         "majority": majority,
-        "tfidf_linear" if target.kind == "text" else "pixel_linear": linear,
-        "best_probe": {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval},
+        "pixel_linear": pixel_baseline(pixels, labels, folds=folds, groups=groups, metric=metric, seed=seed),
     }
+
+
+def _best_probe(probes: ProbeProfile) -> dict[str, Any]:
+    best = probes.best
+    return {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval}
 
 
 def _warnings(
@@ -679,8 +729,9 @@ def _warnings(
 ) -> tuple[str, ...]:
     warnings = [*target.warnings, *backbone.warnings, *features.warnings]
     if features.truncated > TRUNCATION_WARNING:
+        noun = "sentences" if target.tagged else "texts"
         warnings.append(
-            f"{features.truncated:.0%} of the texts are longer than {backbone.max_length} tokens and were cut; "
+            f"{features.truncated:.0%} of the {noun} are longer than {backbone.max_length} tokens and were cut; "
             "--max-length raises the limit"
         )
     return (*warnings, *similarity.warnings)
@@ -696,7 +747,9 @@ def _next_steps(
         steps.append(f"measure similarity: {build or 'recommend(..., source=CORPUS)'}")
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")
-    if target.n_conflicting:
+    if target.n_conflicting and target.tagged:
+        steps.append(f"check tags: {target.n_conflicting:,} sentences are tagged in more than one way")
+    elif target.n_conflicting:
         steps.append(f"check labels: {target.n_conflicting:,} {target.kind}s carry more than one label")
     return tuple(steps)
 

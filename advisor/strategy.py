@@ -12,6 +12,7 @@ from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
 from advisor.thumbnails import Thumbnail
 from tuner.records import SCHEMA, Record
+from tuner.scoring import ENTITY_F1
 from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def choose_strategy(
             f"{constant} of {n_blocks} blocks frozen is the documented default: on eleven small text tasks three "
             "quarters frozen lay 1.2 points below the best depth, as did training everything, at a fifth of the cost"
         )
+        if probes.metric == ENTITY_F1:
+            reasons.append("those tasks were classifications of whole texts: for tagged words the default is a guess")
         if rule is Situation.SMALL_SIMILAR:
             reasons.append(
                 "the classic rule would train only the classifier; on the same tasks that lay 6.3 points below the best"
@@ -161,7 +164,7 @@ def choose_strategy(
             frozen_blocks=k,
             score=head_only.score if k == n_blocks else None,
             interval=head_only.interval if k == n_blocks else None,
-            why=f"probe, {probes.folds}-fold cross-validated on {probes.n_rows:,} rows"
+            why=f"probe, {probes.folds}-fold cross-validated on {probes.n_rows:,} {probes.unit}s"
             if k == n_blocks
             else "not measured",
         )

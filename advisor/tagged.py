@@ -237,25 +237,27 @@ def read_sentences(data: Any, *, text: str | None = None) -> tuple[list[list[str
     return table.column("tokens").to_pylist(), tables.warnings
 
 
-def is_tagged(data: Any) -> bool:
+def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -> bool:
     """Whether data looks like tagged sentences rather than labelled texts, by a glance; what is broken does not.
+
+    `text` and `label` name the columns that are looked at, where the user named them.
 
     >>> is_tagged((["EU", "rejects"], ["a", "b"])), is_tagged(([["EU", "rejects"]], [["B-org", "O"]]))
     (False, True)
     """
+    columns = _Columns(text=text, label=label)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
-        if path.is_dir():
-            return _is_tagged_folder(path)
-        return path.is_file() and _is_tagged_file(path)
+        if path.is_dir() and str(data).strip():
+            return _is_tagged_folder(path, columns)
+        return path.is_file() and _is_tagged_file(path, columns)
     if isinstance(data, Mapping):
-        return bool(data) and is_tagged(next(iter(data.values())))
+        return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
-        names = [str(name) for name in data.columns]
-        found = _column(names, TOKEN_NAMES), _column(names, TAG_NAMES)
+        found = columns.of([str(name) for name in data.columns])
         return all(name is not None and _holds_lists(data[name].head(20)) for name in found)
     if hasattr(data, "features") and hasattr(data, "column_names"):
-        return _are_lists(data.features.arrow_schema)
+        return _are_lists(data.features.arrow_schema, columns)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
     return bool(pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:20]) for part in data))
 
@@ -522,9 +524,9 @@ class _Reader:
             self.warnings += [warning] if warning else []
             with python_stream(path, encoding) as stream:
                 lines = stream.read().decode("utf-8").split("\n")
-            rows = [line.split() for line in lines[: -1 if lines[-1] == "" else None]]
-            refuse_no_rows(len(rows), place=str(path))
-            return _table(rows, place=str(path))
+            words = [line.split() for line in lines[: -1 if lines[-1] == "" else None]]
+            refuse_no_rows(len(words), place=str(path))
+            return _table(words, place=str(path))
         result = read_file(path)
         self.warnings += result.warnings
         text, label = self._choose(result.table.column_names, place=str(path))
@@ -835,7 +837,23 @@ def _is_conll(path: Path) -> bool:
 # --- a glance
 
 
-def _is_tagged_folder(folder: Path) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """The columns that the user named, where he did."""
+
+    text: str | None
+    label: str | None
+
+    def of(self, names: Sequence[str]) -> tuple[str | None, str | None]:
+        """Which columns would hold words and tags; None for one that is not there."""
+        given = ((self.text, TOKEN_NAMES), (self.label, TAG_NAMES))
+        text, label = (
+            _column(names, usual) if name is None else name if name in names else None for name, usual in given
+        )
+        return text, label
+
+
+def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
     if _is_saved(folder):
         import datasets
 
@@ -843,15 +861,15 @@ def _is_tagged_folder(folder: Path) -> bool:
             saved = datasets.load_from_disk(str(folder))
         except (OSError, ValueError, KeyError):
             return False
-        return is_tagged(saved)
+        return is_tagged(saved, text=columns.text, label=columns.label)
     try:
         files = _split_files(folder) or (_split_files(folder / "data") if (folder / "data").is_dir() else {})
-        return bool(files) and _is_tagged_file(next(iter(files.values()))[0])
+        return bool(files) and _is_tagged_file(next(iter(files.values()))[0], columns)
     except DataError:
         return False
 
 
-def _is_tagged_file(path: Path) -> bool:
+def _is_tagged_file(path: Path, columns: _Columns) -> bool:
     """By the name or first lines of CoNLL files, the first row of JSON, the types of Parquet, the header of CSV."""
     try:
         if _is_conll(path):
@@ -860,7 +878,7 @@ def _is_tagged_file(path: Path) -> bool:
         if head.startswith(b"PAR1"):
             from pyarrow import parquet
 
-            return _are_lists(parquet.read_schema(path))
+            return _are_lists(parquet.read_schema(path), columns)
         if FORMATS.get(path.suffix.lower()) == "json":
             row = _first_json_row(head.decode("utf-8-sig", errors="replace"))
         else:
@@ -869,8 +887,7 @@ def _is_tagged_file(path: Path) -> bool:
             row = dict.fromkeys(names, "[]" if '"[' in rest or "\t[" in rest else None)
     except (OSError, ValueError, DataError):
         return False
-    cells = [row.get(_column(list(row), usual) or "") for usual in (TOKEN_NAMES, TAG_NAMES)]
-    return all(_holds_lists([cell]) for cell in cells)
+    return all(_holds_lists([row.get(name or "")]) for name in columns.of(list(row)))
 
 
 def _first_json_row(text: str) -> dict[str, Any]:
@@ -882,14 +899,13 @@ def _first_json_row(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _are_lists(schema: pa.Schema) -> bool:
+def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
     """Whether the columns of words and tags hold lists of texts or integers."""
     import pyarrow as pa
 
-    found = _column(schema.names, TOKEN_NAMES), _column(schema.names, TAG_NAMES)
     return all(
         name is not None and (pa.types.is_list(kind := schema.field(name).type) or pa.types.is_large_list(kind))
-        for name in found
+        for name in columns.of(schema.names)
     )
 
 

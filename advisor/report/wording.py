@@ -20,7 +20,12 @@ CLASSIC_RULES = {
     4: "Train only the classifier",
 }
 
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    "entity_f1": "entity F1",
+}
 
 FEATURES = {
     "embeddings": "embeddings",
@@ -35,6 +40,8 @@ BASELINES = {
     "majority": "majority class",
     "tfidf_linear": "TF-IDF + linear",
     "pixel_linear": "pixels + linear",
+    "entity_lookup": "entities looked up",
+    "token_linear": "words + linear",
     "best_probe": "best probe",
 }
 
@@ -45,6 +52,9 @@ _KEYS = {  # words of the JSON that read badly when only their underscores are r
     "n_blocks": "blocks",
     "n_per_class_min": "smallest class",
     "n_duplicates": "duplicates",
+    "n_entities": "entities",
+    "n_words": "words",
+    "by_type": "entities of the type",
     "n_effective": "examples without duplicates",
     "p_large": "probability of large",
     "sd": "s.d.",
