@@ -46,8 +46,8 @@ ADVICE_FILE = "advice.json"
 REGISTERS = "import tuner.export  # registers the architecture; no remote code\n"
 ROWS_AT_ONCE = 4096
 OF_WORDS = """
-A word's tag is the one at its first token, which `advisor predict` reads:
-`advisor.predict("path/to/this/folder", [["EU", "rejects", "lamb", "."]])`.
+A word's tag is the one at its first token, which `advisor predict` reads, or in Python
+`TransferModel.from_pretrained("path/to/this/folder").predict([["EU", "rejects", "lamb", "."]])` of `tuner.export`.
 """
 
 
