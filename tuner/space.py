@@ -159,13 +159,7 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
     `widths` are those of the blocks' pooled states (`tuner.heads.fits`). Features of `tagged` words are read by a
     linear head and by a BiLSTM.
     """
-    check_strategy(strategy, n_blocks=space.n_blocks)
-    if strategy == "bilstm" and not tagged:
-        raise OptionError(
-            "--strategy bilstm is for tagged words",
-            why="a BiLSTM reads a sentence word by word and tags each; here whole rows are labelled",
-            fix="use --strategy feature_based, which fits a linear head on the same features",
-        )
+    check_strategy(strategy, n_blocks=space.n_blocks, tagged=tagged)
     n = space.n_blocks
     if strategy == "scratch":
         scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
@@ -206,8 +200,17 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
     return replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)
 
 
-def check_strategy(name: str, *, n_blocks: int | None = None) -> None:
-    """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has."""
+def check_strategy(name: str, *, n_blocks: int | None = None, tagged: bool = True) -> None:
+    """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has.
+
+    That of `tagged` words alone is refused for other data.
+    """
+    if name == "bilstm" and not tagged:
+        raise OptionError(
+            "--strategy bilstm is for tagged words",
+            why="a BiLSTM reads a sentence word by word and tags each; here whole rows are labelled",
+            fix="use --strategy feature_based, which fits a linear head on the same features",
+        )
     if name in (*STRATEGIES, *OPTIONS):
         return
     block = name.removeprefix("block_")
