@@ -21,7 +21,7 @@ import typer
 from tuner.errors import OptionError, TransferError, did_you_mean
 
 if TYPE_CHECKING:
-    from advisor.pipeline import Predictions
+    from advisor.pipeline import Predictions, TaggedPredictions
     from tuner.records import Progress
 
 # Typer carries its own copy of click, so the base of its usage errors is reached through the one it exports.
@@ -205,16 +205,18 @@ def predict(
     text_pair: PairOption = None,
     image: ImageOption = None,
     device: DeviceOption = "auto",
-    out: Annotated[str | None, typer.Option(help="Write a .csv or .jsonl file instead of stdout.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Write a .csv or .jsonl file, of tagged words also .conll, instead of stdout.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Label new texts or images with a saved model; says which rows are unlike its training data."""
-    if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
+    """Label new texts or images with a saved model, or tag words; says which rows are unlike its training data."""
+    if out is not None and Path(out).suffix not in (".csv", ".jsonl", ".conll"):
         raise OptionError(
             f"--out {out} is neither .csv nor .jsonl",
             why="the ending says how the predictions are written",
-            fix="name the file predictions.csv or predictions.jsonl",
+            fix="name the file predictions.csv or predictions.jsonl; of tagged words, predictions.conll serves too",
         )
     if out is not None and Path(out).exists():
         raise OptionError(
@@ -230,23 +232,66 @@ def predict(
         predictions = pipeline.predict(
             run, data, text=text, text_pair=text_pair, image=image, device=device, progress=progress
         )
-    rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
+    if isinstance(predictions, pipeline.TaggedPredictions):
+        rows = [_tags(predictions, row) for row in range(len(predictions.tokens))]
+        written = {".csv": _words_as_csv, ".jsonl": _as_jsonl, ".conll": _as_conll}
+    else:
+        rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
+        written = {".csv": _as_csv, ".jsonl": _as_jsonl}
+    ending = next(iter(written)) if out is None else Path(out).suffix
+    if ending not in written:
+        raise OptionError(
+            f"--out {out} does not go with this model",
+            why="it labels whole rows, and such a file holds tagged words",
+            fix="name the file predictions.csv or predictions.jsonl",
+        )
     share = predictions.share_unlike
     if out is not None:
-        write_text_atomically(Path(out), _as_csv(rows) if out.endswith(".csv") else _as_jsonl(rows))
+        write_text_atomically(Path(out), written[ending](rows))
     if as_json:
         warnings = {"warnings": list(predictions.warnings)}
         _print_json({"n": len(rows), "share_unlike_training": share, **warnings, "predictions": rows})
     elif out is not None:
         _out(f"{len(rows):,} predictions written to {out}; {share:.1%} of the rows are unlike the training data")
     else:
-        sys.stdout.write(_as_csv(rows))
+        sys.stdout.write(written[ending](rows))
         if not quiet:
             sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
     if not quiet:
         sys.stderr.writelines(f"warning: {warning}\n" for warning in predictions.warnings)
-    if predictions.unreadable and not quiet:
-        sys.stderr.write(f"{len(predictions.unreadable):,} of {len(rows):,} images cannot be read and have no label\n")
+    unreadable = sum("unreadable" in row for row in rows)
+    if unreadable and not quiet:
+        sys.stderr.write(f"{unreadable:,} of {len(rows):,} images cannot be read and have no label\n")
+
+
+def _tags(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
+    """One sentence of the output."""
+    return {
+        "tokens": list(predictions.tokens[row]),
+        "tags": list(predictions.tags[row]),
+        "probabilities": [round(float(probability), 6) for probability in predictions.probabilities[row]],
+        "unlike_training": bool(predictions.unlike[row]),
+    }
+
+
+def _words_as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """A word a line, with the number of its sentence."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["sentence", "word", "tag", "probability", "unlike_training"])
+    for number, row in enumerate(rows, 1):
+        words = zip(row["tokens"], row["tags"], row["probabilities"], strict=True)
+        writer.writerows([number, *word, row["unlike_training"]] for word in words)
+    return buffer.getvalue()
+
+
+def _as_conll(rows: Sequence[dict[str, Any]]) -> str:
+    """A word and its tag a line, with a blank line between sentences."""
+    sentences = (zip(row["tokens"], row["tags"], strict=True) for row in rows)
+    return "\n".join("".join(f"{word}\t{tag}\n" for word, tag in words) for words in sentences)
 
 
 def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
-from advisor.tagged import count_entities
+from advisor.tagged import count_entities, read_sentences
 from advisor.target import TargetData, load_target, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
@@ -92,6 +92,25 @@ class Predictions(Record):
         """Share of rows farther from the training features than 95 % of the training rows are from each other."""
         counted = np.delete(self.unlike, list(self.unreadable))
         return float(counted.mean()) if len(counted) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedPredictions(Record):
+    """Tags for the words of n new sentences, with the share of sentences unlike the training data.
+
+    ``probabilities`` hold for every sentence a (words,) array: how probable each word's tag is.
+    """
+
+    tokens: tuple[tuple[str, ...], ...]
+    tags: tuple[tuple[str, ...], ...]
+    probabilities: tuple[np.ndarray, ...]
+    unlike: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share_unlike(self) -> float:
+        """As that of `Predictions`."""
+        return float(self.unlike.mean()) if len(self.unlike) else 0.0
 
 
 def recommend(
@@ -221,15 +240,16 @@ def advise(
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
-        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features),
+        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features, backbone),
+        tagged=target.tagged,
     )  # fmt: skip
     return replace(advice, space=space)
 
 
-def _fitting_augmentation(features: BlockFeatures) -> str | None:
+def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | None:
     """What training examples may be changed by; policies of colours read bytes."""
-    if features.tagged is not None:
-        return "masking"  # every word stays where its tag is
+    if features.tagged is not None:  # every word stays where its tag is
+        return "masking" if backbone.tokenizer.mask_token_id is not None else None
     if features.pixels is None:
         return "token_dropout"
     return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
@@ -309,7 +329,7 @@ def tune(
     """
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
-    metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
+    check_known(metric := metric or (None if advice is None else advice.metric))
     if strategy is not None:
         check_strategy(strategy)
     check_augmentation(augment)
@@ -318,11 +338,6 @@ def tune(
     if out is not None:
         runs.check_folder(Path(out), resume=resume)
     opened = None if storage is None else open_storage(storage)
-    command = _command(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
-    )  # fmt: skip
     clock = Clock()
     with clock("load data"):
         if progress is not None:
@@ -331,12 +346,18 @@ def tune(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
+    metric = check_fitting(metric, tagged=target.tagged)
+    command = _command(
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
+        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+    )  # fmt: skip
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone)
+        check_policy(augment, backbone=backbone, tagged=target.tagged)
     if strategy is not None:
         check_strategy(strategy, n_blocks=backbone.n_blocks)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
@@ -366,8 +387,8 @@ def tune(
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
-            space = restrict(space, strategy=strategy, widths=backbone.widths)
-            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.labels))
+            space = restrict(space, strategy=strategy, widths=backbone.widths, tagged=target.tagged)
+            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.rows))
             data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,
@@ -416,8 +437,9 @@ def predict(
     image: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-) -> Predictions:
-    """Labels and probabilities of new texts or images by a saved model (a run folder or its ``model`` folder).
+) -> Predictions | TaggedPredictions:
+    """Labels and probabilities of new texts or images, or tags of the words of new sentences, by a saved model (a run
+    folder or its ``model`` folder).
 
     A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
     """
@@ -426,6 +448,8 @@ def predict(
         folder = folder / "model"
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
+    if transfer_model.tags_words:
+        return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
@@ -452,6 +476,20 @@ def predict(
     )
 
 
+def _tag(model: TransferModel, data: Any, *, text: str | None, progress: Progress | None) -> TaggedPredictions:
+    """Tags of the words of sentences, with each one's probability."""
+    sentences, warnings = read_sentences(data, text=text)
+    probabilities, unlike = model.predict_with_support(sentences, progress=progress)
+    names, ends = model.class_names, np.cumsum([len(words) for words in sentences])[:-1]
+    return TaggedPredictions(
+        tokens=tuple(map(tuple, sentences)),
+        tags=tuple(tuple(names[tag] for tag in part) for part in np.split(probabilities.argmax(1), ends)),
+        probabilities=tuple(np.split(probabilities.max(1), ends)),
+        unlike=unlike,
+        warnings=warnings,
+    )
+
+
 def tuning_data(target: TargetData, *, seed: int) -> TuningData:
     """The splits as the search takes them; very large ones are sampled, stratified."""
 
@@ -459,6 +497,12 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
         if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         together = target.kept_together(rows)
+        if target.tagged:
+            tags = [target.tags[int(row)] for row in rows]
+            n_words = np.array([len(words) for words in tags])
+            return LabelledRows(
+                rows=target.rows_at(rows), labels=np.concatenate(tags), groups=together, n_words=n_words
+            )
         return LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=together)
 
     parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))

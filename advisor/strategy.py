@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.baselines import Baseline
@@ -224,11 +224,13 @@ def search_space(
     n_blocks: int,
     batch_norm: bool = False,
     augmentation: str | None = None,
+    tagged: bool = False,
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
     `batch_norm` says whether the model has batch norms, for which other learning rates are searched. `augmentation` is
-    what fits the data; it is tried where the data may be small and dissimilar.
+    what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
+    read by a BiLSTM too.
     """
 
     def depth(share: float) -> Candidate:
@@ -257,6 +259,9 @@ def search_space(
     ranked = [s for s in sorted(weights, key=lambda s: -weights[s]) if weights[s] >= CANDIDATE_FROM]
     # The probes have shown what these variants are worth, and a fit on the cached features takes seconds.
     first = [recommended, *variants, *(candidate for s in ranked for candidate in first_by_situation[s])]
+    if tagged:
+        read = variants[0] if variants else Candidate(strategy="feature_based", frozen_blocks=None, features="last")
+        first.append(replace(read, top="bilstm"))
     controls = (depth(0), candidate_at(default_depth(n_blocks), n_blocks), head_only)
     return SearchSpace(
         n_blocks=n_blocks,

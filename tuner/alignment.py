@@ -17,9 +17,7 @@ IGNORED = -100
 """The label of tokens that no loss counts: torch's and transformers' convention."""
 
 
-def encode_words(
-    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Sequence[str]], *, max_length: int
-) -> Tokens:
+def encode_words(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Sequence[str]], *, max_length: int) -> Tokens:
     """Token ids of sentences of words, cut to `max_length` tokens, and the position of each word's first subword.
 
     The words are joined by single spaces and tokenized as that text, so a tokenizer that marks spaces (byte-level BPE,
@@ -107,5 +105,6 @@ def label_tokens(encoded: Tokens, rows: np.ndarray, *, tags: np.ndarray, width: 
     labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
     places, sentences, tokens = encoded.words_in(rows)
     of_words = tags[places % len(tags)]  # views of the sentences come one behind the other, with the same words
-    labels[sentences[::-1], tokens[::-1]] = of_words[::-1]  # the first word of a token is written last
+    backwards = np.arange(len(places) - 1, -1, -1)  # of several words in one token, the first one is written last
+    labels[sentences[backwards], tokens[backwards]] = of_words[backwards]
     return labels
