@@ -270,8 +270,13 @@ def test_the_advice_is_about_entities(advice):
 
 
 def test_masking_is_what_fits_words():
-    assert _fitting_augmentation(tagged_features()) == "masking"
-    assert _fitting_augmentation(replace(tagged_features(), tagged=None)) == "token_dropout"
+    """Words that are dropped would take their tags along; a tokenizer without a mask has nothing to put in their place."""
+    plain = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+    assert _fitting_augmentation(tagged_features(), plain) is None
+    assert _fitting_augmentation(replace(tagged_features(), tagged=None), plain) == "token_dropout"
+    tokenizer = tiny.tokenizer()
+    tokenizer.mask_token = "[UNK]"
+    assert _fitting_augmentation(tagged_features(), load_backbone((tiny.bert(), tokenizer), device="cpu")) == "masking"
 
 
 def test_the_report_speaks_of_entities(advice):
