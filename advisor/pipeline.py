@@ -748,7 +748,8 @@ def _next_steps(
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")
     if target.n_conflicting and target.tagged:
-        steps.append(f"check tags: {target.n_conflicting:,} sentences are tagged in more than one way")
+        many = "sentence is" if target.n_conflicting == 1 else "sentences are"
+        steps.append(f"check tags: {target.n_conflicting:,} {many} tagged in more than one way")
     elif target.n_conflicting:
         steps.append(f"check labels: {target.n_conflicting:,} {target.kind}s carry more than one label")
     return tuple(steps)
