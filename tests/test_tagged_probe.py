@@ -270,7 +270,7 @@ def test_the_advice_is_about_entities(advice):
 
 
 def test_masking_is_what_fits_words():
-    """Words that are dropped would take their tags along; a tokenizer without a mask has nothing to put in their place."""
+    """Words that are dropped would take their tags along; without a mask there is nothing to put in their place."""
     plain = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
     assert _fitting_augmentation(tagged_features(), plain) is None
     assert _fitting_augmentation(replace(tagged_features(), tagged=None), plain) == "token_dropout"

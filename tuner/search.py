@@ -667,7 +667,11 @@ def _finish(
             "test": test["n"],
         },
         range={"advised": bench.space.depths, "searched": trials.depths},
-        prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
+        prefix={
+            "cache": bool(bench.cached_depths),
+            "by_depth": bench.prefix_notes,
+            "seconds": bench.pass_seconds,
+        },
         warnings=tuple(warnings),
         limited_to=limited_to,
         augmentation=_augmentation(bench, trials),

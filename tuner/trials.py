@@ -36,7 +36,7 @@ from tuner.inputs import Encoded, Pixels, Tokens
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
-from tuner.records import Progress, write_bytes_atomically
+from tuner.records import Progress, write_bytes_atomically, write_json
 from tuner.scoring import OUTSIDE, Truth, places_of
 from tuner.scratch import fresh_state
 from tuner.space import Candidate, SearchSpace, candidate_at
@@ -168,6 +168,8 @@ class Bench:
         self.prefix_notes: dict[int, str] = {}
         self.step_seconds: dict[int, float] = {}
         self.cached_depths: list[int] = []
+        self.pass_seconds = 0.0
+        """Of running the frozen blocks over all rows."""
         self.n_classes = len(data.class_names)
         self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
         self._heads: dict[str, tuple[LinearHead, float]] = {}
@@ -191,7 +193,13 @@ class Bench:
         self.train_cache = self._cache("train", self.train_encoded)
         self.validation_cache = self._cache("validation", self.validation_encoded)
         wanted = [c.frozen_blocks for c in (*self.space.first, *self.space.controls) if c.frozen_blocks is not None]
+        start = time.perf_counter()
         self.cache([*wanted, *range(self.space.depths[0], self.space.depths[1] + 1)])
+        # A resumed search reads back what the pass gave, which costs nothing.
+        stored = self.work / "pass.json"
+        if not stored.exists():
+            write_json(stored, {"seconds": time.perf_counter() - start})
+        self.pass_seconds = float(json.loads(stored.read_text(encoding="utf-8"))["seconds"])
         for path in sorted((self.work / "runs").glob("*.json")):
             stored = json.loads(path.read_text(encoding="utf-8"))
             stored["candidate"] = Candidate(**stored["candidate"])

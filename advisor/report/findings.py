@@ -28,6 +28,7 @@ from advisor.report.wording import (
     SITUATIONS,
     any_value,
     capital,
+    cost_sentence,
     duration,
     feature_words,
     percent,
@@ -644,7 +645,18 @@ def comparison_section(run: Run) -> Section:
                 table=_score_table(title, curve, f"Training {noun}"),
             )
         )
-    return Section(anchor="comparison", heading="How it compares", figures=tuple(figures))
+    return Section(anchor="comparison", heading="How it compares", paragraphs=_cost(run), figures=tuple(figures))
+
+
+def _cost(run: Run) -> tuple[str, ...]:
+    """What the best feature-based candidate cost against the best trained one."""
+    ranked = rows(run.tuning, "candidates")  # best first
+    fixed = ("feature_based", "head_only")
+    frozen = next((row for row in ranked if row.get("strategy") in fixed), {})
+    trained = next((row for row in ranked if row.get("strategy") not in fixed and row.get("start") != "scratch"), {})
+    seconds = number(part(run.tuning, "prefix").get("seconds"))
+    said = cost_sentence(pass_seconds=seconds, frozen=frozen, trained=trained, n_blocks=run.n_blocks)
+    return (sentence(said),) if said else ()
 
 
 def _last_gain(stored: Sequence[Any]) -> str:
