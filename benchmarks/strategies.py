@@ -3,9 +3,10 @@
     python benchmarks/strategies.py [--sets trec6 mr ...] [--rows 200 1000] [--minutes 60] [--table]
 
 Every set gives n training rows (stratified by the seed), a quarter as many validation rows beside them, and the same
-1,000 test rows (500 of images). Of several base learning rates seed 0's validation rows choose one, with which further
-seeds run; nothing is chosen on the test rows. Appends one line a run to results/strategies.csv and skips what is there,
-so that it may be stopped at any time; ``--table`` prints the tables of the README from that file.
+1,000 test rows (500 of images). Options and augmentation are compared at the smaller size. Of several base learning
+rates seed 0's validation rows choose one, with which further seeds run; nothing is chosen on the test rows. Appends one
+line a run to results/strategies.csv and skips what is there, so that it may be stopped at any time; ``--table`` prints
+the tables of the README from that file.
 """
 
 from __future__ import annotations
@@ -134,6 +135,8 @@ def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, 
     cell = {"set": name, "n": n, "seed": seed}
     equal = len({shape[-1] if kind == "text" else shape[0] for shape in backbone.shapes}) == 1
     asked = candidates(backbone.n_blocks, kind=kind, equal_widths=equal)
+    if n > min(STEPS):  # options and augmentation are for small data
+        asked = [candidate for candidate in asked if candidate.option is None and candidate.augmentation is None]
     wanted = [
         (candidate, rate)
         for candidate in asked
