@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +17,11 @@ from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError
 from tuner.export import TransferModel
 from tuner.freezing import freeze
+from tuner.heads import FEATURES
 from tuner.prefix import PrefixCache
 from tuner.scoring import Truth, check_metric
 from tuner.search import LabelledRows, TuningData, search
-from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.space import Candidate, SearchSpace, candidate_at, restrict, strategy_notes
 from tuner.training import IGNORED, Rows, check_replay, cross_entropy
 from tuner.trials import Bench
 
@@ -102,7 +103,7 @@ def test_replay_of_tagged_words_is_checked_in_their_own_loss(backbone, tmp_path)
     assert check_replay(model, backbone=bench.backbone, rows=train_rows, prefix=prefix) is None
     other = PrefixCache(tmp_path / "o", backbone=backbone, encoded=bench.train_encoded.take(np.arange(159, -1, -1)))
     other.compute([3])
-    wrong = dataclasses.replace(train_rows, cached=other.get(3))
+    wrong = replace(train_rows, cached=other.get(3))
     assert "differ" in check_replay(model, backbone=bench.backbone, rows=wrong, prefix=prefix)
 
 
@@ -175,12 +176,12 @@ def test_masking_is_the_augmentation_of_tagged_words(backbone, tmp_path) -> None
     reader = tiny.tokenizer()
     reader.mask_token = "[UNK]"
     masked = load_backbone((tiny.bert(), reader), device="cpu")
-    candidate = dataclasses.replace(candidate_at(2, 4), augmentation="masking")
+    candidate = replace(candidate_at(2, 4), augmentation="masking")
     bench = bench_of(masked, tmp_path, candidate_at(2, 4))
     recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 60.0}
     assert bench.run_trained("0", candidate, recipe=recipe, seed=0).score > 0.5
     for policy in ("token_dropout", "mixup"):
-        space = dataclasses.replace(space_of(candidate_at(2, 4)), augmentation=policy)
+        space = replace(space_of(candidate_at(2, 4)), augmentation=policy)
         with pytest.raises(OptionError, match="the data is tagged words"):
             search(
                 masked, data=DATA, space=space, recommended=candidate_at(2, 4), folder=tmp_path / policy,
@@ -215,3 +216,50 @@ def test_views_and_rows_count_sentences(backbone, tmp_path) -> None:
     assert len(rows) == 160
     freeze(backbone.model, backbone.blocks, frozen_blocks=0)
     assert rows.targets(np.array([0]), backbone=backbone).ndim == 2
+
+
+class Elmo(torch.nn.Module):
+    """A language model as in Peters et al. 2018: word vectors, and two layers that read both ways with a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = torch.nn.Embedding(31, 16, padding_idx=0)
+        self.lstm1 = torch.nn.LSTM(16, 8, bidirectional=True, batch_first=True)
+        self.lstm2 = torch.nn.LSTM(16, 8, bidirectional=True, batch_first=True)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        first, _ = self.lstm1(self.embeddings(input_ids))
+        second, _ = self.lstm2(first)
+        return first + second
+
+
+def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(tuner.trials, "LSTM", (16, 1))
+    torch.manual_seed(0)
+    backbone = load_backbone((Elmo(), tiny.tokenizer()), device="cpu")
+    assert [block.name for block in backbone.blocks] == ["embeddings", "lstm1", "lstm2"]
+    space = SearchSpace(n_blocks=3, first=(), controls=(), depths=(3, 3), learning_rate=(5e-3, 2e-2))
+    variants = restrict(space, strategy="feature_based", widths=backbone.widths, tagged=True)
+    assert {candidate.features for candidate in variants.first if candidate.top == "bilstm"} == set(FEATURES)
+    assert strategy_notes("concat_last_four", n_blocks=3, n_train=100) == (
+        "concat_last_four reads all 3 blocks: the model has no more",
+    )
+    result = search(
+        backbone, data=DATA, space=variants, recommended=variants.first[0], folder=tmp_path / "features",
+        budget_s=None, n_trials=len(variants.first),
+    )  # fmt: skip
+    assert len(result.candidates) == len(variants.first) == 11
+    assert result.candidates[0]["mean"] > 0.8
+    depths = tuple(candidate_at(depth, 3) for depth in (0, 1, 2))
+    result = search(
+        backbone, data=DATA, space=replace(space, first=depths, depths=(0, 2)), recommended=depths[0],
+        folder=tmp_path / "depths", budget_s=None, n_trials=3,
+    )  # fmt: skip
+    assert {entry["frozen_blocks"] for entry in result.candidates} <= {0, 1, 2}
+    assert result.candidates[0]["mean"] > 0.8
+    notes = result.prefix["by_depth"]
+    assert notes[1] == "cached; equal to the full model in logits and gradients"
+    # Its layers read padding, which is cached as zeros: that is found out, and the model runs as a whole.
+    assert notes[2].startswith("computed anew in every step: logits differ")
+    model = TransferModel.from_pretrained(result.model_dir, module=Elmo())
+    assert [len(tags) for tags in model.predict(DATA.test.rows)] == DATA.test.n_words.tolist()
