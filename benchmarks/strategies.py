@@ -27,7 +27,7 @@ from advisor.features import sample_rows
 from tuner.backbone import Backbone, load_backbone
 from tuner.heads import FEATURES
 from tuner.pictures import Pictures
-from tuner.space import OPTIONS, Candidate, SearchSpace, candidate_at
+from tuner.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
 from tuner.trials import Bench, LabelledRows, TuningData
 
 RESULTS = Path(__file__).parent / "results" / "strategies.csv"
@@ -187,21 +187,45 @@ def chosen(table: Table) -> pd.DataFrame:
     return frame.merge(zero[[*key, "rate"]], on=[*key, "rate"])
 
 
-def print_tables(table: Table) -> None:
-    """Mean test accuracy and seconds by strategy, and by how much every option changes its plain candidate."""
+def markdown_tables(table: Table) -> dict[str, str]:
+    """Test accuracy and seconds by strategy, and by how many points every option changes its plain candidate."""
     best = chosen(table)
     plain = best[(best.option == "") & (best.augmentation == "")]
-    for what in ("test", "seconds"):
-        print(f"\n{what}, mean over seeds\n")
-        print(plain.pivot_table(index="candidate", columns=["set", "n"], values=what, sort=False).round(3).to_string())
     keys = ["set", "n", "seed", "candidate"]
     changed = best[(best.option != "") | (best.augmentation != "")].merge(plain, on=keys, suffixes=("", "_plain"))
     changed["points"] = 100 * (changed.test - changed.test_plain)
-    changed["what"] = changed.option + changed.augmentation
-    grouped = changed.groupby(["what", "candidate", "set", "n"], sort=False).points.agg(["mean", "std", "count"])
-    print("\npoints against the same candidate without it, mean (sd over seeds)\n")
-    shown = grouped.apply(lambda row: f"{row['mean']:+.1f} ({row['std']:.1f}, {row['count']:.0f})", axis=1)
-    print(shown.unstack(["set", "n"]).to_string())
+    names = OPTIONS | AUGMENTATIONS
+    changed["what"] = [names[row.option or row.augmentation] for row in changed.itertuples()]
+    return {
+        "strategies": _pivot(100 * plain.set_index([*keys]).test.rename("value"), index=["candidate"]),
+        "seconds": _pivot(plain.set_index([*keys]).seconds.rename("value"), index=["candidate"]),
+        "options": _pivot(
+            changed.set_index([*keys, "what"]).points.rename("value"), index=["what", "candidate"], signed=True
+        ),
+    }
+
+
+def _pivot(values: pd.Series, *, index: list[str], signed: bool = False) -> str:
+    """Means over seeds, with their standard deviation where there are several, as a table of Markdown."""
+    frame = values.reset_index()
+    columns = list(frame[["set", "n"]].drop_duplicates().itertuples(index=False, name=None))
+    cells = frame.groupby([*index, "set", "n"], sort=False).value.agg(["mean", "std", "count"])
+    lines = ["| " + " | ".join([*([""] * len(index)), *(f"{name}, {n:,}" for name, n in columns)]) + " |"]
+    lines.append("|---" * len(index) + "|---:" * len(columns) + "|")
+    for key in frame[index].drop_duplicates().itertuples(index=False, name=None):
+        row = list(key)
+        for column in columns:
+            place = (*key, *column)
+            if place not in cells.index:
+                row.append("–")
+                continue
+            mean, spread, count = cells.loc[place]
+            shown = f"{mean:+.1f}" if signed else f"{mean:.1f}"
+            row.append(f"{shown} ± {spread:.1f}" if count > 1 else shown)
+        lines.append("| " + " | ".join(row) + " |")
+    seeds = frame.groupby(["set", "n"], sort=False).seed.nunique()
+    counted = ", ".join(f"{name} at {n:,}: {count}" for (name, n), count in seeds.items())
+    return "\n".join([*lines, "", f"Seeds: {counted}."])
 
 
 def main() -> None:
@@ -214,7 +238,8 @@ def main() -> None:
     options = parser.parse_args()
     table = Table(options.out)
     if options.table:
-        print_tables(table)
+        for name, text in markdown_tables(table).items():
+            print(f"\n{name}\n\n{text}")
         return
     until = time.monotonic() + 60 * options.minutes
     backbones: dict[str, Backbone] = {}
