@@ -13,12 +13,13 @@ from advisor.baselines import lookup_baseline, outside_baseline, token_baseline,
 from advisor.cli import run
 from advisor.features import BlockFeatures, WordFeatures, embed
 from advisor.pipeline import _fitting_augmentation, recommend
-from advisor.probe import probe_blocks, probe_folds, sentence_folds
+from advisor.probe import WORD_L2_GRID, probe_blocks, probe_folds, sentence_folds
 from advisor.report.page import make_page
 from advisor.size import measure_size, size_of
 from advisor.target import load_target
 from tuner.backbone import load_backbone
 from tuner.errors import ModelError, OptionError
+from tuner.heads import cross_validate
 from tuner.scoring import Truth
 
 NAMES = ("O", "B-a", "I-a")
@@ -89,10 +90,17 @@ def test_words_that_are_not_seen_are_predicted_outside():
     assert profile.learning_curve[-1].score == pytest.approx(0.8, abs=0.04)
 
 
-def test_the_penalty_of_words_is_cross_validated_on_single_blocks():
+def test_the_penalty_of_words_is_cross_validated_on_single_blocks(monkeypatch):
+    tried = []
+
+    def recording(*arguments, l2, **options):
+        tried.append(tuple(l2))
+        return cross_validate(*arguments, l2=l2, **options)
+
+    monkeypatch.setattr("advisor.probe.cross_validate", recording)
     probes = probe_blocks(tagged_features(), n_classes=3, metric="entity_f1").probes
     best = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
-    assert {probe.l2 for probe in probes if probe.block is None} == {best.l2}
+    assert tried == [WORD_L2_GRID] * 5 + [(best.l2,)] * 3
 
 
 def test_equal_sentences_share_a_fold_and_one_stratum_is_enough():
@@ -174,16 +182,13 @@ def test_everything_outside_scores_nothing():
 
 def test_entities_of_one_type_are_looked_up_longest_first():
     names = ("O", "B-a", "I-a", "B-b")
-    words = [["New", "York"], ["York"], ["Ada"], ["Ada"], ["in", "New", "York", "York", "Ada"]]
-    tags = [[1, 2], [3], [1], [3], [0, 1, 2, 3, 1]]
+    words = [["New", "York"], ["New"], ["York"], ["Ada"], ["Ada"], ["in", "New", "York", "York", "Ada"]]
+    tags = [[1, 2], [3], [3], [1], [3], [0, 1, 2, 3, 1]]
     truth = truth_of(tags, names)
-    held_out = truth.take(np.array([4]))
-    baseline = lookup_baseline(words, truth, folds=np.array([0, 0, 0, 0, 1]))
-    # Of the last sentence both but Ada, whose type is not certain; of the others none but New York and York.
-    found = np.array([0, 1, 2, 3, 0])
-    assert held_out.score(found) == pytest.approx(0.8)
-    whole = np.concatenate([[1, 2], [3], [1], [1], found])  # the last sentence's Ada has one type there
-    assert baseline.score == pytest.approx(truth.score(whole))
+    baseline = lookup_baseline(words, truth, folds=np.array([0, 0, 0, 0, 0, 1]))
+    # In the last sentence both but Ada, whose type is not certain; the others know what the last one holds.
+    found = [[1, 2], [0], [3], [1], [1], [0, 1, 2, 3, 0]]
+    assert baseline.score == pytest.approx(truth.score(np.concatenate(found)))
 
 
 def test_a_linear_model_of_words_sees_neighbours_and_shapes():

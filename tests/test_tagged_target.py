@@ -159,7 +159,7 @@ def test_the_fingerprint_is_of_words_tags_and_splits(tmp_path):
     same = load_target((tokens, tags)).fingerprint
     assert load_target(write(tmp_path / "a.jsonl", tokens, tags)).fingerprint == same
     other_words = [[*tokens[0][:3], "other"], *tokens[1:]]
-    cut = [["they both", "", *tokens[0][2:]], *tokens[1:]]  # the same letters in other words
+    cut = [["theyb", "oth", *tokens[0][2:]], *tokens[1:]]  # the same letters in other words
     other_tags = [*tags[:1], ["O", "B-person", "O", "O"], *tags[2:]]
     renamed = [[tag.replace("place", "site") for tag in row] for row in tags]
     for data in ((other_words, tags), (cut, tags), (tokens, other_tags), (tokens, renamed)):
