@@ -1,14 +1,18 @@
-"""What a pretrained model has to beat: the majority class, and logistic regression on words or pixels."""
+"""What a pretrained model has to beat: the majority class, and logistic regression on words or pixels; of tagged words
+no entity at all, entities looked up, and a linear model of how words look and what stands beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tuner.entities import find_entities
 from tuner.metrics import interval, score
 from tuner.records import Record
+from tuner.scoring import OUTSIDE, Truth, places_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +117,133 @@ def small_pixels(pixels: np.ndarray) -> np.ndarray:
     ]
     rows: np.ndarray = torch.cat(parts).flatten(1).numpy()
     return rows
+
+
+# --- words of sentences
+
+
+HASHED = 2**18
+"""Columns that the features of words are hashed to: against four times as many, scores moved by less than a point."""
+LONGEST_AFFIX = 3
+
+
+def outside_baseline(truth: Truth) -> Baseline:
+    """Every word outside of entities: it finds none, so its F1 is 0, whatever the data."""
+    return Baseline(
+        score=truth.score(np.full(len(truth.labels), OUTSIDE)), interval=(0.0, 0.0), method="every word tagged O"
+    )
+
+
+def lookup_baseline(words: Sequence[Sequence[str]], truth: Truth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
+    """Entities that were seen with one type only are found again, the longest first: the baseline of CoNLL-2003.
+
+    The entities are those of the other folds' sentences (Tjong Kim Sang & De Meulder 2003).
+    """
+    assert truth.n_words is not None
+    predictions = np.full(len(truth.labels), OUTSIDE, dtype=np.int64)
+    for fold in range(int(folds.max()) + 1):
+        train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        known = _known_entities([words[int(row)] for row in train], truth.take(train))
+        longest = max(map(len, known), default=0)
+        found = [_look_up(words[int(row)], known, longest=longest) for row in held_out]
+        predictions[places_of(truth.n_words, held_out)] = np.concatenate(found)
+    return _scored(truth, predictions, method="entities looked up in the training sentences", seed=seed)
+
+
+def _known_entities(words: Sequence[Sequence[str]], truth: Truth) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The words of entities that have one type only, with the tags they have most often."""
+    tags: dict[tuple[str, ...], Counter[tuple[int, ...]]] = {}
+    for sentence, numbers in zip(words, _by_sentence(truth), strict=True):
+        for entity in find_entities([truth.names[number] for number in numbers]):
+            phrase = tuple(sentence[entity.start : entity.stop])
+            tags.setdefault(phrase, Counter())[tuple(numbers[entity.start : entity.stop])] += 1
+    return {
+        phrase: counts.most_common(1)[0][0]
+        for phrase, counts in tags.items()
+        if len({truth.names[row[0]][2:] for row in counts}) == 1
+    }
+
+
+def _by_sentence(truth: Truth) -> Iterator[list[int]]:
+    assert truth.n_words is not None
+    ends = np.cumsum(truth.n_words)
+    for end, n in zip(ends.tolist(), truth.n_words.tolist(), strict=True):
+        yield truth.labels[end - n : end].tolist()
+
+
+def _look_up(sentence: Sequence[str], known: dict[tuple[str, ...], tuple[int, ...]], *, longest: int) -> np.ndarray:
+    """The tags of a sentence's words by the entities that are known, from left to right."""
+    tags = np.full(len(sentence), OUTSIDE, dtype=np.int64)
+    start = 0
+    while start < len(sentence):
+        for size in range(min(longest, len(sentence) - start), 0, -1):
+            found = known.get(tuple(sentence[start : start + size]))
+            if found is not None:
+                tags[start : start + size] = found
+                start += size - 1
+                break
+        start += 1
+    return tags
+
+
+def token_baseline(
+    words: Sequence[Sequence[str]], truth: Truth, *, folds: np.ndarray, seed: int = 0
+) -> Baseline | None:
+    """A linear model of every word: itself, its neighbours, its beginning, end and shape (`word_cues`).
+
+    None where the sentences of a fold's training part show one tag only.
+    """
+    from sklearn.feature_extraction import FeatureHasher
+    from sklearn.linear_model import SGDClassifier
+
+    cues = [cue for sentence in words for cue in word_cues(sentence)]
+    x = FeatureHasher(HASHED, input_type="string", alternate_sign=False, dtype=np.float32).transform(cues)
+    predictions = np.full(len(truth.labels), OUTSIDE, dtype=np.int64)
+    for fold in range(int(folds.max()) + 1):
+        train = places_of(truth.n_words, np.flatnonzero(folds != fold))
+        held_out = places_of(truth.n_words, np.flatnonzero(folds == fold))
+        if len(np.unique(truth.labels[train])) < 2:
+            return None
+        # Averaged weights: the last ones alone depend on the order of the words.
+        classifier = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=8, tol=None, average=True, random_state=seed)
+        classifier.fit(x[train], truth.labels[train])
+        predictions[held_out] = classifier.predict(x[held_out])
+    return _scored(truth, predictions, method="a linear model of words, their neighbours and shapes", seed=seed)
+
+
+def word_cues(sentence: Sequence[str]) -> list[list[str]]:
+    """What a linear model is told of every word, as texts: the words around it, its affixes and its shape.
+
+    >>> word_cues(["In", "Oslo"])[1][:9]
+    ['w=oslo', 'W=Oslo', 's=Xx', '-1=in', '-2=', '-1s=Xx', '+1=', '+2=', '+1s=']
+    >>> word_cues(["In", "Oslo"])[1][9:]
+    ['<o', 'o>', '<os', 'lo>', '<osl', 'slo>']
+    """
+    small = ["", "", *(word.lower() for word in sentence), "", ""]
+    shapes = ["", "", *map(word_shape, sentence), "", ""]
+    rows = []
+    for at, word in enumerate(sentence, 2):
+        row = [f"w={small[at]}", f"W={word}", f"s={shapes[at]}"]
+        row += [f"-1={small[at - 1]}", f"-2={small[at - 2]}", f"-1s={shapes[at - 1]}"]
+        row += [f"+1={small[at + 1]}", f"+2={small[at + 2]}", f"+1s={shapes[at + 1]}"]
+        for size in range(1, LONGEST_AFFIX + 1):
+            row += [f"<{small[at][:size]}", f"{small[at][-size:]}>"]
+        rows.append(row)
+    return rows
+
+
+def word_shape(word: str) -> str:
+    """A word with capitals as X, other letters as x, digits as 0; what repeats stands once.
+
+    >>> word_shape("McDonald's"), word_shape("B-52"), word_shape("@anna")
+    ("XxXx'x", 'X-0', '@x')
+    """
+    shape = ""
+    for letter in word:
+        kind = "0" if letter.isdigit() else letter if not letter.isalpha() else "X" if letter.isupper() else "x"
+        shape += kind if not shape.endswith(kind) else ""
+    return shape
+
+
+def _scored(truth: Truth, predictions: np.ndarray, *, method: str, seed: int) -> Baseline:
+    return Baseline(score=truth.score(predictions), interval=truth.interval(predictions, seed=seed), method=method)

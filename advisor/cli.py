@@ -21,7 +21,7 @@ import typer
 from tuner.errors import OptionError, TransferError, did_you_mean
 
 if TYPE_CHECKING:
-    from advisor.pipeline import Predictions
+    from advisor.pipeline import Predictions, TaggedPredictions
     from tuner.records import Progress
 
 # Typer carries its own copy of click, so the base of its usage errors is reached through the one it exports.
@@ -65,7 +65,10 @@ ExamplesOption = Annotated[
 OutOption = Annotated[str | None, typer.Option(help="Run folder (default: runs/<data>-<model>-<date-time>).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
-MetricOption = Annotated[str, typer.Option(help="accuracy, macro_f1 or balanced_accuracy.")]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(help="accuracy (default), macro_f1 or balanced_accuracy; of tagged words entity_f1 (default)."),
+]
 
 
 @app.command()
@@ -83,7 +86,7 @@ def recommend(
     weights: WeightsOption = None,
     sample: SampleOption = 2000,
     max_length: LengthOption = None,
-    metric: MetricOption = "accuracy",
+    metric: MetricOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
@@ -155,7 +158,7 @@ def tune(
             "texts: token_dropout, masking, mixup; none; auto: where the data may be small and dissimilar."
         ),
     ] = "auto",
-    metric: MetricOption = "accuracy",
+    metric: MetricOption = None,
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     resume: Annotated[
@@ -202,16 +205,18 @@ def predict(
     text_pair: PairOption = None,
     image: ImageOption = None,
     device: DeviceOption = "auto",
-    out: Annotated[str | None, typer.Option(help="Write a .csv or .jsonl file instead of stdout.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Write a .csv or .jsonl file, of tagged words also .conll, instead of stdout.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Label new texts or images with a saved model; says which rows are unlike its training data."""
-    if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
+    """Label new texts or images with a saved model, or tag words; says which rows are unlike its training data."""
+    if out is not None and Path(out).suffix not in (".csv", ".jsonl", ".conll"):
         raise OptionError(
             f"--out {out} is neither .csv nor .jsonl",
             why="the ending says how the predictions are written",
-            fix="name the file predictions.csv or predictions.jsonl",
+            fix="name the file predictions.csv or predictions.jsonl; of tagged words, predictions.conll serves too",
         )
     if out is not None and Path(out).exists():
         raise OptionError(
@@ -227,23 +232,66 @@ def predict(
         predictions = pipeline.predict(
             run, data, text=text, text_pair=text_pair, image=image, device=device, progress=progress
         )
-    rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
+    if isinstance(predictions, pipeline.TaggedPredictions):
+        rows = [_tags(predictions, row) for row in range(len(predictions.tokens))]
+        written = {".csv": _words_as_csv, ".jsonl": _as_jsonl, ".conll": _as_conll}
+    else:
+        rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
+        written = {".csv": _as_csv, ".jsonl": _as_jsonl}
+    ending = next(iter(written)) if out is None else Path(out).suffix
+    if ending not in written:
+        raise OptionError(
+            f"--out {out} does not go with this model",
+            why="it labels whole rows, and such a file holds tagged words",
+            fix="name the file predictions.csv or predictions.jsonl",
+        )
     share = predictions.share_unlike
     if out is not None:
-        write_text_atomically(Path(out), _as_csv(rows) if out.endswith(".csv") else _as_jsonl(rows))
+        write_text_atomically(Path(out), written[ending](rows))
     if as_json:
         warnings = {"warnings": list(predictions.warnings)}
         _print_json({"n": len(rows), "share_unlike_training": share, **warnings, "predictions": rows})
     elif out is not None:
         _out(f"{len(rows):,} predictions written to {out}; {share:.1%} of the rows are unlike the training data")
     else:
-        sys.stdout.write(_as_csv(rows))
+        sys.stdout.write(written[ending](rows))
         if not quiet:
             sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
     if not quiet:
         sys.stderr.writelines(f"warning: {warning}\n" for warning in predictions.warnings)
-    if predictions.unreadable and not quiet:
-        sys.stderr.write(f"{len(predictions.unreadable):,} of {len(rows):,} images cannot be read and have no label\n")
+    unreadable = sum("unreadable" in row for row in rows)
+    if unreadable and not quiet:
+        sys.stderr.write(f"{unreadable:,} of {len(rows):,} images cannot be read and have no label\n")
+
+
+def _tags(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
+    """One sentence of the output."""
+    return {
+        "tokens": list(predictions.tokens[row]),
+        "tags": list(predictions.tags[row]),
+        "probabilities": [round(float(probability), 6) for probability in predictions.probabilities[row]],
+        "unlike_training": bool(predictions.unlike[row]),
+    }
+
+
+def _words_as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """A word a line, with the number of its sentence."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["sentence", "word", "tag", "probability", "unlike_training"])
+    for number, row in enumerate(rows, 1):
+        words = zip(row["tokens"], row["tags"], row["probabilities"], strict=True)
+        writer.writerows([number, *word, row["unlike_training"]] for word in words)
+    return buffer.getvalue()
+
+
+def _as_conll(rows: Sequence[dict[str, Any]]) -> str:
+    """A word and its tag a line, with a blank line between sentences."""
+    sentences = (zip(row["tokens"], row["tags"], strict=True) for row in rows)
+    return "\n".join("".join(f"{word}\t{tag}\n" for word, tag in words) for words in sentences)
 
 
 def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:
@@ -502,6 +550,30 @@ def _number(value: float | None, interval: Sequence[float] | None = None) -> str
     return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
+def _counted(data: dict[str, Any]) -> str:
+    """How much data there is, in its own words."""
+    if "n_entities" not in data:
+        return f"{data['n_examples']:,} examples, {data['n_classes']} classes"
+    types = "1 type" if data["n_classes"] == 1 else f"{data['n_classes']} types"
+    return f"{data['n_examples']:,} sentences, {data['n_entities']:,} entities of {types}"
+
+
+def _baselines(baselines: dict[str, Any]) -> str:
+    """What needs no pretrained model, with its scores."""
+    if "token_linear" in baselines:
+        lookup, linear = baselines["entity_lookup"], baselines["token_linear"]
+        return (
+            f"every word O {_number(baselines['majority']['score'])}, entities looked up {_number(lookup['score'])}, "
+            f"words and shapes, linear {_number(linear['score'], linear['interval']) if linear else 'not measured'}"
+        )
+    name, linear = next((key, value) for key, value in baselines.items() if key.endswith("_linear"))
+    return (
+        f"majority {_number(baselines['majority']['score'])}, "
+        f"{'TF-IDF' if name == 'tfidf_linear' else 'pixels'} + logistic regression "
+        f"{_number(linear['score'], linear['interval']) if linear else 'not measured'}"
+    )
+
+
 def _print_advice(advice: dict[str, Any]) -> None:
     """The recommendation in a screenful."""
     from advisor.strategy import STRATEGY_TITLES
@@ -509,7 +581,7 @@ def _print_advice(advice: dict[str, Any]) -> None:
     data, size, similarity, situation = (advice[key] for key in ("data", "size", "similarity", "situation"))
     strategy, freeze, baselines = advice["strategy"], advice["freeze"], advice["baselines"]
     n_blocks = advice["model"]["n_blocks"]
-    _out(f"{data['name']} with {advice['model']['id']}: {data['n_examples']:,} examples, {data['n_classes']} classes")
+    _out(f"{data['name']} with {advice['model']['id']}: {_counted(data)}")
     _out("")
     _out(
         f"recommendation  {STRATEGY_TITLES[strategy['name']]}: freeze {freeze['recommended']} of {n_blocks} blocks "
@@ -526,12 +598,7 @@ def _print_advice(advice: dict[str, Any]) -> None:
         _out(f"situation       {named}; probabilities {shares}")
     if strategy["classic_rule"]:
         _out(f"classic rule    {strategy['classic_rule']} (a prior, not a finding)")
-    name, linear = next((key, value) for key, value in baselines.items() if key.endswith("_linear"))
-    _out(
-        f"baselines       majority {_number(baselines['majority']['score'])}, "
-        f"{'TF-IDF' if name == 'tfidf_linear' else 'pixels'} + logistic regression "
-        f"{_number(linear['score'], linear['interval']) if linear else 'not measured'}"
-    )
+    _out(f"baselines       {_baselines(baselines)}")
     _out("reasons")
     for reason in strategy["reasons"]:
         _out(f"  - {reason}")

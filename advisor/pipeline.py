@@ -16,16 +16,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from advisor import runs
-from advisor.baselines import Baseline, majority_baseline, pixel_baseline, tfidf_baseline
+from advisor.baselines import (
+    Baseline,
+    lookup_baseline,
+    majority_baseline,
+    outside_baseline,
+    pixel_baseline,
+    tfidf_baseline,
+    token_baseline,
+)
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_similarity import measure_image_similarity
-from advisor.probe import ProbeProfile, assign_folds, probe_blocks
+from advisor.probe import ProbeProfile, probe_blocks, probe_folds
 from advisor.report import write_report
 from advisor.similarity import SimilarityProfile, measure_similarity
 from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
+from advisor.tagged import count_entities, read_sentences
 from advisor.target import TargetData, load_target, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.augmentation import check_policy
@@ -34,10 +43,12 @@ from tuner.errors import ModelError, OptionError
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
 from tuner.loading import DEFAULT_IMAGE_MODEL
-from tuner.metrics import check_metric
+from tuner.metrics import METRICS, check_metric
 from tuner.pairs import in_words
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
+from tuner.scoring import ENTITY_F1
+from tuner.scoring import check_metric as check_fitting
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
 from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, strategy_notes
 from tuner.study import open_storage
@@ -83,6 +94,25 @@ class Predictions(Record):
         return float(counted.mean()) if len(counted) else 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaggedPredictions(Record):
+    """Tags for the words of n new sentences, with the share of sentences unlike the training data.
+
+    ``probabilities`` hold for every sentence a (words,) array: how probable each word's tag is.
+    """
+
+    tokens: tuple[tuple[str, ...], ...]
+    tags: tuple[tuple[str, ...], ...]
+    probabilities: tuple[np.ndarray, ...]
+    unlike: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share_unlike(self) -> float:
+        """As that of `Predictions`."""
+        return float(self.unlike.mean()) if len(self.unlike) else 0.0
+
+
 def recommend(
     data: Data,
     *,
@@ -101,7 +131,7 @@ def recommend(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
-    metric: str = "accuracy",
+    metric: str | None = None,
     examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -109,11 +139,12 @@ def recommend(
     """Measure size, similarity and probes of `data` under `model`, and advise a strategy and a freeze depth.
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
-    (texts, labels) or (images, labels).
+    (texts, labels) or (images, labels); or sentences whose words are tagged (`advisor.tagged.read_tagged`). `metric` is
+    by default accuracy, of tags entity F1.
     With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
     Raises `TransferError` for what the user can fix.
     """
-    check_metric(metric)
+    check_known(metric)
     check_sample(sample, seed)
     if out is not None:
         runs.check_folder(Path(out))
@@ -125,6 +156,7 @@ def recommend(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
+    metric = check_fitting(metric, tagged=target.tagged)
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
@@ -181,9 +213,8 @@ def advise(
     with clock("baselines"):
         if progress is not None:
             progress("baselines", 0.0)
-        folds = assign_folds(features.labels, groups=features.groups, seed=seed)
-        majority = majority_baseline(features.labels, groups=features.groups, metric=metric, seed=seed)
-        linear = _linear_baseline(features, folds=folds, metric=metric, seed=seed)
+        baselines = _baselines(features, metric=metric, seed=seed)
+        linear = next(found for name, found in baselines.items() if name.endswith("_linear"))
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
     strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=linear)
@@ -197,7 +228,7 @@ def advise(
         freeze=freeze,
         space=SearchSpace(n_blocks=backbone.n_blocks, first=(), controls=(), depths=freeze.search),
         probes=probes.probes,
-        baselines=_baseline_section(target, majority, linear, probes),
+        baselines=baselines | {"best_probe": _best_probe(probes)},
         metric=metric,
         warnings=_warnings(target, backbone, features, similarity),
         next_steps=_next_steps(size, similarity, target, command, model=None if backbone.path is None else backbone.id),
@@ -209,13 +240,16 @@ def advise(
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
-        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features),
+        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features, backbone),
+        tagged=target.tagged,
     )  # fmt: skip
     return replace(advice, space=space)
 
 
-def _fitting_augmentation(features: BlockFeatures) -> str | None:
+def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | None:
     """What training examples may be changed by; policies of colours read bytes."""
+    if features.tagged is not None:  # every word stays where its tag is
+        return "masking" if backbone.tokenizer.mask_token_id is not None else None
     if features.pixels is None:
         return "token_dropout"
     return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
@@ -295,7 +329,7 @@ def tune(
     """
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
-    metric = check_metric(metric or (advice.metric if advice is not None else "accuracy"))
+    check_known(metric := metric or (None if advice is None else advice.metric))
     if strategy is not None:
         check_strategy(strategy)
     check_augmentation(augment)
@@ -304,11 +338,6 @@ def tune(
     if out is not None:
         runs.check_folder(Path(out), resume=resume)
     opened = None if storage is None else open_storage(storage)
-    command = _command(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
-    )  # fmt: skip
     clock = Clock()
     with clock("load data"):
         if progress is not None:
@@ -317,14 +346,20 @@ def tune(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
+    metric = check_fitting(metric, tagged=target.tagged)
+    command = _command(
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
+        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+    )  # fmt: skip
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone)
+        check_policy(augment, backbone=backbone, tagged=target.tagged)
     if strategy is not None:
-        check_strategy(strategy, n_blocks=backbone.n_blocks)
+        check_strategy(strategy, n_blocks=backbone.n_blocks, tagged=target.tagged)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
     stored = runs.read_advice(folder) if runs.is_run(folder) else None
     with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
@@ -352,8 +387,8 @@ def tune(
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
-            space = restrict(space, strategy=strategy, widths=backbone.widths)
-            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.labels))
+            space = restrict(space, strategy=strategy, widths=backbone.widths, tagged=target.tagged)
+            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.rows))
             data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,
@@ -402,8 +437,9 @@ def predict(
     image: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-) -> Predictions:
-    """Labels and probabilities of new texts or images by a saved model (a run folder or its ``model`` folder).
+) -> Predictions | TaggedPredictions:
+    """Labels and probabilities of new texts or images, or tags of the words of new sentences, by a saved model (a run
+    folder or its ``model`` folder).
 
     A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
     """
@@ -412,6 +448,8 @@ def predict(
         folder = folder / "model"
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
+    if transfer_model.tags_words:
+        return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
@@ -438,6 +476,20 @@ def predict(
     )
 
 
+def _tag(model: TransferModel, data: Any, *, text: str | None, progress: Progress | None) -> TaggedPredictions:
+    """Tags of the words of sentences, with each one's probability."""
+    sentences, warnings = read_sentences(data, text=text)
+    probabilities, unlike = model.predict_with_support(sentences, progress=progress)
+    names, ends = model.class_names, np.cumsum([len(words) for words in sentences])[:-1]
+    return TaggedPredictions(
+        tokens=tuple(map(tuple, sentences)),
+        tags=tuple(tuple(names[tag] for tag in part) for part in np.split(probabilities.argmax(1), ends)),
+        probabilities=tuple(np.split(probabilities.max(1), ends)),
+        unlike=unlike,
+        warnings=warnings,
+    )
+
+
 def tuning_data(target: TargetData, *, seed: int) -> TuningData:
     """The splits as the search takes them; very large ones are sampled, stratified."""
 
@@ -445,6 +497,12 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
         if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
         together = target.kept_together(rows)
+        if target.tagged:
+            tags = [target.tags[int(row)] for row in rows]
+            n_words = np.array([len(words) for words in tags])
+            return LabelledRows(
+                rows=target.rows_at(rows), labels=np.concatenate(tags), groups=together, n_words=n_words
+            )
         return LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=together)
 
     parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
@@ -490,6 +548,12 @@ def parse_budget(budget: str | float | None) -> float | None:
             fix="write a time such as 90s, 10m or 1h30m",
         )
     return seconds
+
+
+def check_known(metric: str | None) -> None:
+    """Raise `OptionError` for a metric that no data has, before the data is read."""
+    if metric is not None and metric != ENTITY_F1:
+        check_metric(metric)
 
 
 def check_sample(sample: int, seed: int) -> None:
@@ -563,7 +627,7 @@ def _command(data: Any, *, model: Any, sample: int, device: str, metric: str, **
         "model": model,
         "sample": None if sample == DEFAULT_SAMPLE else sample,
         "device": None if device == "auto" else device,
-        "metric": None if metric == "accuracy" else metric,
+        "metric": None if metric in (METRICS[0], ENTITY_F1) else metric,
     }
     words = ["advisor", "tune", str(data)]
     for name, value in options.items():
@@ -591,13 +655,13 @@ def _model_section(backbone: Backbone) -> dict[str, Any]:
 
 
 def _data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]:
+    classes = _tags_section(target) if target.tagged else _classes_section(target)
     return {
         "name": target.name,
         "kind": target.kind,
         "task": target.task,
         "n_examples": target.n_examples,
-        "n_classes": len(target.class_names),
-        "class_counts": dict(zip(target.class_names, target.class_counts.tolist(), strict=True)),
+        **classes,
         "columns": target.columns,
         "splits": {
             "train": len(target.train),
@@ -615,26 +679,49 @@ def _data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]
     }
 
 
-def _linear_baseline(features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-    """Logistic regression without a pretrained model: on words of texts, on pixels of images."""
+def _classes_section(target: TargetData) -> dict[str, Any]:
+    counts = dict(zip(target.class_names, target.class_counts.tolist(), strict=True))
+    return {"n_classes": len(target.class_names), "class_counts": counts}
+
+
+def _tags_section(target: TargetData) -> dict[str, Any]:
+    """Of tagged sentences the types of entities are the classes, and their entities are counted."""
+    found = count_entities(target.tags_at(range(target.n_examples)))
+    return {
+        "n_classes": len(found.by_type),
+        "class_counts": found.by_type,
+        "n_entities": found.total,
+        "n_words": int(sum(map(len, target.words))),
+        "tags": target.class_names,
+        "scheme": target.scheme,
+    }
+
+
+def _baselines(features: BlockFeatures, *, metric: str, seed: int) -> dict[str, Baseline | None]:
+    """What needs no pretrained model, on the rows and folds of the probes, by its name in ``advice.json``."""
+    folds, truth = probe_folds(features, seed=seed), features.truth(metric)
+    if features.tagged is not None:
+        words = features.tagged.words
+        return {
+            "majority": outside_baseline(truth),
+            "entity_lookup": lookup_baseline(words, truth, folds=folds, seed=seed),
+            "token_linear": token_baseline(words, truth, folds=folds, seed=seed),
+        }
+    labels, groups = features.labels, features.groups
+    majority = majority_baseline(labels, groups=groups, metric=metric, seed=seed)
     if features.pixels is None:
-        return tfidf_baseline(
-            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-        )
-    return pixel_baseline(
-        features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-    )
-
-
-def _baseline_section(
-    target: TargetData, majority: Baseline, linear: Baseline | None, probes: ProbeProfile
-) -> dict[str, Any]:
-    best = probes.best
+        linear = tfidf_baseline(features.texts, labels, folds=folds, groups=groups, metric=metric, seed=seed)
+        return {"majority": majority, "tfidf_linear": linear}
+    pixels = features.pixels.values
     return {
         "majority": majority,
-        "tfidf_linear" if target.kind == "text" else "pixel_linear": linear,
-        "best_probe": {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval},
+        "pixel_linear": pixel_baseline(pixels, labels, folds=folds, groups=groups, metric=metric, seed=seed),
     }
+
+
+def _best_probe(probes: ProbeProfile) -> dict[str, Any]:
+    best = probes.best
+    return {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval}
 
 
 def _warnings(
@@ -642,8 +729,9 @@ def _warnings(
 ) -> tuple[str, ...]:
     warnings = [*target.warnings, *backbone.warnings, *features.warnings]
     if features.truncated > TRUNCATION_WARNING:
+        noun = "sentences" if target.tagged else "texts"
         warnings.append(
-            f"{features.truncated:.0%} of the texts are longer than {backbone.max_length} tokens and were cut; "
+            f"{features.truncated:.0%} of the {noun} are longer than {backbone.max_length} tokens and were cut; "
             "--max-length raises the limit"
         )
     return (*warnings, *similarity.warnings)
@@ -659,7 +747,10 @@ def _next_steps(
         steps.append(f"measure similarity: {build or 'recommend(..., source=CORPUS)'}")
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")
-    if target.n_conflicting:
+    if target.n_conflicting and target.tagged:
+        many = "sentence is" if target.n_conflicting == 1 else "sentences are"
+        steps.append(f"check tags: {target.n_conflicting:,} {many} tagged in more than one way")
+    elif target.n_conflicting:
         steps.append(f"check labels: {target.n_conflicting:,} {target.kind}s carry more than one label")
     return tuple(steps)
 

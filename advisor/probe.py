@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from advisor.features import take_rows
 from tuner.errors import DataError
-from tuner.heads import FEATURES, cross_validate, feature_blocks, fit_head, fits, is_weighted, select_features
-from tuner.metrics import bootstrap_scores, interval, score
+from tuner.heads import (
+    FEATURES,
+    L2_GRID,
+    cross_validate,
+    feature_blocks,
+    fit_head,
+    fits,
+    is_weighted,
+    select_features,
+)
 from tuner.records import Record
+from tuner.scoring import OUTSIDE, places_of
 
 if TYPE_CHECKING:
     from advisor.features import BlockFeatures
+    from tuner.backbone import Features
+    from tuner.heads import LinearHead
     from tuner.records import Progress
+    from tuner.scoring import Truth
 
 FOLDS = 5
+WORD_FOLDS = 3
+"""Folds of sentences whose words are probed: at equal cost, three of more sentences tell more than five of fewer."""
+WORD_L2_GRID = (300.0, 100.0, 30.0)
+"""Penalties of probes on words: there are more rows than of texts, and the best one lay between these on real sets."""
 CURVE_PARTS = (8, 4, 2, 1)
 CURVE_REPEATS = 3
 
@@ -57,6 +73,7 @@ class ProbeProfile(Record):
     best: Probe
     learning_curve: tuple[CurvePoint, ...]
     curve_features: str
+    unit: str = "row"
 
 
 def assign_folds(
@@ -96,6 +113,101 @@ def _group_folds(labels: np.ndarray, *, groups: np.ndarray, n_folds: int, seed: 
     return folds
 
 
+def probe_folds(features: BlockFeatures, *, seed: int) -> np.ndarray:
+    """The fold of every row that probes and baselines learn from (`BlockFeatures.n_probed`)."""
+    if features.tagged is None:
+        return assign_folds(features.labels, groups=features.groups, seed=seed)
+    return sentence_folds(features.labels[: features.n_probed], groups=features.probed_groups, seed=seed)
+
+
+def sentence_folds(strata: np.ndarray, *, groups: np.ndarray | None, seed: int) -> np.ndarray:
+    """(n,) fold numbers of sentences, equal sentences in one fold, those of a stratum spread.
+
+    >>> folds = sentence_folds(np.array([0, 0, 0, 1, 1, 1]), groups=np.array([0, 0, 1, 2, 3, 4]), seed=0)
+    >>> bool(folds[0] == folds[1]), int(folds.max()) + 1
+    (True, 3)
+    """
+    if groups is None:
+        return assign_folds(strata, n_folds=WORD_FOLDS, seed=seed)
+    _, first, unit = np.unique(groups, return_index=True, return_inverse=True)
+    return assign_folds(strata[first], n_folds=WORD_FOLDS, seed=seed)[unit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What probes learn from. A row is a text, an image, or a sentence, which has a place for each of its words.
+
+    ``x`` are the features of the places that the model sees, of every block; ``at`` (N,) is where in them a place
+    stands, -1 for one that it does not see. ``folds`` are of rows.
+    """
+
+    x: Features
+    at: np.ndarray
+    truth: Truth
+    folds: np.ndarray
+    n_classes: int
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where the labels of some rows stand."""
+        return places_of(self.truth.n_words, rows)
+
+    @property
+    def seen(self) -> np.ndarray:
+        return np.asarray(self.at >= 0)
+
+    def cross_validated(self, name: str, *, l2: Sequence[float]) -> tuple[np.ndarray, float]:
+        """Out-of-fold predictions of a feature variant's probe, for every place, and its penalty."""
+        folds = self.folds if self.truth.n_words is None else np.repeat(self.folds, self.truth.n_words)
+        fitted = cross_validate(
+            select_features(self.x, name=name),
+            self.truth.labels[self.seen],
+            n_classes=self.n_classes,
+            folds=folds[self.seen],
+            l2=l2,
+            weighted=is_weighted(name),
+        )
+        return self._everywhere(fitted.predictions, np.flatnonzero(self.seen)), fitted.l2
+
+    def fit(self, name: str, rows: np.ndarray, *, l2: float) -> LinearHead | None:
+        """A probe on some rows; None where they show one class only."""
+        places = self.places(rows)
+        places = places[self.at[places] >= 0]
+        labels = self.truth.labels[places]
+        if len(np.unique(labels)) < 2:
+            return None
+        x = take_rows(select_features(self.x, name=name), self.at[places])
+        return fit_head(x, labels, n_classes=self.n_classes, l2=l2)
+
+    def predict(self, head: LinearHead, name: str, rows: np.ndarray) -> np.ndarray:
+        """Predictions for the places of some rows, in their order."""
+        at = self.at[self.places(rows)]
+        seen = np.flatnonzero(at >= 0)
+        x = take_rows(select_features(self.x, name=name), at[seen])
+        return self._everywhere(head.logits(x).argmax(1), seen, n=len(at))
+
+    def _everywhere(self, predictions: np.ndarray, seen: np.ndarray, n: int | None = None) -> np.ndarray:
+        """Predictions with those of places that the model does not see, which are outside of entities."""
+        whole = np.full(len(self.at) if n is None else n, OUTSIDE, dtype=np.int64)
+        whole[seen] = predictions
+        return whole
+
+
+def _rows_of(features: BlockFeatures, *, n_classes: int, metric: str, seed: int) -> _Rows:
+    tagged = features.tagged
+    if tagged is None:
+        x, seen = features.features, np.ones(len(features.labels), dtype=bool)
+    else:
+        # Single precision once, since every fit would convert them again.
+        x, seen = tuple(block[tagged.seen].astype(np.float32) for block in tagged.features), tagged.seen
+    return _Rows(
+        x=x,
+        at=np.where(seen, np.cumsum(seen) - 1, -1),
+        truth=features.truth(metric),
+        folds=probe_folds(features, seed=seed),
+        n_classes=n_classes,
+    )
+
+
 def probe_blocks(
     features: BlockFeatures,
     *,
@@ -104,97 +216,87 @@ def probe_blocks(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ProbeProfile:
-    """Cross-validate a linear probe on every block and feature variant, and draw the best block's learning curve."""
-    folds = assign_folds(features.labels, groups=features.groups, seed=seed)
+    """Cross-validate a linear probe on every block and feature variant, and draw the best block's learning curve.
+
+    Of tagged sentences the probes classify words, each by its own state, and are scored by whole entities; variants
+    of several blocks then take the penalty of the best single one, since trying others would cost minutes.
+    """
+    rows = _rows_of(features, n_classes=n_classes, metric=metric, seed=seed)
     n_blocks = len(features.features)
     # The last block, the second to last and the stem are single blocks: probed once, shown under their block number.
     names = [f"block_{block}" for block in range(n_blocks)]
     widths = [block.shape[1] for block in features.features]
     names += [n for n in FEATURES if len(feature_blocks(n, n_blocks=n_blocks)) > 1 and fits(n, widths=widths)]
-    probes = []
+    probes: list[Probe] = []
     for done, name in enumerate(names):
         if progress is not None:
             progress(f"probing: {name.replace('_', ' ')}", done / len(names))
         blocks = feature_blocks(name, n_blocks=n_blocks)
-        fitted = cross_validate(
-            select_features(features.features, name=name),
-            features.labels,
-            n_classes=n_classes,
-            folds=folds,
-            weighted=is_weighted(name),
-        )
+        grid: Sequence[float] = L2_GRID if features.tagged is None else WORD_L2_GRID
+        if features.tagged is not None and len(blocks) > 1:
+            grid = (max(probes, key=lambda probe: probe.score).l2,)
+        predictions, l2 = rows.cross_validated(name, l2=grid)
         probes.append(
             Probe(
                 features="last" if name == f"block_{n_blocks - 1}" else name,
                 block=blocks[0] if len(blocks) == 1 else None,
-                score=score(features.labels, fitted.predictions, metric=metric),
-                interval=interval(
-                    features.labels, fitted.predictions, metric=metric, groups=features.groups, seed=seed
-                ),
-                l2=fitted.l2,
+                score=rows.truth.score(predictions),
+                interval=rows.truth.interval(predictions, seed=seed),
+                l2=l2,
             )
         )
     head_only = next(probe for probe in probes if probe.features == "last")
     best_block = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
     return ProbeProfile(
         metric=metric,
-        n_rows=len(features.labels),
-        folds=int(folds.max()) + 1,
+        n_rows=features.n_probed,
+        folds=int(rows.folds.max()) + 1,
         probes=tuple(probes),
         head_only=head_only,
         best=max(probes, key=lambda probe: probe.score),
-        learning_curve=learning_curve(features, probe=best_block, n_classes=n_classes, metric=metric, seed=seed),
+        learning_curve=_learning_curve(rows, probe=best_block, seed=seed),
         curve_features=best_block.features,
+        unit="row" if features.tagged is None else "sentence",
     )
 
 
-def learning_curve(
-    features: BlockFeatures, *, probe: Probe, n_classes: int, metric: str, seed: int
-) -> tuple[CurvePoint, ...]:
+def _learning_curve(rows: _Rows, *, probe: Probe, seed: int) -> tuple[CurvePoint, ...]:
     """Scores of one block's probe trained on an eighth, a quarter, a half and all of the rows that are not held out.
 
-    Three folds of five are held out in turn; smaller training sets are nested in larger ones, so the curve's
-    points differ by size alone.
+    Three folds are held out in turn; smaller training sets are nested in larger ones, so the curve's points differ by
+    size alone.
     """
-    folds = assign_folds(features.labels, groups=features.groups, seed=seed)
-    x = select_features(features.features, name=probe.features)
     points: list[CurvePoint] = []
     before: dict[int, np.ndarray] = {}
     for part in CURVE_PARTS:
         predicted, sizes = {}, []
-        for fold in range(min(CURVE_REPEATS, int(folds.max()) + 1)):
+        for fold in range(min(CURVE_REPEATS, int(rows.folds.max()) + 1)):
             # Rows come in random order (see `sample_rows`), so the first n are a random sample of the others.
-            train = np.flatnonzero(folds != fold)
+            train = np.flatnonzero(rows.folds != fold)
             train = train[: max(len(train) // part, 2)]
-            if len(np.unique(features.labels[train])) < 2:
+            head = rows.fit(probe.features, train, l2=probe.l2)
+            if head is None:
                 continue
-            head = fit_head(take_rows(x, train), features.labels[train], n_classes=n_classes, l2=probe.l2)
-            predicted[fold] = head.logits(take_rows(x, folds == fold)).argmax(1)
+            predicted[fold] = rows.predict(head, probe.features, np.flatnonzero(rows.folds == fold))
             sizes.append(len(train))
         if not predicted:
             continue
-        options = {"metric": metric, "groups": _held_out(features.groups, folds, predicted), "seed": seed}
-        labels, now = _held_out(features.labels, folds, predicted), np.concatenate(list(predicted.values()))
+        truth = rows.truth.take(np.concatenate([np.flatnonzero(rows.folds == fold) for fold in predicted]))
+        now = np.concatenate(list(predicted.values()))
         gain, gain_interval = None, None
         if before.keys() == predicted.keys():
             then = np.concatenate(list(before.values()))
-            gain = score(labels, now, metric=metric) - score(labels, then, metric=metric)
-            draws = bootstrap_scores(labels, now, **options) - bootstrap_scores(labels, then, **options)
-            low, high = np.quantile(draws, [0.025, 0.975])
+            gain = truth.score(now) - truth.score(then)
+            low, high = np.quantile(truth.draws(now, seed=seed) - truth.draws(then, seed=seed), [0.025, 0.975])
             gain_interval = float(low), float(high)
         points.append(
             CurvePoint(
                 n=round(float(np.mean(sizes))),
-                score=score(labels, now, metric=metric),
-                interval=interval(labels, now, **options),
+                score=truth.score(now),
+                interval=truth.interval(now, seed=seed),
                 gain=gain,
                 gain_interval=gain_interval,
             )
         )
         before = predicted
     return tuple(points)
-
-
-def _held_out(values: Any, folds: np.ndarray, chosen: Iterable[int]) -> Any:
-    """The values of the rows in these folds, fold after fold; None stays None."""
-    return None if values is None else np.concatenate([values[folds == fold] for fold in chosen])

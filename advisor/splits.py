@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tuner.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +26,11 @@ SPLIT_NAMES = {
 """What a file, folder or split may be called, and the split it is."""
 
 SPLITS = ("train", "validation", "test")
+
+TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
+VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
+FEWEST_TRAINING_ROWS = 3
+"""Distinct training texts or images a class needs, so that cross-validated probes see each class in every fold."""
 
 
 def number_texts(texts: pa.ChunkedArray) -> NDArray[np.int32]:
@@ -138,3 +146,93 @@ def _shares(totals: NDArray[Any], *, total: int) -> NDArray[np.int64]:
     largest = np.argsort(whole - exact, kind="stable")[: total - int(whole.sum())]
     whole[largest] += 1
     return np.where(totals > 0, np.maximum(whole, 1), 0)
+
+
+def without_leaks(
+    split: NDArray[np.int8], text_ids: NDArray[np.int32], *, place: str, noun: str
+) -> tuple[NDArray[np.int8], int]:
+    """Rows whose text comes again in a later split leave theirs (-1); also how many later rows train had held.
+
+    `split` (n,) indexes `SPLITS`. Raises `DataError` where most of a split would have to leave.
+
+    >>> without_leaks(np.array([0, 0, 0, 2, 2]), np.array([0, 1, 2, 2, 3]), place="data", noun="text")
+    (array([ 0,  0, -1,  2,  2], dtype=int8), 1)
+    """
+    n_texts = int(text_ids.max()) + 1
+    occurs = np.zeros((3, n_texts), bool)
+    for number in range(3):
+        occurs[number, text_ids[split == number]] = True
+    n_leaked = int((occurs[0, text_ids] & (split > 0)).sum())
+    leaves = ((split == 0) & (occurs[1] | occurs[2])[text_ids]) | ((split == 1) & occurs[2][text_ids])
+    for number in (0, 1):
+        before, lost = int((split == number).sum()), int((leaves & (split == number)).sum())
+        if before and 2 * lost > before:
+            raise DataError(
+                f"{place}: {lost:,} of {before:,} {SPLITS[number]} {noun}s occur again in "
+                f"{'validation or test' if number == 0 else 'test'}",
+                why=f"a score on {noun}s that were seen in training says nothing about new ones",
+                fix="divide the rows anew: pass them as one file, and the splits are made without overlap",
+            )
+    return np.where(leaves, -1, split).astype(np.int8), n_leaked
+
+
+def carve_missing(
+    split: NDArray[np.int8],
+    units: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    *,
+    to_carve: Sequence[str],
+    seed: tuple[int, int],
+) -> NDArray[np.int8]:
+    """The splits that were not given, test before validation, out of the training rows; see `carve`."""
+    split = split.copy()
+    for name, share, most in (
+        ("test", TEST_SHARE, MOST_TEST_ROWS),
+        ("validation", VALIDATION_SHARE, MOST_VALIDATION_ROWS),
+    ):
+        if name in to_carve:
+            rng = np.random.default_rng([*seed, SPLITS.index(name)])
+            pool = np.flatnonzero(split == 0)
+            later = len(to_carve) - 1 - list(to_carve).index(name)
+            keep = FEWEST_TRAINING_ROWS + later
+            chosen = carve(units[pool], labels[pool], share=share, most=most, keep=keep, rng=rng)
+            split[pool[chosen]] = SPLITS.index(name)
+    return split
+
+
+# --- what is said of rows
+
+
+def leakage_note(n_leaked: int, n_left_out: int, *, noun: str) -> str:
+    """What was done about rows of later splits that train had held."""
+    return (
+        f"leakage: {n_leaked:,} validation or test rows have {with_article(noun)} that also occurs in train; the "
+        f"earlier copies ({n_left_out:,} rows) were left out, so that scores are about new {noun}s"
+    )
+
+
+def repeats_note(n_duplicates: int, n: int, *, noun: str) -> str:
+    """How many of n rows are copies, where they are many."""
+    return (
+        f"{n_duplicates:,} rows ({percent_of(n_duplicates, n)}) repeat {with_article(noun)} exactly; no {noun} stands "
+        "in two splits"
+    )
+
+
+def percent_of(part: int, whole: int) -> str:
+    """A share of rows as people say it.
+
+    >>> percent_of(1, 3), percent_of(1, 300), percent_of(1, 3000)
+    ('33 %', '0.3 %', 'under 0.1 %')
+    """
+    share = 100 * part / whole
+    return f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"
+
+
+def with_article(noun: str) -> str:
+    """A noun with its article.
+
+    >>> with_article("image"), with_article("text")
+    ('an image', 'a text')
+    """
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.baselines import Baseline
@@ -12,6 +12,7 @@ from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
 from advisor.thumbnails import Thumbnail
 from tuner.records import SCHEMA, Record
+from tuner.scoring import ENTITY_F1
 from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def choose_strategy(
             f"{constant} of {n_blocks} blocks frozen is the documented default: on eleven small text tasks three "
             "quarters frozen lay 1.2 points below the best depth, as did training everything, at a fifth of the cost"
         )
+        if probes.metric == ENTITY_F1:
+            reasons.append("those tasks were classifications of whole texts: for tagged words the default is a guess")
         if rule is Situation.SMALL_SIMILAR:
             reasons.append(
                 "the classic rule would train only the classifier; on the same tasks that lay 6.3 points below the best"
@@ -161,7 +164,7 @@ def choose_strategy(
             frozen_blocks=k,
             score=head_only.score if k == n_blocks else None,
             interval=head_only.interval if k == n_blocks else None,
-            why=f"probe, {probes.folds}-fold cross-validated on {probes.n_rows:,} rows"
+            why=f"probe, {probes.folds}-fold cross-validated on {probes.n_rows:,} {probes.unit}s"
             if k == n_blocks
             else "not measured",
         )
@@ -221,11 +224,13 @@ def search_space(
     n_blocks: int,
     batch_norm: bool = False,
     augmentation: str | None = None,
+    tagged: bool = False,
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
     `batch_norm` says whether the model has batch norms, for which other learning rates are searched. `augmentation` is
-    what fits the data; it is tried where the data may be small and dissimilar.
+    what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
+    read by a BiLSTM too.
     """
 
     def depth(share: float) -> Candidate:
@@ -254,6 +259,9 @@ def search_space(
     ranked = [s for s in sorted(weights, key=lambda s: -weights[s]) if weights[s] >= CANDIDATE_FROM]
     # The probes have shown what these variants are worth, and a fit on the cached features takes seconds.
     first = [recommended, *variants, *(candidate for s in ranked for candidate in first_by_situation[s])]
+    if tagged:
+        read = variants[0] if variants else Candidate(strategy="feature_based", frozen_blocks=None, features="last")
+        first.append(replace(read, top="bilstm"))
     controls = (depth(0), candidate_at(default_depth(n_blocks), n_blocks), head_only)
     return SearchSpace(
         n_blocks=n_blocks,

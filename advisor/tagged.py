@@ -220,25 +220,44 @@ def read_tagged(
     )
 
 
-def is_tagged(data: Any) -> bool:
+def read_sentences(data: Any, *, text: str | None = None) -> tuple[list[list[str]], tuple[str, ...]]:
+    """The words of sentences without need of tags, in order and none dropped, and warnings.
+
+    `data` is as for `read_tagged`, its tags left out, or a list of lists of words; of several splits, the test split.
+    In a CoNLL file a line may hold a word alone; a ``.txt`` file that is none holds a sentence a line, its words
+    between spaces. Raises `DataError` for anything else.
+
+    >>> read_sentences([["EU", "rejects"], ["lamb"]])
+    ([['EU', 'rejects'], ['lamb']], ())
+    """
+    if isinstance(data, list) and all(isinstance(words, (list, tuple)) for words in data):
+        return _table(data, place="the data").column("tokens").to_pylist(), ()
+    tables, _, _ = _read_any(data, text=text, label=None, labelled=False)
+    table = tables.parts.get("test", next(iter(tables.parts.values())))
+    return table.column("tokens").to_pylist(), tables.warnings
+
+
+def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -> bool:
     """Whether data looks like tagged sentences rather than labelled texts, by a glance; what is broken does not.
+
+    `text` and `label` name the columns that are looked at, where the user named them.
 
     >>> is_tagged((["EU", "rejects"], ["a", "b"])), is_tagged(([["EU", "rejects"]], [["B-org", "O"]]))
     (False, True)
     """
+    columns = _Columns(text=text, label=label)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
-        if path.is_dir():
-            return _is_tagged_folder(path)
-        return path.is_file() and _is_tagged_file(path)
+        if path.is_dir() and str(data).strip():
+            return _is_tagged_folder(path, columns)
+        return path.is_file() and _is_tagged_file(path, columns)
     if isinstance(data, Mapping):
-        return bool(data) and is_tagged(next(iter(data.values())))
+        return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
-        names = [str(name) for name in data.columns]
-        found = _column(names, TOKEN_NAMES), _column(names, TAG_NAMES)
+        found = columns.of([str(name) for name in data.columns])
         return all(name is not None and _holds_lists(data[name].head(20)) for name in found)
     if hasattr(data, "features") and hasattr(data, "column_names"):
-        return _are_lists(data.features.arrow_schema)
+        return _are_lists(data.features.arrow_schema, columns)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
     return bool(pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:20]) for part in data))
 
@@ -423,9 +442,14 @@ def _notes(sentences: TaggedSentences, *, place: str) -> list[str]:
 # --- reading: files, folders, data in memory
 
 
-def _read_any(data: Any, *, text: str | None, label: str | None) -> tuple[Tables, dict[str, str], tuple[str, ...]]:
-    """Tables whose columns ``tokens`` and ``tags`` are lists, the columns' own names, and names of numbered tags."""
-    reader = _Reader(text=text, label=label)
+def _read_any(
+    data: Any, *, text: str | None, label: str | None, labelled: bool = True
+) -> tuple[Tables, dict[str, str], tuple[str, ...]]:
+    """Tables whose columns ``tokens`` and ``tags`` are lists, the columns' own names, and names of numbered tags.
+
+    Where they need not be `labelled`, tags may be empty.
+    """
+    reader = _Reader(text=text, label=label, labelled=labelled)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
         if path.is_dir():
@@ -454,8 +478,8 @@ def _read_any(data: Any, *, text: str | None, label: str | None) -> tuple[Tables
 class _Reader:
     """Reads parts of one dataset; remembers the columns, the names of numbered tags, and warnings."""
 
-    def __init__(self, *, text: str | None, label: str | None) -> None:
-        self._text, self._label = text, label
+    def __init__(self, *, text: str | None, label: str | None, labelled: bool) -> None:
+        self._text, self._label, self._labelled = text, label, labelled
         self.columns: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
         self.warnings: list[str] = []
@@ -490,23 +514,36 @@ class _Reader:
     def file(self, path: Path) -> pa.Table:
         if _is_conll(path):
             self.columns = {"text": "first column", "label": "last column"}
-            tokens, tags, warnings = _read_conll(path)
+            tokens, tags, warnings = _read_conll(path, labelled=self._labelled)
             self.warnings += warnings
             return _table(tokens, tags, place=str(path))
+        if not self._labelled and path.suffix.lower() == ".txt":
+            head = read_head(path)
+            refuse_binary(path, head)
+            encoding, warning = detect_encoding(path, head)
+            self.warnings += [warning] if warning else []
+            with python_stream(path, encoding) as stream:
+                lines = stream.read().decode("utf-8").split("\n")
+            words = [line.split() for line in lines[: -1 if lines[-1] == "" else None]]
+            refuse_no_rows(len(words), place=str(path))
+            return _table(words, place=str(path))
         result = read_file(path)
         self.warnings += result.warnings
         text, label = self._choose(result.table.column_names, place=str(path))
         if path.read_bytes()[:4] == b"PAR1":
             return self._parquet(path, text=text, label=label)
-        columns = [result.table.column(name) for name in (text, label)]
+        wanted = [name for name in (text, label) if name is not None]
+        columns = [result.table.column(name) for name in wanted]
         if FORMATS.get(path.suffix.lower()) == "json" and any(_is_placeholder(column.type) for column in columns):
             rows = _json_rows(path)  # values of several kinds in one list, or a file that is one list
-            return _table(*([row.get(name) for row in rows] for name in (text, label)), place=str(path))
+            return _table(*([row.get(name) for row in rows] for name in wanted), place=str(path))
         return _table(*(column.to_pylist() for column in columns), place=str(path))
 
-    def _parquet(self, path: Path, *, text: str, label: str) -> pa.Table:
+    def _parquet(self, path: Path, *, text: str, label: str | None) -> pa.Table:
         from pyarrow import parquet
 
+        if label is None:
+            return _table(parquet.read_table(path, columns=[text]).column(text).to_pylist(), place=str(path))
         table = parquet.read_table(path, columns=[text, label])
         feature = features_in(table.schema.metadata).get(label, {})
         inner = feature.get("feature", {})
@@ -521,10 +558,13 @@ class _Reader:
             refuse_no_rows(len(data), place=place)
             text, label = self._choose(names, place=place)
             by_name = dict(zip(names, data.columns, strict=True))
-            return _table(data[by_name[text]].tolist(), data[by_name[label]].tolist(), place=place)
+            tags = None if label is None else data[by_name[label]].tolist()
+            return _table(data[by_name[text]].tolist(), tags, place=place)
         if hasattr(data, "features") and hasattr(data, "column_names"):
             refuse_no_rows(len(data), place=place)
             text, label = self._choose(data.column_names, place=place)
+            if label is None:
+                return _table(data.select_columns([text]).with_format("arrow")[:].column(text).to_pylist(), place=place)
             inner = getattr(data.features[label], "feature", None)
             self.names = tuple(getattr(inner, "names", ()))  # of a list of ClassLabel
             rows = data.select_columns([text, label]).with_format("arrow")[:]
@@ -546,10 +586,11 @@ class _Reader:
             fix="pass a path, a data frame or datasets.Dataset with tokens and tags, or (tokens, tags)",
         )
 
-    def _choose(self, names: Sequence[str], *, place: str) -> tuple[str, str]:
-        """The columns of words and tags, by the options or by name."""
+    def _choose(self, names: Sequence[str], *, place: str) -> tuple[str, str | None]:
+        """The columns of words and tags, by the options or by name; None for tags that are not needed."""
         chosen = []
-        for option, given, usual in (("--text", self._text, TOKEN_NAMES), ("--label", self._label, TAG_NAMES)):
+        wanted = (("--text", self._text, TOKEN_NAMES), ("--label", self._label, TAG_NAMES))
+        for option, given, usual in wanted if self._labelled else wanted[:1]:
             name = given if given is not None else _column(names, usual)
             if name is None or name not in names:
                 what = "words" if option == "--text" else "tags"
@@ -561,8 +602,8 @@ class _Reader:
                     fix=f"pass {option} with one of: {', '.join(names)}",
                 )
             chosen.append(name)
-        self.columns = {"text": chosen[0], "label": chosen[1]}
-        return chosen[0], chosen[1]
+        self.columns = dict(zip(("text", "label"), chosen, strict=False))
+        return chosen[0], chosen[1] if self._labelled else None
 
 
 def _column(names: Sequence[str], usual: Sequence[str]) -> str | None:
@@ -608,9 +649,11 @@ def _below(tables: Iterator[pa.Table]) -> pa.Table:
 # --- cells
 
 
-def _table(tokens: Sequence[Any], tags: Sequence[Any], *, place: str) -> pa.Table:
-    """Cells as lists: words as texts; tags as texts, or as integers where all are."""
+def _table(tokens: Sequence[Any], tags: Sequence[Any] | None = None, *, place: str) -> pa.Table:
+    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none."""
     import pyarrow as pa
+
+    tags = [None] * len(tokens) if tags is None else tags
 
     words = [
         [_word(word, row, place=place) for word in _items(cell, row, place=place)] for row, cell in enumerate(tokens)
@@ -698,8 +741,11 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 # --- CoNLL files
 
 
-def _read_conll(path: Path) -> tuple[list[list[str]], list[list[str]], list[str]]:
-    """Words and tags of every sentence, and warnings; lines without a tag raise with their numbers."""
+def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], list[list[str]], list[str]]:
+    """Words and tags of every sentence, and warnings; lines without a tag raise with their numbers.
+
+    Where they need not be `labelled`, there are no tags, and a line may hold a word alone.
+    """
     head = read_head(path)
     refuse_binary(path, head)
     encoding, warning = detect_encoding(path, head)
@@ -717,11 +763,11 @@ def _read_conll(path: Path) -> tuple[list[list[str]], list[list[str]], list[str]
                 tags.append([])
         elif not tokens[-1] and _is_comment(line, fields):
             n_comments += 1
-        elif len(fields) < 2:
+        elif len(fields) < 2 and labelled:
             alone.append(number)
         else:
             tokens[-1].append(fields[0])
-            tags[-1].append(fields[-1])
+            tags[-1] += [fields[-1]] if labelled else []
     if alone:
         shown = ", ".join(f"{number:,}" for number in alone[:_FIRST_ROWS]) + (
             ", ..." if len(alone) > _FIRST_ROWS else ""
@@ -791,7 +837,23 @@ def _is_conll(path: Path) -> bool:
 # --- a glance
 
 
-def _is_tagged_folder(folder: Path) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """The columns that the user named, where he did."""
+
+    text: str | None
+    label: str | None
+
+    def of(self, names: Sequence[str]) -> tuple[str | None, str | None]:
+        """Which columns would hold words and tags; None for one that is not there."""
+        given = ((self.text, TOKEN_NAMES), (self.label, TAG_NAMES))
+        text, label = (
+            _column(names, usual) if name is None else name if name in names else None for name, usual in given
+        )
+        return text, label
+
+
+def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
     if _is_saved(folder):
         import datasets
 
@@ -799,15 +861,15 @@ def _is_tagged_folder(folder: Path) -> bool:
             saved = datasets.load_from_disk(str(folder))
         except (OSError, ValueError, KeyError):
             return False
-        return is_tagged(saved)
+        return is_tagged(saved, text=columns.text, label=columns.label)
     try:
         files = _split_files(folder) or (_split_files(folder / "data") if (folder / "data").is_dir() else {})
-        return bool(files) and _is_tagged_file(next(iter(files.values()))[0])
+        return bool(files) and _is_tagged_file(next(iter(files.values()))[0], columns)
     except DataError:
         return False
 
 
-def _is_tagged_file(path: Path) -> bool:
+def _is_tagged_file(path: Path, columns: _Columns) -> bool:
     """By the name or first lines of CoNLL files, the first row of JSON, the types of Parquet, the header of CSV."""
     try:
         if _is_conll(path):
@@ -816,7 +878,7 @@ def _is_tagged_file(path: Path) -> bool:
         if head.startswith(b"PAR1"):
             from pyarrow import parquet
 
-            return _are_lists(parquet.read_schema(path))
+            return _are_lists(parquet.read_schema(path), columns)
         if FORMATS.get(path.suffix.lower()) == "json":
             row = _first_json_row(head.decode("utf-8-sig", errors="replace"))
         else:
@@ -825,8 +887,7 @@ def _is_tagged_file(path: Path) -> bool:
             row = dict.fromkeys(names, "[]" if '"[' in rest or "\t[" in rest else None)
     except (OSError, ValueError, DataError):
         return False
-    cells = [row.get(_column(list(row), usual) or "") for usual in (TOKEN_NAMES, TAG_NAMES)]
-    return all(_holds_lists([cell]) for cell in cells)
+    return all(_holds_lists([row.get(name or "")]) for name in columns.of(list(row)))
 
 
 def _first_json_row(text: str) -> dict[str, Any]:
@@ -838,14 +899,13 @@ def _first_json_row(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _are_lists(schema: pa.Schema) -> bool:
+def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
     """Whether the columns of words and tags hold lists of texts or integers."""
     import pyarrow as pa
 
-    found = _column(schema.names, TOKEN_NAMES), _column(schema.names, TAG_NAMES)
     return all(
         name is not None and (pa.types.is_list(kind := schema.field(name).type) or pa.types.is_large_list(kind))
-        for name in found
+        for name in columns.of(schema.names)
     )
 
 

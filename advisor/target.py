@@ -23,7 +23,20 @@ from advisor.images import (
     pictures_of,
     references_in,
 )
-from advisor.splits import SPLITS, carve, ids_per_class, kept_together, labels_per_text, number_texts
+from advisor.splits import (
+    FEWEST_TRAINING_ROWS,
+    SPLITS,
+    carve_missing,
+    ids_per_class,
+    kept_together,
+    labels_per_text,
+    leakage_note,
+    number_texts,
+    percent_of,
+    repeats_note,
+    with_article,
+    without_leaks,
+)
 from advisor.tables import (
     Tables,
     concatenate,
@@ -33,6 +46,7 @@ from advisor.tables import (
     read_path,
     read_tables,
 )
+from advisor.tagged import is_tagged
 from tuner.errors import DataError, OptionError, did_you_mean
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import Pictures, is_one_picture
@@ -40,11 +54,6 @@ from tuner.pictures import Pictures, is_one_picture
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
-VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
-FEWEST_TRAINING_ROWS = 3
-"""Distinct training texts or images a class needs, so that cross-validated probes see each class in every fold."""
 
 WORDY = r"[^\s\p{Z}\x{200B}\x{FEFF}]"
 """What a text holds that is not blank."""
@@ -62,6 +71,10 @@ class TargetData:
 
     Of image data (``kind`` is "image") ``texts`` holds references, each a path or a place in what is ``held`` in
     memory; images of equal content share their ``text_ids``, and `pictures_at` opens them.
+
+    Of tagged sentences (``task`` is "token_classification") ``texts`` are the words joined by spaces, ``words`` and
+    ``tags`` hold n tuples of words and (words,) positions in ``class_names``, whose first is "O", and ``labels`` (n,)
+    only say what was spread over splits, and is over samples: 0 for no entity, else a number for the rarest type.
     """
 
     name: str
@@ -69,6 +82,9 @@ class TargetData:
     task: str = "sequence_classification"
     texts: pd.Series = field(repr=False)
     held: Held = field(default_factory=dict, repr=False)
+    words: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    tags: tuple[NDArray[np.int64], ...] = field(default=(), repr=False)
+    scheme: str | None = None
     text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]
@@ -86,19 +102,29 @@ class TargetData:
     fingerprint: str
 
     @property
+    def tagged(self) -> bool:
+        """Whether words are labelled rather than whole rows."""
+        return self.task == "token_classification"
+
+    @property
     def n_examples(self) -> int:
         """Number of usable rows, all splits together."""
         return len(self.labels)
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; of tagged sentences of different tags."""
         return len(self.class_names)
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Rows of each class, in the order of ``class_names``."""
-        return np.bincount(self.labels, minlength=len(self.class_names))
+        """Rows of each class, or words of each tag, in the order of ``class_names``."""
+        labels = np.concatenate(self.tags) if self.tagged else self.labels
+        return np.bincount(labels, minlength=len(self.class_names))
+
+    def tags_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[list[str]]:
+        """The tags of the sentences at these positions, by name."""
+        return [[self.class_names[number] for number in self.tags[int(row)]] for row in positions]
 
     def kept_together(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int32] | None:
         """Numbers of the rows that folds must not part, equal texts and groups; None where each row stands alone."""
@@ -114,8 +140,12 @@ class TargetData:
         """The images at these positions, decoded when they are asked for."""
         return pictures_of(self.texts_at(positions), held=self.held)
 
-    def rows_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[str] | Pictures:
-        """What a model is fed: the texts or the images at these positions."""
+    def rows_at(
+        self, positions: Sequence[int] | NDArray[np.integer[Any]]
+    ) -> list[str] | list[tuple[str, ...]] | Pictures:
+        """What a model is fed: the texts, the words of the sentences, or the images at these positions."""
+        if self.tagged:
+            return [self.words[int(row)] for row in positions]
         return self.pictures_at(positions) if self.kind == "image" else self.texts_at(positions)
 
 
@@ -138,8 +168,14 @@ def load_target(
     labels); `image` names a column of images, or of paths relative to the table's folder. Given splits
     are used; what is missing of test and validation is carved out of the training rows, stratified by class, with
     copies of a text (and, with `group`, all rows of a group) on one side. A class with too few texts raises, unless
-    `drop_rare` leaves such classes out. Everything a user can put right raises a `TransferError`.
+    `drop_rare` leaves such classes out. Tagged sentences (`advisor.tagged.is_tagged`) are read and divided by
+    `advisor.tagged_target.load_tagged`. Everything a user can put right raises a `TransferError`.
     """
+    if is_tagged(data, text=text, label=label):
+        from advisor.tagged_target import load_tagged
+
+        other = {"text-pair": text_pair, "image": image, "group": group, "drop-rare": drop_rare}
+        return load_tagged(data, text=text, label=label, split=split, test=test, seed=seed, refused=other)
     tables = read_tables(data, split=split)
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
@@ -454,13 +490,8 @@ def _group_numbers(column: pa.ChunkedArray) -> NDArray[np.int32]:
     return numbers
 
 
-def _percent(part: int, whole: int) -> str:
-    share = 100 * part / whole
-    return f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"
-
-
 def _rows_left_out(part: int, whole: int) -> str:
-    return f"{part:,} {'row was' if part == 1 else 'rows were'} left out ({_percent(part, whole)})"
+    return f"{part:,} {'row was' if part == 1 else 'rows were'} left out ({percent_of(part, whole)})"
 
 
 def _drop_incomplete(rows: _Rows) -> _Rows:
@@ -504,13 +535,9 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
         rows = rows.warn(f"{_rows_left_out(n_missing, n)} for want of a label")
     if n_empty:
         such = "" if rows.contents is None else f", such as {_example(rows, has_label & ~has_text)}"
-        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of {_a(rows.noun)}{such}")
+        rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of {with_article(rows.noun)}{such}")
     rows = rows.keep(has_label, reason="missing_label")
     return rows.keep(has_text[has_label], reason="empty_text" if rows.contents is None else "missing_image")
-
-
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _example(rows: _Rows, mask: NDArray[np.bool_]) -> str:
@@ -693,19 +720,21 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
     text_ids = _content_ids(rows)
     rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
-    split, n_leaked = _without_leaks(rows, rows.split, text_ids)
+    said = {"place": rows.place, "noun": rows.noun}
+    split, n_leaked = without_leaks(rows.split, text_ids, **said)
     small = _too_small(rows, split, text_ids, to_carve=to_carve)
     if small.any():
         if not drop_rare:
             _refuse_small(rows, split, text_ids, small, to_carve=to_carve)
         rows, split, text_ids = _without_classes(rows, split, text_ids, small)
     for attempt in range(_SPLIT_ATTEMPTS):
-        carved = _carve_missing(rows, split, text_ids, to_carve=to_carve, seed=(seed, attempt))
+        units = text_ids if rows.groups is None else rows.groups
+        carved = carve_missing(split, units, rows.labels, to_carve=to_carve, seed=(seed, attempt))
         if rows.groups is None or not _untrained(rows, carved).any():
             break
     split = carved
     if rows.groups is not None:
-        split, leaked_by_text = _without_leaks(rows, split, text_ids)
+        split, leaked_by_text = without_leaks(split, text_ids, **said)
         n_leaked += leaked_by_text
     _check_divided(rows, split)
     return _finished(rows, split, text_ids, n_leaked=n_leaked)
@@ -718,54 +747,6 @@ def _content_ids(rows: _Rows) -> NDArray[np.int32]:
     if rows.contents is None:
         return number_texts(rows.texts)
     return np.asarray(pd.factorize(rows.contents)[0], np.int32)
-
-
-def _without_leaks(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> tuple[NDArray[np.int8], int]:
-    """Rows whose text comes again in a later split leave theirs (-1); also how many later rows train had held."""
-    n_texts = int(text_ids.max()) + 1
-    occurs = np.zeros((3, n_texts), bool)
-    for number in range(3):
-        occurs[number, text_ids[split == number]] = True
-    n_leaked = int((occurs[0, text_ids] & (split > 0)).sum())
-    leaves = ((split == 0) & (occurs[1] | occurs[2])[text_ids]) | ((split == 1) & occurs[2][text_ids])
-    if not leaves.any():
-        return split, n_leaked
-    for number in (0, 1):
-        before, lost = int((split == number).sum()), int((leaves & (split == number)).sum())
-        if before and 2 * lost > before:
-            raise DataError(
-                f"{rows.place}: {lost:,} of {before:,} {SPLITS[number]} {rows.noun}s occur again in "
-                f"{'validation or test' if number == 0 else 'test'}",
-                why=f"a score on {rows.noun}s that were seen in training says nothing about new ones",
-                fix="divide the rows anew: pass them as one file, and the splits are made without overlap",
-            )
-    return np.where(leaves, -1, split).astype(np.int8), n_leaked
-
-
-def _carve_missing(
-    rows: _Rows,
-    split: NDArray[np.int8],
-    text_ids: NDArray[np.int32],
-    *,
-    to_carve: Sequence[str],
-    seed: tuple[int, int],
-) -> NDArray[np.int8]:
-    """The splits that were not given, test before validation, out of the training rows."""
-    split = split.copy()
-    for name, share, most in (
-        ("test", TEST_SHARE, MOST_TEST_ROWS),
-        ("validation", VALIDATION_SHARE, MOST_VALIDATION_ROWS),
-    ):
-        if name in to_carve:
-            rng = np.random.default_rng([*seed, SPLITS.index(name)])
-            pool = np.flatnonzero(split == 0)
-            units = text_ids if rows.groups is None else rows.groups
-            later = len(to_carve) - 1 - list(to_carve).index(name)
-            chosen = carve(
-                units[pool], rows.labels[pool], share=share, most=most, keep=FEWEST_TRAINING_ROWS + later, rng=rng
-            )
-            split[pool[chosen]] = SPLITS.index(name)
-    return split
 
 
 def _untrained(rows: _Rows, split: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -843,7 +824,7 @@ def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
     if empty and rows.groups is None:
         raise DataError(
             f"the {empty[0]} split of {rows.place} has no usable rows left",
-            why=f"every row of it lacks {_a(rows.noun)} or a label, or repeats {_a(rows.noun)} of a later split",
+            why=f"every row of it lacks {with_article(rows.noun)} or a label, or repeats one of a later split",
             fix="repair the split, or leave it out: rows of the data are then held out instead",
         )
     if absent or empty:
@@ -868,15 +849,9 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
     noun = rows.noun
     warnings = list(rows.warnings)
     if n_leaked or n_left_out:
-        warnings.append(
-            f"leakage: {n_leaked:,} validation or test rows have {_a(noun)} that also occurs in train; the earlier "
-            f"copies ({n_left_out:,} rows) were left out, so that scores are about new {noun}s"
-        )
+        warnings.append(leakage_note(n_leaked, n_left_out, noun=noun))
     if n_duplicates > 0.05 * n:
-        warnings.append(
-            f"{n_duplicates:,} rows ({_percent(n_duplicates, n)}) repeat {_a(noun)} exactly; no {noun} stands in two "
-            "splits"
-        )
+        warnings.append(repeats_note(n_duplicates, n, noun=noun))
     if n_conflicting:
         kept = f"{noun} occurs with more than one label; it was kept as it is"
         if n_conflicting > 1:

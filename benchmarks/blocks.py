@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from strategies import HEAD_RATIO, RATES, SETS, STEPS, splits
 
@@ -71,12 +72,29 @@ def measure(backbone: Backbone, name: str, *, n: int) -> list[dict[str, Any]]:
     return rows
 
 
+def markdown_table(path: Path = RESULTS) -> str:
+    """By block, the probe before training, and how far its weights and features moved, of every set."""
+    frame = pd.read_csv(path)
+    sets = list(dict.fromkeys(frame["set"]))
+    lines = ["| block | " + " | ".join(f"{name}: probe | weights moved | features moved" for name in sets) + " |"]
+    lines.append("|---:" * (1 + 3 * len(sets)) + "|")
+    for block in sorted(set(frame.block)):
+        own = [frame[(frame.block == block) & (frame["set"] == name)].iloc[0] for name in sets]
+        cells = [f"{100 * r.probe:.1f} | {100 * r.weights_moved:.1f} % | {r.features_moved:.3f}" for r in own]
+        lines.append(f"| {block} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--rows", type=int, default=1_000, choices=list(STEPS))
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print the table of what was measured")
     options = parser.parse_args()
+    if options.table:
+        print(markdown_table(options.out))
+        return
     backbone = load_backbone(None, device="cpu")
     rows = [row for name in options.sets for row in measure(backbone, name, n=options.rows)]
     with options.out.open("w", encoding="utf-8", newline="") as file:

@@ -3,9 +3,10 @@
     python benchmarks/strategies.py [--sets trec6 mr ...] [--rows 200 1000] [--minutes 60] [--table]
 
 Every set gives n training rows (stratified by the seed), a quarter as many validation rows beside them, and the same
-1,000 test rows (500 of images). Of several base learning rates seed 0's validation rows choose one, with which further
-seeds run; nothing is chosen on the test rows. Appends one line a run to results/strategies.csv and skips what is there,
-so that it may be stopped at any time; ``--table`` prints the tables of the README from that file.
+1,000 test rows (500 of images). Options and augmentation are compared at the smaller size. Of several base learning
+rates seed 0's validation rows choose one, with which further seeds run; nothing is chosen on the test rows. Appends one
+line a run to results/strategies.csv and skips what is there, so that it may be stopped at any time; ``--table`` prints
+the tables of the README from that file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from advisor.features import sample_rows
 from tuner.backbone import Backbone, load_backbone
 from tuner.heads import FEATURES
 from tuner.pictures import Pictures
-from tuner.space import OPTIONS, Candidate, SearchSpace, candidate_at
+from tuner.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
 from tuner.trials import Bench, LabelledRows, TuningData
 
 RESULTS = Path(__file__).parent / "results" / "strategies.csv"
@@ -134,6 +135,8 @@ def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, 
     cell = {"set": name, "n": n, "seed": seed}
     equal = len({shape[-1] if kind == "text" else shape[0] for shape in backbone.shapes}) == 1
     asked = candidates(backbone.n_blocks, kind=kind, equal_widths=equal)
+    if n > min(STEPS):  # options and augmentation are for small data
+        asked = [candidate for candidate in asked if candidate.option is None and candidate.augmentation is None]
     wanted = [
         (candidate, rate)
         for candidate in asked
@@ -184,21 +187,45 @@ def chosen(table: Table) -> pd.DataFrame:
     return frame.merge(zero[[*key, "rate"]], on=[*key, "rate"])
 
 
-def print_tables(table: Table) -> None:
-    """Mean test accuracy and seconds by strategy, and by how much every option changes its plain candidate."""
+def markdown_tables(table: Table) -> dict[str, str]:
+    """Test accuracy and seconds by strategy, and by how many points every option changes its plain candidate."""
     best = chosen(table)
     plain = best[(best.option == "") & (best.augmentation == "")]
-    for what in ("test", "seconds"):
-        print(f"\n{what}, mean over seeds\n")
-        print(plain.pivot_table(index="candidate", columns=["set", "n"], values=what, sort=False).round(3).to_string())
     keys = ["set", "n", "seed", "candidate"]
     changed = best[(best.option != "") | (best.augmentation != "")].merge(plain, on=keys, suffixes=("", "_plain"))
     changed["points"] = 100 * (changed.test - changed.test_plain)
-    changed["what"] = changed.option + changed.augmentation
-    grouped = changed.groupby(["what", "candidate", "set", "n"], sort=False).points.agg(["mean", "std", "count"])
-    print("\npoints against the same candidate without it, mean (sd over seeds)\n")
-    shown = grouped.apply(lambda row: f"{row['mean']:+.1f} ({row['std']:.1f}, {row['count']:.0f})", axis=1)
-    print(shown.unstack(["set", "n"]).to_string())
+    names = OPTIONS | AUGMENTATIONS
+    changed["what"] = [names[row.option or row.augmentation] for row in changed.itertuples()]
+    return {
+        "strategies": _pivot(100 * plain.set_index([*keys]).test.rename("value"), index=["candidate"]),
+        "seconds": _pivot(plain.set_index([*keys]).seconds.rename("value"), index=["candidate"]),
+        "options": _pivot(
+            changed.set_index([*keys, "what"]).points.rename("value"), index=["what", "candidate"], signed=True
+        ),
+    }
+
+
+def _pivot(values: pd.Series, *, index: list[str], signed: bool = False) -> str:
+    """Means over seeds, with their standard deviation where there are several, as a table of Markdown."""
+    frame = values.reset_index()
+    columns = list(frame[["set", "n"]].drop_duplicates().itertuples(index=False, name=None))
+    cells = frame.groupby([*index, "set", "n"], sort=False).value.agg(["mean", "std", "count"])
+    lines = ["| " + " | ".join([*([""] * len(index)), *(f"{name}, {n:,}" for name, n in columns)]) + " |"]
+    lines.append("|---" * len(index) + "|---:" * len(columns) + "|")
+    for key in frame[index].drop_duplicates().itertuples(index=False, name=None):
+        row = list(key)
+        for column in columns:
+            place = (*key, *column)
+            if place not in cells.index:
+                row.append("–")
+                continue
+            mean, spread, count = cells.loc[place]
+            shown = f"{mean:+.1f}" if signed else f"{mean:.1f}"
+            row.append(f"{shown} ± {spread:.1f}" if count > 1 else shown)
+        lines.append("| " + " | ".join(row) + " |")
+    seeds = frame.groupby(["set", "n"], sort=False).seed.nunique()
+    counted = ", ".join(f"{name} at {n:,}: {count}" for (name, n), count in seeds.items())
+    return "\n".join([*lines, "", f"Seeds: {counted}."])
 
 
 def main() -> None:
@@ -211,7 +238,8 @@ def main() -> None:
     options = parser.parse_args()
     table = Table(options.out)
     if options.table:
-        print_tables(table)
+        for name, text in markdown_tables(table).items():
+            print(f"\n{name}\n\n{text}")
         return
     until = time.monotonic() + 60 * options.minutes
     backbones: dict[str, Backbone] = {}

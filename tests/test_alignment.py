@@ -7,9 +7,10 @@ import pytest
 import tiny
 import torch
 
-from tuner.alignment import IGNORED, all_words, encode_words, label_tokens, seen_words, word_features
+from tuner.alignment import IGNORED, encode_words, label_tokens, notes_on_words
+from tuner.augmentation import token_views
 from tuner.backbone import Backbone, load_backbone
-from tuner.errors import DataError, ModelError
+from tuner.errors import ModelError
 
 SENTENCES = [
     ["EU", "rejects", "Waltengoo", "'s", "unbelievably", "cheap", "lamb", "."],
@@ -37,7 +38,7 @@ def byte_level(*, trim: bool = True):
 
 def covered(tokenizer, aligned, sentence: int) -> list[str]:
     """For every word, what the tokens from its first one to the next word's first one spell."""
-    ids = aligned.encoded.input_ids[sentence]
+    ids = aligned.input_ids[sentence]
     ends = [*aligned.first[sentence][1:].tolist(), len(ids) - 1]
     starts = aligned.first[sentence].tolist()
     return [tokenizer.decode(ids[a:b]).strip() for a, b in zip(starts, ends, strict=True)]
@@ -49,9 +50,8 @@ def test_tokens_of_byte_level_bpe_spell_their_words(trim: bool) -> None:
     aligned = encode_words(tokenizer, SENTENCES, max_length=128)
     for row, words in enumerate(SENTENCES):
         assert covered(tokenizer, aligned, row) == words
-    assert not aligned.cut.any()
-    assert not aligned.dropped.any()
-    assert aligned.notes() == ()
+    assert aligned.seen.all()
+    assert notes_on_words(aligned, what="sentences") == ()
 
 
 def test_tokens_of_the_built_in_model_spell_their_words(minilm: Backbone) -> None:
@@ -68,24 +68,25 @@ def test_ids_are_those_of_the_joined_text(which: str, minilm: Backbone) -> None:
     tokenizer = minilm.tokenizer if which == "built-in" else byte_level()
     aligned = encode_words(tokenizer, SENTENCES, max_length=12)
     texts = tokenizer([" ".join(words) for words in SENTENCES], truncation=True, max_length=12)
-    assert [ids.tolist() for ids in aligned.encoded.input_ids] == texts["input_ids"]
-    assert aligned.encoded.truncated.tolist() == [True, True, False]
+    assert [ids.tolist() for ids in aligned.input_ids] == texts["input_ids"]
+    assert aligned.truncated.tolist() == [True, True, False]
 
 
 def test_ids_and_cuts_are_those_that_the_model_is_fed(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [["lamb"] * 200, ["lamb"]], max_length=minilm.max_length)
     fed = minilm.encode([" ".join(["lamb"] * 200), "lamb"])
-    assert aligned.encoded.digest() == fed.digest()
-    assert aligned.encoded.truncated.tolist() == fed.truncated.tolist() == [True, False]
+    assert [ids.tolist() for ids in aligned.input_ids] == [ids.tolist() for ids in fed.input_ids]
+    words = minilm.encode([["lamb"] * 200, ["lamb"]])
+    assert words.digest() == aligned.digest() != fed.digest()
+    assert aligned.truncated.tolist() == fed.truncated.tolist() == [True, False]
 
 
 def test_words_beyond_the_length_are_counted_and_said(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [["lamb", "waltengoo", "lamb"], ["lamb"]], max_length=4)
     # [CLS] lamb walt [SEP]: the first piece of the second word is seen, and speaks for it.
     assert aligned.first[0].tolist() == [1, 2, -1]
-    assert aligned.cut.tolist() == [1, 0]
-    assert aligned.dropped.tolist() == [0, 0]
-    assert aligned.notes(what="training sentences") == (
+    assert aligned.seen.tolist() == [True, True, False, True]
+    assert notes_on_words(aligned, what="training sentences") == (
         "1 of 2 training sentences are longer than the model's length and were cut: 1 of 4 words are not seen and "
         "predicted O",
     )
@@ -96,21 +97,16 @@ def test_words_cut_at_the_left_are_counted_too() -> None:
     tokenizer.truncation_side = "left"
     aligned = encode_words(tokenizer, [["good", "cat", "runs", "red"]], max_length=4)
     assert aligned.first[0].tolist() == [-1, -1, 1, 2]
-    assert aligned.cut.tolist() == [2]
     tokenizer.truncation_side = "right"
-    assert encode_words(tokenizer, [["good", "cat"]], max_length=2).cut.tolist() == [2]
+    assert encode_words(tokenizer, [["good", "cat"]], max_length=2).first[0].tolist() == [-1, -1]
 
 
 def test_words_without_a_token_are_counted_and_said(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [["a", "\u200b", "cat", "", "\u200d"]], max_length=128)
     assert aligned.first[0].tolist() == [1, -1, 2, -1, -1]
-    assert aligned.dropped.tolist() == [3]
-    assert aligned.cut.tolist() == [0]
-    assert aligned.notes() == (
+    assert notes_on_words(aligned, what="sentences") == (
         "3 of 5 words in the sentences have no token (such as control characters) and are predicted O",
     )
-    both = encode_words(minilm.tokenizer, [["\u200b", "cat", "cat"]], max_length=3)
-    assert (both.dropped.tolist(), both.cut.tolist()) == ([1], [1])
 
 
 @pytest.mark.parametrize("trim", [True, False])
@@ -127,64 +123,68 @@ def test_a_token_over_two_words_speaks_for_both_and_is_labelled_by_the_first() -
     whole = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", " "), ("a ", "b")]))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=whole, pad_token="[PAD]")
     aligned = encode_words(tokenizer, [["a", "b"], []], max_length=8)
-    assert aligned.encoded.input_ids[0].tolist() == [4]
+    assert aligned.input_ids[0].tolist() == [4]
     assert aligned.first[0].tolist() == [0, 0]
-    assert label_tokens(aligned, [np.array([1, 2]), np.array([])])[0].tolist() == [1]
+    labels = label_tokens(aligned, np.array([0, 1]), tags=np.array([1, 2]), width=2)
+    assert labels.tolist() == [[1, IGNORED], [IGNORED, IGNORED]]
     # A sentence without a token still has a row, which says padding.
-    assert aligned.encoded.input_ids[1].tolist() == [5]
+    assert aligned.input_ids[1].tolist() == [5]
 
 
-def test_labels_stand_at_first_subwords_and_come_back_as_words(minilm: Backbone) -> None:
+def test_labels_stand_at_first_subwords(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [["lamb", "\u200b", "waltengoo"], ["cat", "cat", "cat"]], max_length=4)
-    numbers = [np.array([3, 7, 4]), np.array([5, 6, 8])]
+    tags = np.array([3, 7, 4, 5, 6, 8])
     # Labels of words that are not seen are in no loss.
-    assert [row.tolist() for row in label_tokens(aligned, numbers)] == [
-        [IGNORED, 3, 4, IGNORED],
-        [IGNORED, 5, 6, IGNORED],
-    ]
-    assert seen_words(aligned, numbers).tolist() == [3, 4, 5, 6]
-    back = all_words(aligned, seen_words(aligned, numbers), outside=0)
-    assert [row.tolist() for row in back] == [[3, 0, 4], [5, 6, 0]]
-    assert aligned.n_seen.tolist() == [2, 2]
+    expected = [[IGNORED, 5, 6, IGNORED, IGNORED], [IGNORED, 3, 4, IGNORED, IGNORED]]
+    assert label_tokens(aligned, np.array([1, 0]), tags=tags, width=5).tolist() == expected
     assert aligned.n_words.tolist() == [3, 3]
+    assert aligned.word_begins.tolist() == [0, 3]
+    assert aligned.seen.tolist() == [True, False, True, True, True, False]
 
 
 def test_some_sentences_can_be_taken(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [["lamb"], ["\u200b", "cat"], ["cat", "cat", "cat"]], max_length=4)
     some = aligned.take([2, 1])
     assert [row.tolist() for row in some.first] == [[1, 2, -1], [-1, 1]]
-    assert (some.cut.tolist(), some.dropped.tolist()) == ([1, 0], [0, 1])
-    assert some.encoded.truncated.tolist() == [True, False]
-    assert some.encoded.input_ids[1].tolist() == aligned.encoded.input_ids[1].tolist()
+    assert some.truncated.tolist() == [True, False]
+    assert some.input_ids[1].tolist() == aligned.input_ids[1].tolist()
+
+
+def test_views_have_the_labels_of_their_sentences(minilm: Backbone) -> None:
+    aligned = encode_words(minilm.tokenizer, [["lamb"], ["cat", "dog"]], max_length=8)
+    mask = minilm.tokenizer.mask_token_id
+    special = minilm.tokenizer.all_special_ids
+    views = token_views(aligned, policy="masking", copies=3, seed=0, special=special, mask=mask)
+    tags = np.array([1, 2, 3])
+    first = label_tokens(views, np.array([0, 1]), tags=tags, width=5)
+    np.testing.assert_array_equal(label_tokens(views, np.array([2, 5]), tags=tags, width=5), first)
 
 
 def test_word_features_are_the_states_at_first_subwords(tmp_path) -> None:
     backbone = load_backbone(tiny.save_model(tmp_path / "m"), device="cpu")
-    sentences = [["good", "cat"], ["dog"], ["the", "\u200b", "film", "was", "very", "bad"]]
-    aligned = encode_words(backbone.tokenizer, sentences, max_length=16)
-    features = word_features(backbone, aligned)
-    assert [block.shape for block in features] == [(sum(aligned.n_seen), 32)] * 4
+    sentences = [["good", "cat"], ["dog"], ["the", "", "film", "was", "very", "bad"]]
+    aligned = backbone.encode(sentences)
+    features = backbone.block_features(aligned)
+    assert [block.shape for block in features] == [(9, 32)] * 4
+    assert features[0].dtype == np.float16
     start = 0
     for row, words in enumerate(sentences):
-        ids = torch.from_numpy(aligned.encoded.input_ids[row].astype(np.int64))[None]
+        ids = torch.from_numpy(aligned.input_ids[row].astype(np.int64))[None]
         with torch.no_grad():
             states = backbone.model(input_ids=ids, output_hidden_states=True).hidden_states
-        positions = [position for position in aligned.first[row] if position >= 0]
-        for block, state in enumerate(states):
-            expected = state[0, positions].numpy()
-            np.testing.assert_allclose(features[block][start : start + len(positions)], expected, rtol=0.05, atol=0.05)
-        start += len(positions)
-        assert len(words) - len(positions) == aligned.dropped[row]
-    half = word_features(backbone, aligned, dtype=np.float16)
-    assert half[0].dtype == np.float16
-    np.testing.assert_allclose(half[-1], features[-1], atol=2e-3)
+        for word, position in enumerate(aligned.first[row].tolist()):
+            for block, state in zip(features, states, strict=True):
+                expected = state[0, position].numpy() if position >= 0 else np.zeros(32)
+                np.testing.assert_allclose(block[start + word], expected, rtol=0.05, atol=0.05)
+        start += len(words)
+    assert not aligned.seen[4]
 
 
 def test_no_sentences_are_no_rows(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [], max_length=8)
     assert len(aligned) == 0
-    assert seen_words(aligned, []).shape == (0,)
-    assert word_features(minilm, aligned)[0].shape == (0, 384)
+    assert aligned.seen.shape == (0,)
+    assert minilm.block_features(aligned)[0].shape == (0, 384)
 
 
 def test_slow_tokenizers_are_refused() -> None:
@@ -193,12 +193,3 @@ def test_slow_tokenizers_are_refused() -> None:
     with pytest.raises(ModelError, match="CanineTokenizer does not say which characters") as caught:
         encode_words(CanineTokenizer(), SENTENCES, max_length=8)
     assert "fast tokenizer" in caught.value.fix
-
-
-def test_what_does_not_match_is_said(minilm: Backbone) -> None:
-    aligned = encode_words(minilm.tokenizer, [["lamb", "cat"]], max_length=8)
-    for function in (label_tokens, seen_words):
-        with pytest.raises(DataError, match="tags of 1 sentences with 1 words for 1 sentences with 2 words"):
-            function(aligned, [np.array([1])])
-    with pytest.raises(DataError, match="3 predictions for 2 words"):
-        all_words(aligned, np.zeros(3), outside=0)

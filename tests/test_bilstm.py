@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tuner.bilstm import BiLSTMTagger, Tagger, WordRows, fit_linear_tagger, fit_tagger
+from tuner.bilstm import BiLSTMTagger, Tagger, WordRows, fit_tagger
 from tuner.entities import score_entities
 from tuner.errors import DataError, OptionError
 from tuner.heads import FEATURES, fit_head
@@ -45,16 +45,14 @@ def f1(tagger: Tagger, rows: WordRows) -> float:
     return score_entities(sentences(rows.tags, rows.lengths), sentences(predicted, rows.lengths)).f1
 
 
-def test_the_bilstm_reads_neighbours_and_the_linear_tagger_does_not() -> None:
+def test_the_bilstm_reads_neighbours_and_a_linear_head_does_not() -> None:
     train, validation, test = (words(80, seed=seed) for seed in range(3))
     bilstm = fit_tagger(train, validation=validation, **FAST)
     assert f1(bilstm, test) > 0.9
     assert f1(bilstm, validation) == max(bilstm.f1_by_epoch)
-    linear = fit_linear_tagger(train, tag_names=NAMES)
-    assert f1(linear, test) < 0.3
-    assert (
-        f1(fit_linear_tagger(words(80, seed=0, context=False), tag_names=NAMES), words(50, seed=1, context=False)) == 1
-    )
+    head = fit_head(train.features, train.tags, n_classes=3)
+    predicted = head.logits(test.features).argmax(1)
+    assert score_entities(sentences(test.tags, test.lengths), sentences(predicted, test.lengths)).f1 < 0.3
 
 
 def test_both_directions_are_read() -> None:
@@ -147,18 +145,6 @@ def test_every_variant_trains_on_the_blocks_it_names(name: str) -> None:
         assert len(weights) == (5 if name == "weighted_all" else 4)
     else:
         assert weights is None
-    assert fit_linear_tagger(train, tag_names=NAMES, features=name, l2=3.0).features == name
-
-
-def test_the_linear_tagger_is_the_head_that_probes_use() -> None:
-    rows = words(80, seed=0, n_blocks=3, telling=2, context=False)
-    tagger = fit_linear_tagger(rows, tag_names=NAMES, features="weighted_all", l2=3.0)
-    head = fit_head(rows.features, rows.tags, n_classes=3, l2=3.0, weighted=True)
-    expected = head.logits(rows.features).argmax(1)
-    assert tagger.predict(rows.features, lengths=rows.lengths).tolist() == expected.tolist()
-    np.testing.assert_array_equal(tagger.mix, head.mix)
-    assert tagger.l2 == 3.0
-    assert fit_linear_tagger(rows, tag_names=NAMES).l2 in (300.0, 30.0, 3.0, 0.3)
 
 
 def test_the_scale_of_features_does_not_matter() -> None:
@@ -179,7 +165,6 @@ def test_half_precision_features_constants_and_empty_sentences_do_no_harm() -> N
     given = WordRows(features=half, lengths=rows.lengths, tags=rows.tags)
     tagger = fit_tagger(given, validation=given, most_epochs=15, **FAST)
     assert f1(tagger, given) > 0.9
-    assert fit_linear_tagger(given, tag_names=NAMES).predict(half, lengths=rows.lengths).shape == rows.tags.shape
     assert tagger.predict([half[0][:0]], lengths=np.zeros(2, dtype=int)).shape == (0,)
 
 
@@ -207,10 +192,18 @@ def test_what_does_not_match_is_said() -> None:
         fit_tagger(uneven, validation=uneven, features="weighted_all", **FAST)
     assert "concat_last_four" in told.value.fix
     assert "weighted" not in told.value.fix
-    with pytest.raises(DataError, match="one sentence is not enough"):
-        fit_linear_tagger(
-            WordRows(features=[rows.features[0][:3]], lengths=np.array([3]), tags=rows.tags[:3]), tag_names=NAMES
-        )
-    tagger = fit_linear_tagger(rows, tag_names=NAMES, l2=3.0)
+    tagger = fit_tagger(rows, validation=rows, most_epochs=1, **FAST)
     with pytest.raises(DataError, match=f"features of {n} words for sentences of {n - 1}"):
         tagger.predict(rows.features, lengths=np.array([n - 1]))
+
+
+def test_tokens_are_tagged_as_the_words_that_they_begin() -> None:
+    torch.manual_seed(0)
+    model = BiLSTMTagger(widths=(3,), n_tags=4, weighted=False, hidden=5, layers=2, dropout=0.0).eval()
+    features = torch.randn(3, 6, 3)
+    starts = torch.tensor([[0, 1, 0, 1, 1, 0], [0, 1, 0, 0, 0, 0], [0] * 6]).bool()
+    logits = model.tag_tokens(features, starts)
+    assert logits.shape == (3, 6, 4)
+    for row in range(2):
+        alone = model(features[row, starts[row]][None], starts[row].sum()[None])[0]
+        torch.testing.assert_close(logits[row, starts[row]], alone)

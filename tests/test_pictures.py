@@ -119,12 +119,12 @@ def test_unreadable_ones_are_left_out_with_their_labels(backbone):
     given[3] = given[3][:50]
     given[7] = b"nothing"
     part = LabelledRows(rows=Pictures(given), labels=np.arange(12), groups=np.arange(12) // 2)
-    values, kept, (note,) = encode_rows(backbone, part, what="training images")
+    values, kept, (note,) = encode_rows(backbone, part, what="training")
     assert kept.labels.tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
     assert kept.groups.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 5]
     assert len(values) == len(kept.rows) == 10
     assert note.startswith("2 of 12 training images cannot be read and they were left out, such as number 4 (")
-    again, _, notes = encode_rows(backbone, kept, what="training images")
+    again, _, notes = encode_rows(backbone, kept, what="training")
     np.testing.assert_array_equal(again.values, values.values)
     assert notes == ()
 
@@ -132,7 +132,7 @@ def test_unreadable_ones_are_left_out_with_their_labels(backbone):
 def test_most_unreadable_is_an_error(backbone):
     part = LabelledRows(rows=Pictures([b"x"] * 4 + [COLOURS] * 3), labels=np.zeros(7))
     with pytest.raises(DataError, match="4 of 7 images cannot be read"):
-        encode_rows(backbone, part, what="training images")
+        encode_rows(backbone, part, what="training")
 
 
 def test_a_bad_picture_in_a_list_is_named(backbone):

@@ -23,7 +23,7 @@ def blocks(language, text=README):
 def test_every_command_and_option_exists():
     lines = [line.partition("#")[0] for block in blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("advisor ")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     known = typer.main.get_command(app).commands
     for words in commands:
         options = {option for parameter in known[words[1]].params for option in parameter.opts}
@@ -110,5 +110,9 @@ def test_the_commands_run_in_the_order_shown(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert run(["predict", "runs/RUN", "new.csv", "--quiet"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(frame) + 1
+    pairs = (f"Paul O\nlives B-verb\nhere{n} O\n\nThe{n} O\ncat B-animal\nruns B-verb\n\n" for n in range(40))
+    Path("sentences.conll").write_text("".join(pairs))
+    assert run(["tune", "sentences.conll", "--trials", "1", "--quiet", "--out", "runs/tagged"]) == 0
+    assert "80 sentences, 120 entities of 2 types" in capsys.readouterr().out
     assert run(["tune", "example:digits", "--trials", "1", "--quiet", "--out", "runs/digits"]) == 0
     assert "digits with cifar-resnet: 1,797 examples, 10 classes" in capsys.readouterr().out

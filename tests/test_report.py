@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from advisor.report import render_html, render_markdown, write_report
+from advisor.report.wording import candidate_words
 from tuner.errors import DataError, MissingFileError
 
 Json = dict[str, Any]
@@ -237,7 +238,11 @@ def make_tuning(*, n_blocks: int = 7, winner: int = 4) -> Json:
         "stopped_because": "budget",
         "model_dir": "model",
         "split_sizes": {"train": 320, "validation": 80, "test": 100},
-        "prefix": {"cache": True, "why": "logits and gradients agreed with the full model on one batch"},
+        "prefix": {
+            "cache": True,
+            "why": "logits and gradients agreed with the full model on one batch",
+            "seconds": 9.0,
+        },
         "warnings": [],
     }
 
@@ -707,3 +712,19 @@ def test_an_unreadable_advice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "advice.json").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         write_report(tmp_path)
+
+
+def test_the_report_says_what_features_cost_against_training() -> None:
+    """Measured seconds of the shared pass and of both kinds; nothing where the pass was not measured."""
+    words = Reader(render_html(make_advice(), tuning=make_tuning())).words
+    assert "9 s for one pass of the frozen network, which all candidates share" in words
+    without = make_tuning()
+    del without["prefix"]["seconds"]
+    assert "for one pass of the frozen network" not in render_html(make_advice(), tuning=without)
+
+
+def test_names_of_candidates_say_their_option_and_what_reads_their_features() -> None:
+    depth = {"strategy": "freeze_part", "frozen_blocks": 4, "option": "random_head"}
+    assert candidate_words(depth, n_blocks=7) == "4 of 7 frozen, random head"
+    features = {"strategy": "feature_based", "features": "last", "top": "bilstm"}
+    assert candidate_words(features, n_blocks=7).endswith(", BiLSTM")

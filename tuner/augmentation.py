@@ -148,9 +148,11 @@ def draw_mixture(policy: str, size: int, *, shape: Sequence[int], rng: np.random
     return Mixture(other=other, share=share, box=(top, bottom, left, right))
 
 
-def check_policy(policy: str, *, backbone: Backbone) -> None:
-    """Raise `OptionError` for an augmentation that does not fit what a model is fed, or its states."""
+def check_policy(policy: str, *, backbone: Backbone, tagged: bool = False) -> None:
+    """Raise `OptionError` for an augmentation that does not fit what a model is fed, its states, or `tagged` words."""
     why_not = _misfit_of_texts(policy, backbone) if backbone.is_text else _misfit_of_images(policy, backbone)
+    if why_not is None and tagged and policy != "masking":
+        why_not = "the data is tagged words", "every word keeps its tag; masking changes words and keeps their tags"
     if why_not is not None:
         raise OptionError(
             f"--augment {policy} does not fit: {why_not[0]}", why=why_not[1], fix="leave --augment away, or use another"
@@ -209,7 +211,10 @@ def token_views(
             if tokens.types is not None:
                 types.append(np.delete(tokens.types[row], dropped))
     return Tokens(
-        input_ids=tuple(rows), truncated=np.tile(tokens.truncated, copies), types=tuple(types) if types else None
+        input_ids=tuple(rows),
+        truncated=np.tile(tokens.truncated, copies),
+        types=tuple(types) if types else None,
+        first=None if tokens.first is None else tokens.first * copies,  # masking moves no token
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from tuner.blocks import Block, find_blocks
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.hidden import HiddenStates
-from tuner.inputs import Encoded, ImageInputs, TextInputs, has_channels_last
+from tuner.inputs import Encoded, ImageInputs, TextInputs, Tokens, has_channels_last
 from tuner.loading import (
     DEFAULT_TEXT_MODEL,
     check_built_in,
@@ -154,33 +154,58 @@ class Backbone:
         return hidden
 
     def block_features(self, encoded: Encoded, *, progress: Progress | None = None) -> Features:
-        """Pooled states after every block, n_blocks arrays (n, width) of float32, in one forward pass."""
-        features = self.empty_features(len(encoded))
+        """Pooled states after every block, n_blocks arrays (n, width) of float32, in one forward pass.
+
+        Of n sentences of words (`tuner.alignment`) the states of their N words, (N, width) of float16, sentence below
+        sentence.
+        """
+        features = self.empty_features(encoded)
         done = 0
         for rows in self.batches(encoded):
-            for block, pooled in enumerate(
-                self._pooled_batch(encoded, rows, half=self.compute_dtype == torch.bfloat16)
-            ):
-                features[block][rows] = pooled
+            inputs = self.collate(encoded, rows)
+            with torch.inference_mode(), self.autocast():
+                states = self.states(inputs).states
+            self.pool_into(features, states=states, encoded=encoded, rows=rows, mask=inputs.get("attention_mask"))
             done += len(rows)
             if progress is not None:
                 progress(f"embedding: {done:,} of {len(encoded):,} rows", done / len(encoded))
         return features
 
-    def empty_features(self, n: int) -> Features:
-        """Room for the pooled states of n rows."""
-        return tuple(np.empty((n, width), dtype=np.float32) for width in self.widths)
+    def empty_features(self, encoded: Encoded) -> Features:
+        """Room for the pooled states of some rows, float32; of sentences of words for their words', float16."""
+        if isinstance(encoded, Tokens) and encoded.first is not None:
+            return tuple(np.zeros((int(encoded.n_words.sum()), width), dtype=np.float16) for width in self.widths)
+        return tuple(np.empty((len(encoded), width), dtype=np.float32) for width in self.widths)
 
-    def pooled(self, states: Sequence[torch.Tensor], mask: torch.Tensor | None) -> list[np.ndarray]:
-        """The states of a batch as (b, width) arrays."""
-        return [pool(state.float(), mask, pooling=self.pooling).cpu().numpy() for state in states]
+    def pool_into(
+        self,
+        features: Features,
+        *,
+        states: Sequence[torch.Tensor],
+        encoded: Encoded,
+        rows: np.ndarray,
+        mask: torch.Tensor | None,
+    ) -> None:
+        """Write the pooled states of a batch of rows into those of all: what `block_features` returns.
+
+        Of sentences of words that is the state of every word's first subword, and zero for words without one.
+        """
+        if not isinstance(encoded, Tokens) or encoded.first is None:
+            for block, state in zip(features, states, strict=True):
+                block[rows] = pool(state.float(), mask, pooling=self.pooling).cpu().numpy()
+            return
+        places, sentences, tokens = encoded.words_in(rows)
+        at = (torch.from_numpy(sentences).to(self.device), torch.from_numpy(tokens).to(self.device))
+        for block, state in zip(features, states, strict=True):
+            block[places] = state[at].float().cpu().numpy()
 
     def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> list[np.ndarray]:
         inputs = self.collate(encoded, rows)
         autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
         with torch.inference_mode(), autocast:
             states = self.states(inputs).states
-        return self.pooled(states, inputs.get("attention_mask"))
+        mask = inputs.get("attention_mask")
+        return [pool(state.float(), mask, pooling=self.pooling).cpu().numpy() for state in states]
 
 
 def reads_types(model: torch.nn.Module) -> bool:
@@ -205,7 +230,7 @@ def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: Hi
 
 
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, pooling: str) -> torch.Tensor:
-    """One vector a row: mean over tokens or places, first token, or last token.
+    """One vector a row: mean over tokens or places, first token, or last token; ``tokens`` leaves one a token.
 
     (b, t, d) with a mask (b, t) of the tokens that count, all by default; or (b, c, h, w) or (b, h, w, c), whose places
     are averaged; or (b, d), as it is.
@@ -218,7 +243,7 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, po
     >>> pool(torch.ones(2, 5, 4, 4), pooling="mean").shape
     torch.Size([2, 5])
     """
-    if hidden.ndim == 2:
+    if hidden.ndim == 2 or pooling == "tokens":
         return hidden
     if hidden.ndim == 4:
         return hidden.mean((1, 2) if has_channels_last(hidden.shape[1:]) else (2, 3))

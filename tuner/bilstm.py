@@ -1,7 +1,8 @@
-"""Taggers on frozen word features: the BERT paper's BiLSTM, stopped early by entity F1, and a linear classifier."""
+"""A tagger on frozen word features: the BERT paper's BiLSTM, stopped early by entity F1."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,24 +16,21 @@ from tuner.entities import entity_counts, f1_of
 from tuner.errors import DataError, OptionError
 from tuner.heads import (
     FEATURES,
-    LinearHead,
-    cross_validate,
     feature_blocks,
-    fit_head,
     fits,
     is_weighted,
     mixture,
     select_features,
 )
 
-HIDDEN, LAYERS = 768, 2
-"""Of Devlin et al. 2019, section 5.3: two layers of 768 units, in each direction."""
+HIDDEN, LAYERS = 384, 2
+"""Units in each direction, and layers: together the two directions are the 768 dimensions of Devlin et al. 2019,
+section 5.3."""
 DROPOUT = 0.3
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 32
 MOST_EPOCHS, PATIENCE = 40, 4
 CLIP_NORM = 5.0
-FOLDS = 3
 
 _IGNORED = -100  # the label of padding
 _WORDS_AT_ONCE = 8192
@@ -79,13 +77,33 @@ class BiLSTMTagger(nn.Module):
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(b, t, sum of widths) features, padded at the right, with (b,) lengths, to logits (b, t, C)."""
+        logits: torch.Tensor = self.linear(self.dropout(self._states(features, lengths)))
+        return logits
+
+    def tag_tokens(self, features: torch.Tensor, word_starts: torch.Tensor) -> torch.Tensor:
+        """(b, t, sum of widths) features of tokens to logits (b, t, C), which count where `word_starts` (b, t) is true.
+
+        The BiLSTM runs over those tokens alone, as it was trained.
+        """
+        counts = word_starts.sum(1)
+        lengths = counts.clamp(min=1)  # of a row without a word nothing is read
+        inside = torch.arange(int(lengths.max()), device=features.device) < counts[:, None]
+        words = features.new_zeros((*inside.shape, features.shape[-1]))
+        words[inside] = features[word_starts]
+        states = self._states(words, lengths)
+        placed = states.new_zeros((*word_starts.shape, states.shape[-1]))
+        placed[word_starts] = states[inside]
+        logits: torch.Tensor = self.linear(self.dropout(placed))
+        return logits
+
+    def _states(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(b, t, sum of widths) to what leaves the BiLSTM, (b, t, 2 * hidden)."""
         x = (features - self.mean) / self.deviation
         if self.scalars is not None:
             x = torch.einsum("m,btmd->btd", mixture(self.scalars), x.view(*x.shape[:2], len(self.widths), -1))
         packed = pack_padded_sequence(self.dropout(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features.shape[1])
-        logits: torch.Tensor = self.linear(self.dropout(states))
-        return logits
+        return states
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +111,18 @@ class Tagger:
     """A fitted tagger on a feature variant of a model's blocks.
 
     ``f1_by_epoch`` are entity F1 on the validation sentences after every epoch of training, of which the best one's
-    weights are kept; empty for a linear tagger, whose ``l2`` was cross-validated.
+    weights are kept.
     """
 
-    classifier: BiLSTMTagger | LinearHead
+    classifier: BiLSTMTagger
     features: str
     tag_names: tuple[str, ...]
-    f1_by_epoch: tuple[float, ...] = ()
-    l2: float | None = None
+    f1_by_epoch: tuple[float, ...]
     seconds: float
 
     @property
     def mix(self) -> np.ndarray | None:
         """(m,) softmaxed weights of a weighted variant's blocks; else None."""
-        if isinstance(self.classifier, LinearHead):
-            return self.classifier.mix
         scalars = self.classifier.scalars
         return None if scalars is None else scalars.detach().softmax(0).cpu().numpy()
 
@@ -115,8 +130,6 @@ class Tagger:
         """(N,) tag numbers of the words of some sentences: n_blocks arrays (N, width) and (n,) lengths."""
         x = select_features(features, name=self.features)
         _check_lengths(x, lengths)
-        if isinstance(self.classifier, LinearHead):
-            return np.asarray(self.classifier.logits(x).argmax(1), dtype=np.int64)
         return _predict(self.classifier, x, lengths)[0]
 
 
@@ -135,6 +148,8 @@ def fit_tagger(
     most_epochs: int = MOST_EPOCHS,
     patience: int = PATIENCE,
     device: str | torch.device = "cpu",
+    half: bool = False,
+    most_seconds: float = math.inf,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Tagger:
     """A randomly initialised BiLSTM on frozen features (Devlin et al. 2019, section 5.3), trained by Adam.
@@ -144,7 +159,8 @@ def fit_tagger(
     F1, the smaller loss counts), and the weights of the best epoch are kept. Equal seeds give equal taggers on the
     same machine, and torch's global random state is left alone. `on_epoch` is called with the epoch and its F1.
 
-    The paper does not say whether its 768 dimensions are those of one direction or of both; here each has 768.
+    The paper does not say whether its 768 dimensions are those of one direction or of both together; here of both. With
+    `half`, matrix products run in bf16. No epoch begins after `most_seconds`.
 
     Raises `OptionError` for features that cannot be read, `DataError` where features, lengths and tags do not match.
 
@@ -177,11 +193,13 @@ def fit_tagger(
         model.to(where)
         optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
         generator = np.random.default_rng(seed)
+        precision = torch.autocast(where.type, dtype=torch.bfloat16, enabled=half)
         for epoch in range(most_epochs):
             model.train()
             for rows in _shuffled(train.lengths, batch_size, generator):
-                _step(model, optimizer, x, train, rows)
-            predictions, loss = _predict(model, held, validation.lengths, validation.tags)
+                _step(model, optimizer, x, train, rows, precision=precision)
+            with precision:
+                predictions, loss = _predict(model, held, validation.lengths, validation.tags)
             counts = entity_counts(gold, _sentences(predictions, validation.lengths, names))
             f1s.append(float(f1_of(counts.sum(0))))
             if best is None or (f1s[-1], -loss) > best:
@@ -189,7 +207,7 @@ def fit_tagger(
                 kept = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
             if on_epoch is not None:
                 on_epoch(epoch, f1s[-1])
-            if epoch - best_epoch >= patience:
+            if epoch - best_epoch >= patience or time.perf_counter() - start > most_seconds:
                 break
     model.load_state_dict(kept)
     model.eval()
@@ -199,44 +217,6 @@ def fit_tagger(
         tag_names=names,
         f1_by_epoch=tuple(f1s),
         seconds=time.perf_counter() - start,
-    )
-
-
-def fit_linear_tagger(
-    train: WordRows, *, tag_names: Sequence[str], features: str = "last", l2: float | None = None, seed: int = 0
-) -> Tagger:
-    """Logistic regression on every word's features (`tuner.heads.fit_head`): a word is tagged without its neighbours'
-    tags, which the features know of as far as the model does.
-
-    The penalty is cross-validated over whole sentences unless `l2` gives it. Raises as `fit_tagger`.
-
-    >>> x = np.array([[1.0], [-1.0], [-1.0], [1.0], [-1.0]], np.float32)
-    >>> words = WordRows(features=(x,), lengths=np.array([3, 2]), tags=np.array([1, 0, 0, 1, 0]))
-    >>> tagger = fit_linear_tagger(words, tag_names=("O", "B-a"), l2=0.3)
-    >>> tagger.predict((x,), lengths=np.array([3, 2])).tolist()
-    [1, 0, 0, 1, 0]
-    """
-    start = time.perf_counter()
-    x = _read(train, features, n_tags=len(tag_names))
-    weighted = is_weighted(features)
-    if l2 is None:
-        n_folds = min(FOLDS, int((train.lengths > 0).sum()))
-        if n_folds < 2:
-            raise DataError(
-                "one sentence is not enough to choose the penalty of a linear tagger",
-                why="it is chosen on sentences that were not trained on",
-                fix="pass more tagged sentences",
-            )
-        folds = np.full(len(train.lengths), -1)
-        filled = np.flatnonzero(train.lengths > 0)
-        folds[np.random.default_rng(seed).permutation(filled)] = np.arange(len(filled)) % n_folds
-        chosen = cross_validate(
-            x, train.tags, n_classes=len(tag_names), folds=np.repeat(folds, train.lengths), weighted=weighted
-        )
-        l2 = chosen.l2
-    head = fit_head(x, train.tags, n_classes=len(tag_names), l2=l2, weighted=weighted)
-    return Tagger(
-        classifier=head, features=features, tag_names=tuple(tag_names), l2=l2, seconds=time.perf_counter() - start
     )
 
 
@@ -356,11 +336,18 @@ def _loss(logits: torch.Tensor, tags: np.ndarray, inside: np.ndarray, words: np.
 
 
 def _step(
-    model: BiLSTMTagger, optimizer: torch.optim.Optimizer, x: Sequence[np.ndarray], train: WordRows, rows: np.ndarray
+    model: BiLSTMTagger,
+    optimizer: torch.optim.Optimizer,
+    x: Sequence[np.ndarray],
+    train: WordRows,
+    rows: np.ndarray,
+    *,
+    precision: torch.autocast,
 ) -> None:
-    logits, inside, words = _logits(model, x, train.lengths, rows)
+    with precision:
+        logits, inside, words = _logits(model, x, train.lengths, rows)
     optimizer.zero_grad(set_to_none=True)
-    _loss(logits, train.tags, inside, words).backward()  # type: ignore[no-untyped-call]
+    _loss(logits.float(), train.tags, inside, words).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
     optimizer.step()
 
@@ -377,5 +364,5 @@ def _predict(
             logits, inside, words = _logits(model, x, lengths, batch)
             predictions[words] = logits.argmax(-1).cpu().numpy()[inside]
             if tags is not None:
-                total += float(_loss(logits, tags, inside, words)) * len(words)
+                total += float(_loss(logits.float(), tags, inside, words)) * len(words)
     return predictions, total / max(len(predictions), 1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.metrics import bootstrap_scores, interval
 from tuner.trials import Bench, Run
 
 
@@ -32,18 +31,12 @@ def compare(bench: Bench) -> list[Comparison]:
     bootstrap of the mean scores) and seeds (their variance, pooled over all that was repeated, since a few seeds say
     little of one candidate, over the number of seeds). Linear heads are convex problems and have no seeds.
     """
-    labels, groups = bench.data.validation.labels, bench.data.validation.groups
+    truth = bench.truth
     measured = []
     for run in bench.leaders():
         counted = bench.repeats(run)[1:] or [run]
         scores = np.array([repeat.score for repeat in counted])
-        draws = np.mean(
-            [
-                bootstrap_scores(labels, r.predictions, metric=bench.metric, groups=groups, seed=bench.seed)
-                for r in counted
-            ],
-            axis=0,
-        )
+        draws = np.mean([truth.draws(r.predictions, seed=bench.seed) for r in counted], axis=0)
         measured.append((run, counted, scores, draws))
     measured.sort(key=lambda entry: -entry[2].mean())  # stable: of equals the one that was ahead
     repeated = [scores for _, _, scores, _ in measured if len(scores) > 1]
@@ -62,7 +55,7 @@ def compare(bench: Bench) -> list[Comparison]:
         seeds = 0.0 if run is best_run else over_seeds(run, len(scores)) + over_seeds(best_run, len(best_scores))
         low, high = np.quantile(draws, [0.025, 0.975])
         if len(scores) == 1:
-            low, high = interval(labels, counted[0].predictions, metric=bench.metric, groups=groups, seed=bench.seed)
+            low, high = truth.interval(counted[0].predictions, seed=bench.seed)
         compared.append(
             Comparison(
                 run=run,
@@ -86,11 +79,7 @@ def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, 
     seeds = {repeat.seed: repeat for repeat in bench.repeats(run)[1:]}
     pairs = [(seeds[repeat.seed], repeat) for repeat in bench.repeats(other)[1:] if repeat.seed in seeds]
     pairs = pairs or [(run, other)]
-    labels, groups = bench.data.validation.labels, bench.data.validation.groups
-    draws = [
-        [bootstrap_scores(labels, r.predictions, metric=bench.metric, groups=groups, seed=bench.seed) for r in side]
-        for side in zip(*pairs, strict=True)
-    ]
+    draws = [[bench.truth.draws(r.predictions, seed=bench.seed) for r in side] for side in zip(*pairs, strict=True)]
     low, high = np.quantile(np.mean(draws[0], axis=0) - np.mean(draws[1], axis=0), [0.025, 0.975])
     mean = float(np.mean([ours.score - theirs.score for ours, theirs in pairs]))
     return mean, (float(low), float(high)), len(pairs)

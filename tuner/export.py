@@ -17,12 +17,13 @@ from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedTokenizerBase,
 )
 
 from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
-from tuner.errors import MissingFileError, ModelError
+from tuner.errors import DataError, MissingFileError, ModelError
 from tuner.loading import TOKENIZER_FILES
 from tuner.native import save_native
 from tuner.pairs import paired
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 AutoConfig.register(MODEL_TYPE, TransferConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
 AutoModelForImageClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
+AutoModelForTokenClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
 
 SUPPORT_ROWS = 2_000
 SUPPORT_NEIGHBOURS = 5
@@ -43,6 +45,10 @@ SUPPORT_FILE = "support.safetensors"
 ADVICE_FILE = "advice.json"
 REGISTERS = "import tuner.export  # registers the architecture; no remote code\n"
 ROWS_AT_ONCE = 4096
+OF_WORDS = """
+A word's tag is the one at its first token, which `advisor predict` reads, or in Python
+`TransferModel.from_pretrained("path/to/this/folder").predict([["EU", "rejects", "lamb", "."]])` of `tuner.export`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ def measure_support(features: np.ndarray) -> Support:
 
 
 class TransferModel:
-    """A saved winner with its tokenizer or image processor: texts or images in, labels out."""
+    """A saved winner with its tokenizer or image processor: texts or images in, labels out; sentences in, tags out."""
 
     def __init__(
         self,
@@ -113,17 +119,27 @@ class TransferModel:
         return isinstance(self.reader, PreTrainedTokenizerBase)
 
     @property
+    def tags_words(self) -> bool:
+        """Whether it tags the words of sentences; else it labels whole rows."""
+        config = self.classifier.config
+        return getattr(config, "pooling", None) == "tokens" or _tags_tokens(config.architectures)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
         names = self.classifier.config.id2label
         return tuple(names[index] for index in range(len(names)))
 
-    def predict(self, rows: Sequence[Any]) -> list[str]:
-        """The most probable label of every text or image."""
-        return [self.class_names[index] for index in self.predict_proba(rows).argmax(1)]
+    def predict(self, rows: Sequence[Any]) -> list[Any]:
+        """The most probable label of every text or image; of every sentence of words the list of its words' tags."""
+        labels = [self.class_names[index] for index in self.predict_proba(rows).argmax(1)]
+        if not self.tags_words:
+            return labels
+        ends = np.cumsum([len(words) for words in rows]).tolist()
+        return [labels[end - len(words) : end] for end, words in zip(ends, rows, strict=True)]
 
     def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
-        """(n, C) probabilities in the order of `class_names`."""
+        """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence."""
         return self.predict_with_support(rows)[0]
 
     def unlike_training(self, rows: Sequence[Any]) -> np.ndarray:
@@ -133,7 +149,7 @@ class TransferModel:
     def predict_with_support(
         self, rows: Sequence[Any], *, progress: Progress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (n, C) and, from the same forward pass, which rows are unlike the training data (n,)."""
+        """Probabilities as `predict_proba`, and from the same pass which rows are unlike the training data (n,)."""
         logits, features = self.run(rows, progress=progress)
         probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
         return probabilities, self.support.unlike(features)
@@ -141,17 +157,21 @@ class TransferModel:
     def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, C) and the features (n, d) that the last linear layer read.
 
-        One text or image counts as a list; of pairs, `rows` are (text, text).
+        One text or image counts as a list; of pairs, `rows` are (text, text); of sentences, lists of words. Raises
+        `DataError` where words are wanted and something else comes.
         """
         if isinstance(rows, str) or (not self.reads_text and is_one_picture(rows)):
             rows = [rows]
-        if self.reads_text:
+        if self.tags_words:
+            _check_sentences(rows)
+        elif self.reads_text:
             rows = [row if isinstance(row, str) else paired(*row) for row in rows]
         if self._backbone is None:
             pair = (self.classifier.base_model, self.reader)
             length = getattr(self.reader, "model_max_length", None)
             loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
-            self._backbone = replace(loaded, pooling=getattr(self.classifier.config, "pooling", loaded.pooling))
+            pooling = "tokens" if self.tags_words else getattr(self.classifier.config, "pooling", loaded.pooling)
+            self._backbone = replace(loaded, pooling=pooling)
         return classify(
             self.classifier,
             backbone=self._backbone,
@@ -210,6 +230,8 @@ class TransferModel:
                 )
             reads_text = any((path / name).exists() for name in TOKENIZER_FILES)
             auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
+            if _tags_tokens(config.get("architectures")):
+                auto = AutoModelForTokenClassification
             if module is not None:
                 classifier = TransferClassifier.from_pretrained(
                     path, module=module, use_safetensors=True, dtype=torch.float32, local_files_only=True
@@ -233,6 +255,21 @@ class TransferModel:
         return cls(classifier=classifier.to(resolve_device(device)), reader=reader, support=support, card=card)
 
 
+def _tags_tokens(architectures: Sequence[str] | None) -> bool:
+    """Whether a saved configuration is of one of transformers' token classifiers."""
+    return any(name.endswith("ForTokenClassification") for name in architectures or ())
+
+
+def _check_sentences(rows: Sequence[Any]) -> None:
+    wrong = next((row for row in rows if isinstance(row, str) or not all(isinstance(word, str) for word in row)), None)
+    if wrong is not None:
+        raise DataError(
+            f"a sentence is a list of words, not {type(wrong).__name__} {str(wrong)[:40]!r}",
+            why="this model gives every word a tag",
+            fix='pass sentences as lists of words, such as [["EU", "rejects", "lamb", "."]]',
+        )
+
+
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
     recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
@@ -241,18 +278,20 @@ def model_card(
     """The README of the model folder, with the metadata that hubs and pipelines read."""
     import yaml
 
-    named = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "balanced_accuracy"}[metric]
+    named = {"macro_f1": "f1", "entity_f1": "f1"}.get(metric, metric)
+    task = f"{kind}-classification"
+    what = {"text": "A text classifier", "image": "An image classifier", "token": "A tagger of words"}[kind]
     metadata: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": f"{kind}-classification",
-        "tags": ["transfer-advisor", f"{kind}-classification"],
+        "pipeline_tag": task,
+        "tags": ["transfer-advisor", task],
         "metrics": [named],
         "model-index": [
             {
                 "name": "transfer-advisor winner",
                 "results": [
                     {
-                        "task": {"type": f"{kind}-classification"},
+                        "task": {"type": task},
                         "dataset": {"name": data, "type": "local"},
                         "metrics": [{"type": named, "value": round(score, 4)}],
                     }
@@ -269,7 +308,7 @@ def model_card(
 
 # {base}, {candidate}
 
-{"A text" if kind == "text" else "An image"} classifier with {len(class_names)} labels, tuned from `{base}` on
+{what} with {len(class_names)} labels, tuned from `{base}` on
 {n_train:,} rows.
 
 Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
@@ -278,9 +317,9 @@ that were scored {"once" if times_tested == 1 else f"{times_tested} times, each 
 ```python
 {"" if native else REGISTERS}from transformers import pipeline
 
-classify = pipeline("{kind}-classification", "path/to/this/folder")
+classify = pipeline("{task}", "path/to/this/folder")
 ```
-
+{OF_WORDS if kind == "token" else ""}
 `advisor predict` also says which rows are unlike the training data: `{SUPPORT_FILE}` holds features of training rows
 (numbers only) for that. `{ADVICE_FILE}` is the recommendation that the search started from.
 

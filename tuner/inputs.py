@@ -33,12 +33,15 @@ IMAGES_PER_BATCH = 32
 class Tokens:
     """Token ids of some texts, special tokens included, cut to the model's length.
 
-    ``types`` of a pair's tokens are 0 in the first text and 1 in the second; None where all texts stand alone.
+    ``types`` of a pair's tokens are 0 in the first text and 1 in the second; None where all texts stand alone. Of
+    sentences of words, ``first`` holds for every one a (words,) array: the position in its token ids of each word's
+    first subword, -1 for a word without a token (`tuner.alignment`).
     """
 
     input_ids: tuple[np.ndarray, ...]
     truncated: np.ndarray
     types: tuple[np.ndarray, ...] | None = None
+    first: tuple[np.ndarray, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -54,14 +57,46 @@ class Tokens:
             input_ids=tuple(self.input_ids[int(row)] for row in rows),
             truncated=self.truncated[np.asarray(rows, dtype=np.int64)],
             types=None if self.types is None else tuple(self.types[int(row)] for row in rows),
+            first=None if self.first is None else tuple(self.first[int(row)] for row in rows),
         )
 
     def digest(self) -> str:
         """SHA-256 of the content."""
         digest = hashlib.sha256(self.lengths.tobytes())
-        for ids in (*self.input_ids, *(self.types or ())):
+        for ids in (*self.input_ids, *(self.types or ()), *(self.first or ())):
             digest.update(ids.tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def n_words(self) -> np.ndarray:
+        """(n,) words a sentence; of texts that are no sentences of words 1 each, since they are labelled as a whole."""
+        if self.first is None:
+            return np.ones(len(self), dtype=np.int64)
+        return np.fromiter((len(words) for words in self.first), dtype=np.int64, count=len(self.first))
+
+    @cached_property
+    def word_begins(self) -> np.ndarray:
+        """(n,) place of every sentence's first word among the words of all sentences."""
+        begins: np.ndarray = np.cumsum(self.n_words) - self.n_words
+        return begins
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """(N,) whether the model sees a word, for the words of all sentences below each other."""
+        if self.first is None:
+            return np.ones(len(self), dtype=bool)
+        return np.concatenate([np.zeros(0, dtype=bool), *(words >= 0 for words in self.first)])
+
+    def words_in(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the words that the model sees in some sentences: place among all words, which of `rows`, and its token."""
+        assert self.first is not None
+        places, sentences, tokens = [], [], []
+        for position, row in enumerate(rows):
+            seen = np.flatnonzero(self.first[int(row)] >= 0)
+            places.append(self.word_begins[int(row)] + seen)
+            sentences.append(np.full(len(seen), position))
+            tokens.append(self.first[int(row)][seen])
+        return tuple(np.concatenate(part).astype(np.int64) for part in (places, sentences, tokens))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +163,17 @@ class TextInputs:
         pad = self.tokenizer.pad_token_id
         return 0 if pad is None else int(pad)
 
-    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> Tokens:
-        """Tokenize and cut to `max_length`, of pairs (`tuner.pairs`) the longer text; remembers which were cut."""
+    def encode(self, texts: Sequence[str | Sequence[str]], *, progress: Progress | None = None) -> Tokens:
+        """Tokenize and cut to `max_length`, of pairs (`tuner.pairs`) the longer text; remembers which were cut.
+
+        Sentences of words (`tuner.alignment.encode_words`) remember where their words are, too.
+        """
         if len(texts) == 0:
             return Tokens(input_ids=(), truncated=np.zeros(0, dtype=bool))
+        if not isinstance(texts[0], str):
+            from tuner.alignment import encode_words
+
+            return self._known(encode_words(self.tokenizer, texts, max_length=self.max_length))
         pairs = any(BETWEEN in text for text in texts)
         rows: list[np.ndarray] = []
         types: list[np.ndarray] = []
@@ -140,7 +182,7 @@ class TextInputs:
             if progress is not None and len(texts) > ENCODED_AT_ONCE:
                 progress(f"tokenizing: {start:,} of {len(texts):,}", start / len(texts))
             # In parts, since a tokenizer's own record of a text is a hundred times it.
-            parts = [text.partition(BETWEEN) for text in texts[start : start + ENCODED_AT_ONCE]]
+            parts = [str(text).partition(BETWEEN) for text in texts[start : start + ENCODED_AT_ONCE]]
             batch = self.tokenizer(
                 [first for first, _, _ in parts],
                 [second for _, _, second in parts] if pairs else None,
@@ -161,16 +203,24 @@ class TextInputs:
         filler = np.array([self.padding], dtype=np.int32)
         rows = [row if len(row) else filler for row in rows]
         types = [row if len(row) else np.zeros(1, dtype=np.int32) for row in types]
-        if max(int(row.max()) for row in rows) >= self.vocabulary:
+        return self._known(
+            Tokens(
+                input_ids=tuple(rows),
+                truncated=np.asarray(truncated, dtype=bool),
+                types=tuple(types) if types else None,
+            )
+        )
+
+    def _known(self, encoded: Tokens) -> Tokens:
+        """The tokens, all of which the model must have an embedding of. Raises `ModelError` where it does not."""
+        if max(int(row.max()) for row in encoded.input_ids) >= self.vocabulary:
             raise ModelError(
                 f"the tokenizer of {self._model} gives tokens that the model does not know (it has "
                 f"{self.vocabulary:,})",
                 why="tokenizer and weights are not of the same model",
                 fix="save the tokenizer that the model was trained with into its folder",
             )
-        return Tokens(
-            input_ids=tuple(rows), truncated=np.asarray(truncated, dtype=bool), types=tuple(types) if types else None
-        )
+        return encoded
 
     @property
     def _has_types(self) -> bool:

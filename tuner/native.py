@@ -13,6 +13,7 @@ import torch
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     PreTrainedModel,
 )
 
@@ -26,20 +27,24 @@ TRIAL_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, I
 
 
 def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: int) -> PreTrainedModel | str:
-    """transformers' own classifier around the backbone's base, or why there is none.
+    """transformers' own classifier (of tokens, where the backbone's pooling says so) around the base, or why not.
 
     The base is the same module, so that its blocks are frozen and cached as they are; what the checkpoint knows of the
     head (BERT's pooler) is part of it. The rest of the head is fresh, from `seed`, and outside the blocks, so that it
     is never frozen.
     """
     base = backbone.model
+    tags_tokens = backbone.pooling == "tokens"
     mapping = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if backbone.is_text else MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    if tags_tokens:
+        mapping = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
     if not isinstance(base, PreTrainedModel) or type(base.config) not in mapping:
         return "the architecture has no classification head of its own"
     config = copy.deepcopy(base.config)
     config.id2label = dict(enumerate(class_names))
     config.label2id = {name: index for index, name in enumerate(class_names)}
-    config.problem_type = "single_label_classification"
+    if not tags_tokens:
+        config.problem_type = "single_label_classification"
     if backbone.is_text and config.pad_token_id is None:
         config.pad_token_id = backbone.text.padding
     torch.manual_seed(seed)
@@ -61,8 +66,8 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
         return (
             f"the architecture's classification head does not run on this base ({type(error).__name__}: {first_line})"
         )
-    if seen[-1].ndim != 2:
-        return "its head reads every token, not the text"
+    if seen[-1].ndim != (3 if tags_tokens else 2):
+        return "its head reads the text, not every token" if tags_tokens else "its head reads every token, not the text"
     return model
 
 

@@ -158,15 +158,15 @@ class PrefixCache:
             files[depth] = np.memmap(part, dtype=np.uint16, mode="r+", shape=(total, *backbone.shapes[depth - 1]))
         layouts: list[list[Layout]] = []
         too_large: set[int] = set()
-        features = backbone.empty_features(len(encoded))
+        features = backbone.empty_features(encoded)
         done = 0
         for rows in backbone.batches(encoded):
             inputs = backbone.collate(encoded, rows)
             with torch.inference_mode(), backbone.autocast():
                 hidden = backbone.states(inputs)
             states, layouts = hidden.states, hidden.layouts
-            for block, pooled in enumerate(backbone.pooled(states, inputs.get("attention_mask"))):
-                features[block][rows] = pooled
+            mask = inputs.get("attention_mask")
+            backbone.pool_into(features, states=states, encoded=encoded, rows=rows, mask=mask)
             for depth, file in files.items():
                 state = states[depth - 1]
                 dtype = self._dtypes.setdefault(depth, state.dtype if state.dtype == torch.bfloat16 else torch.float16)

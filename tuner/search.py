@@ -22,8 +22,8 @@ from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
-from tuner.metrics import check_metric, interval, score
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
+from tuner.scoring import check_metric
 from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
 from tuner.study import open_study, run_key_of
 from tuner.training import CHECKS, Stopped, rows_on_the_way
@@ -114,7 +114,7 @@ def search(
     budget_s: float | None,
     n_trials: int | None,
     limited_to: str | None = None,
-    metric: str = "accuracy",
+    metric: str | None = None,
     seed: int = 0,
     resume: bool = False,
     storage: optuna.storages.BaseStorage | None = None,
@@ -131,7 +131,7 @@ def search(
     equal results. `limited_to` names the strategy that `space` was restricted to, if any. Raises `OptionError` where
     the budget is too short for one trial, or where a resumed search was limited otherwise.
     """
-    check_metric(metric)
+    metric = check_metric(metric, tagged=data.is_tagged)
     finished = folder / "tuning.json"
     earlier = read_result(finished) if resume and finished.exists() else None
     if earlier is not None and earlier.stopped_because != "interrupted":
@@ -143,7 +143,7 @@ def search(
     try:
         bench.prepare()
         if space.augmentation is not None:
-            check_policy(space.augmentation, backbone=backbone)
+            check_policy(space.augmentation, backbone=backbone, tagged=data.is_tagged)
         asked = (*space.first, *space.controls)
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key_of(folder / WORK))
@@ -229,7 +229,7 @@ def check_budget(bench: Bench, *, first: Candidate, deadline: Deadline) -> None:
         return
     prepared = deadline.used
     needed = 1.0
-    if not first.is_linear:
+    if first.trains_blocks:
         steps = min(bench.steps_for(bench.space.epochs[0]), LEAST_STEPS)
         needed = (steps + bench.check_steps) * bench.seconds_per_step(int(first.frozen_blocks or 0))
     if deadline.left() < needed:
@@ -343,7 +343,7 @@ class _Trials:
         return self._best_trained()
 
     def _best_trained(self) -> Run | None:
-        leaders = (run for run in self.bench.leaders() if not run.candidate.is_linear)
+        leaders = (run for run in self.bench.leaders() if run.candidate.trains_blocks)
         return next((run for run in leaders if run.candidate.start == "pretrained"), None)
 
     def _left(self) -> float:
@@ -419,7 +419,7 @@ class _Trials:
     def _trial(self, queued: Candidate | None) -> None:
         from optuna.trial import TrialState
 
-        if queued is not None and not queued.is_linear and queued.start == self.bench.space.start:
+        if queued is not None and queued.trains_blocks and queued.start == self.bench.space.start:
             self.study.enqueue_trial(self._middle(queued))
         trial = self.study.ask()
         candidate, recipe = self._suggest(trial, queued)
@@ -427,14 +427,13 @@ class _Trials:
         trial.set_user_attr("recipe", recipe)
         name = f"{trial.number:04d}"
         label = candidate.label(self.bench.backbone.n_blocks)
-        labels, metric = self.bench.data.validation.labels, self.bench.metric
-        labels = labels[rows_on_the_way(len(labels))]
+        truth = self.bench.truth.take(rows_on_the_way(len(self.bench.validation_encoded)))
         steps = int(recipe.get("steps", 0))
         self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
 
         def check(index: int, predictions: np.ndarray) -> None:
             if index < CHECKS - 1:
-                trial.report(score(labels, predictions, metric=metric), index)
+                trial.report(truth.score(predictions), index)
                 if trial.should_prune():
                     raise Stopped
 
@@ -447,8 +446,11 @@ class _Trials:
                     raise Stopped
 
         try:
-            if candidate.is_linear:
-                run: Run | None = self.bench.run_linear(name, candidate)
+            if not candidate.trains_blocks:
+                share = math.inf if self.deadline.budget_s is None else TRIAL_SHARE * self.deadline.budget_s
+                run = self.bench.run_head(
+                    name, candidate, seed=self.bench.seed, on_step=step, most_seconds=min(share, self._left())
+                )
             else:
                 run = self.bench.run_trained(
                     name, candidate, recipe=recipe, seed=self.bench.seed, on_check=check, on_step=step
@@ -475,7 +477,7 @@ class _Trials:
     def _suggest(self, trial: optuna.Trial, queued: Candidate | None) -> tuple[Candidate, dict[str, float]]:
         """What the trial trains: the queued candidate, or a sampled one; steps are cut to fit the budget."""
         space, n_blocks = self.bench.space, self.bench.backbone.n_blocks
-        if queued is not None and queued.is_linear:
+        if queued is not None and not queued.trains_blocks:
             return queued, {}
         if queued is not None and queued.start == "scratch" != space.start:
             rate, epochs = math.sqrt(math.prod(SCRATCH_RATES)), sum(SCRATCH_EPOCHS) // 2
@@ -544,7 +546,7 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
                 fraction = 1.0 if deadline.budget_s is None else min(deadline.used / deadline.budget_s, 1.0)
                 bench.progress(f"confirming {label}: seed {bench.seed + offset}", fraction)
             try:
-                bench.run_trained(name, run.candidate, recipe=run.recipe, seed=bench.seed + offset)
+                bench.run_again(name, run, seed=bench.seed + offset)
             except KeyboardInterrupt:
                 return False
         winner, _ = choose_winner(bench)
@@ -595,7 +597,7 @@ def _finish(
         n_test=test["n"],
         times_tested=test["times"],
         native=not isinstance(model, TransferClassifier),
-        kind="text" if bench.backbone.is_text else "image",
+        kind="token" if data.is_tagged else "text" if bench.backbone.is_text else "image",
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
@@ -665,7 +667,11 @@ def _finish(
             "test": test["n"],
         },
         range={"advised": bench.space.depths, "searched": trials.depths},
-        prefix={"cache": bool(bench.cached_depths), "by_depth": bench.prefix_notes},
+        prefix={
+            "cache": bool(bench.cached_depths),
+            "by_depth": bench.prefix_notes,
+            "seconds": bench.pass_seconds,
+        },
         warnings=tuple(warnings),
         limited_to=limited_to,
         augmentation=_augmentation(bench, trials),
@@ -678,15 +684,17 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
     path = bench.work / "test.json"
     scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if run.name not in scored:
-        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test images", progress=bench.progress)
+        encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test", progress=bench.progress)
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
-        predicted = logits.argmax(1)
+        truth, predicted = part.truth(metric=bench.metric, names=bench.data.class_names), logits.argmax(1)
         scored[run.name] = {
-            "score": score(part.labels, predicted, metric=bench.metric),
-            "interval": interval(part.labels, predicted, metric=bench.metric, groups=part.groups, seed=bench.seed),
-            "n": len(part.labels),
+            "score": truth.score(predicted),
+            "interval": truth.interval(predicted, seed=bench.seed),
+            "n": len(part.rows),
             "notes": list(notes),
         }
+        if bench.data.is_tagged:
+            scored[run.name] |= {"entities": truth.by_type(predicted).to_json()}
         write_json(path, scored)
     return {"notes": [], **scored[run.name], "times": len(scored)}
 

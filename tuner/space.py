@@ -9,10 +9,10 @@ from tuner.errors import OptionError, did_you_mean
 from tuner.heads import FEATURES, fits
 from tuner.records import Record
 
-STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based", "scratch")
-"""Train every block; freeze the first k; freeze all, linear head on the last block; linear head on other blocks; every
-block from fresh weights, as a control. The name of features (`tuner.heads.FEATURES`, ``block_K``) is one of its own, so
-is an option of training blocks (`OPTIONS`)."""
+STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based", "bilstm", "scratch")
+"""Train every block; freeze the first k; freeze all, linear head on the last block; linear head (of tagged words also a
+BiLSTM, which is a strategy of its own too) on other blocks; every block from fresh weights, as a control. The name of
+features (`tuner.heads.FEATURES`, ``block_K``) is one of its own, so is an option of training blocks (`OPTIONS`)."""
 
 
 RATES = (2e-5, 5e-4)
@@ -51,7 +51,8 @@ class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
 
     ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
-    with. ``option`` is one of `OPTIONS`.
+    with. ``option`` is one of `OPTIONS`. ``top`` is what reads features that never change: ``linear``, or of tagged
+    words ``bilstm`` (`tuner.bilstm`).
     """
 
     strategy: str
@@ -61,6 +62,7 @@ class Candidate(Record):
     augmentation: str | None = None
     head: str = "own"
     option: str | None = None
+    top: str = "linear"
 
     def label(self, n_blocks: int) -> str:
         """In words.
@@ -73,7 +75,8 @@ class Candidate(Record):
         if self.start == "scratch":
             return "trained from scratch"
         if self.strategy == "feature_based":
-            return f"feature-based, {str(self.features).replace('_', ' ')}"
+            read = f"feature-based, {str(self.features).replace('_', ' ')}"
+            return read if self.top == "linear" else f"{read}, BiLSTM"
         if self.frozen_blocks == n_blocks:
             return "head only"
         part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
@@ -82,13 +85,18 @@ class Candidate(Record):
         return part + option + augmented + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:
-        """How many blocks stay as they are: linear candidates keep all of them."""
-        return n_blocks if self.is_linear else self.frozen_blocks or 0
+        """How many blocks stay as they are."""
+        return self.frozen_blocks or 0 if self.trains_blocks else n_blocks
+
+    @property
+    def trains_blocks(self) -> bool:
+        """Whether blocks are trained; else something is fitted on features that never change."""
+        return self.strategy not in ("head_only", "feature_based")
 
     @property
     def is_linear(self) -> bool:
-        """Whether only a linear head is fitted, on features that never change."""
-        return self.strategy in ("head_only", "feature_based")
+        """Whether only a linear head is fitted: a convex problem, which no seed changes."""
+        return not self.trains_blocks and self.top == "linear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +153,13 @@ def default_space(n_blocks: int) -> SearchSpace:
     return SearchSpace(n_blocks=n_blocks, first=controls[1:2], controls=controls, depths=(0, n_blocks))
 
 
-def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int]) -> SearchSpace:
+def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged: bool = False) -> SearchSpace:
     """The part of a space that one strategy covers, without the other strategies' controls.
 
-    `widths` are those of the blocks' pooled states (`tuner.heads.fits`).
+    `widths` are those of the blocks' pooled states (`tuner.heads.fits`). Features of `tagged` words are read by a
+    linear head and by a BiLSTM.
     """
-    check_strategy(strategy, n_blocks=space.n_blocks)
+    check_strategy(strategy, n_blocks=space.n_blocks, tagged=tagged)
     n = space.n_blocks
     if strategy == "scratch":
         scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
@@ -171,19 +180,37 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int]) -> Sea
                 fix="use concat_last_four, or a single block such as block_0",
             )
         only = Candidate(strategy="feature_based", frozen_blocks=None, features=strategy)
-        return replace(space, first=(only,), controls=(), depths=(n, n), augmentation=None)
+        read = (only, replace(only, top="bilstm")) if tagged else (only,)
+        return replace(space, first=read, controls=(), depths=(n, n), augmentation=None)
+    variants = [
+        Candidate(strategy="feature_based", frozen_blocks=None, features=name)
+        for name in FEATURES
+        if fits(name, widths=widths)
+    ]
+    with_bilstm = tuple(replace(candidate, top="bilstm") for candidate in variants) if tagged else ()
+    if strategy == "bilstm":
+        return replace(space, first=with_bilstm, controls=(), depths=(n, n), augmentation=None)
     depths = {"train_all": (0, 0), "freeze_part": (1, n - 1), "head_only": (n, n), "feature_based": (n, n)}[strategy]
     own = tuple(c for c in (*space.first, *space.controls) if c.strategy == strategy and c.start == "pretrained")
     if strategy == "feature_based":
-        named = [name for name in FEATURES if name != "last" and fits(name, widths=widths)]  # that one is head only
-        own += tuple(Candidate(strategy=strategy, frozen_blocks=None, features=name) for name in named)
+        own += tuple(candidate for candidate in variants if candidate.features != "last")  # that one is head only
+        own += with_bilstm
     elif not own:
         own = (candidate_at(max(depths[0], min(round(0.75 * n), depths[1])), n),)
     return replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)
 
 
-def check_strategy(name: str, *, n_blocks: int | None = None) -> None:
-    """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has."""
+def check_strategy(name: str, *, n_blocks: int | None = None, tagged: bool = True) -> None:
+    """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has.
+
+    That of `tagged` words alone is refused for other data.
+    """
+    if name == "bilstm" and not tagged:
+        raise OptionError(
+            "--strategy bilstm is for tagged words",
+            why="a BiLSTM reads a sentence word by word and tags each; here whole rows are labelled",
+            fix="use --strategy feature_based, which fits a linear head on the same features",
+        )
     if name in (*STRATEGIES, *OPTIONS):
         return
     block = name.removeprefix("block_")

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from tuner.alignment import IGNORED, label_tokens
 from tuner.augmentation import Mixture, draw_mixture
 from tuner.backbone import Backbone
 from tuner.blocks import Block, head_parameters
+from tuner.classifier import empty_logits, read_logits
 from tuner.dropout import cheap_dropout
 from tuner.freezing import FrozenPrefix, audit
 from tuner.hidden import changed, replay, rounded
@@ -78,13 +80,28 @@ class Outcome:
 class Rows:
     """Encoded rows with their labels, and the cached prefix of the depth that is trained, where there is one.
 
-    With several ``views`` (`tuner.augmentation.Views`), the encoded rows are that many times as many as the labels.
+    Labels are one a row, or of sentences of words one a word, sentence below sentence. With several ``views``
+    (`tuner.augmentation.Views`), the encoded rows are that many times as many as the labelled ones.
     """
 
     encoded: Encoded
     labels: np.ndarray
     cached: CachedDepth | None = None
     views: int = 1
+
+    def __len__(self) -> int:
+        """Rows that are labelled, whatever the views of them."""
+        return len(self.encoded) // self.views
+
+    def targets(self, positions: np.ndarray, *, backbone: Backbone) -> torch.Tensor:
+        """(b,) class numbers of some encoded rows, or (b, t) tags of their tokens, `IGNORED` where none is read."""
+        encoded = self.encoded
+        if isinstance(encoded, Tokens) and encoded.first is not None:
+            width = backbone.padded(encoded, positions)
+            labels = label_tokens(encoded, positions, tags=self.labels, width=width)
+        else:
+            labels = self.labels[positions % len(self)].astype(np.int64)
+        return torch.from_numpy(labels).to(backbone.device)
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -207,20 +224,19 @@ def _train(
     rng = np.random.default_rng((recipe.seed, 1))
     shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else _input_shape(train_rows.encoded)
     for step, rows in enumerate(training_batches(train_rows, recipe)):
-        views = rng.integers(train_rows.views, size=len(rows))
+        positions = rows + rng.integers(train_rows.views, size=len(rows)) * len(train_rows)
         mixture = None if recipe.mixing is None else draw_mixture(recipe.mixing, len(rows), shape=shape, rng=rng)
         with backbone.autocast(), dropout:
             logits = forward(
                 model,
                 backbone=backbone,
                 rows=train_rows,
-                positions=rows + views * len(train_rows.labels),
+                positions=positions,
                 prefix=prefix,
                 mixture=mixture,
             )
-        labels = torch.from_numpy(train_rows.labels[rows].astype(np.int64)).to(backbone.device)
-        entropy = torch.nn.functional.cross_entropy if mixture is None else mixture.loss
-        loss = entropy(logits.float(), labels)
+        targets = train_rows.targets(positions, backbone=backbone)
+        loss = (cross_entropy if mixture is None else mixture.loss)(logits.float(), targets)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
         optimizer.step()
@@ -231,8 +247,8 @@ def _train(
             if on_step is not None:
                 on_step(done)
             if done == recipe.steps or (done in checks and on_check is not None):
-                positions = None if done == recipe.steps else rows_on_the_way(len(validation_rows.labels))
-                logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=positions)
+                looked_at = None if done == recipe.steps else rows_on_the_way(len(validation_rows))
+                logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=looked_at)
                 predictions = logits_now.argmax(1)
                 model.train()
                 if on_check is not None:
@@ -248,6 +264,15 @@ def _train(
         stopped=stopped,
         embedding_rows=embedding_rows,
     )
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean over the rows of (b, C) logits, or over the labelled tokens of (b, t, C) ones; 0 where none is labelled."""
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    mean: torch.Tensor = total / (targets != IGNORED).sum().clamp(min=1)
+    return mean
 
 
 def _input_shape(encoded: Encoded) -> tuple[int, ...]:
@@ -268,7 +293,7 @@ def training_batches(rows: Rows, recipe: Recipe) -> Iterator[np.ndarray]:
     and no two epochs alike.
     """
     generator = np.random.default_rng(recipe.seed)
-    lengths = rows.encoded.lengths[: len(rows.labels)]
+    lengths = rows.encoded.lengths[: len(rows)]
     stretch = 16 * recipe.batch_size
     made = 0
     while made < recipe.steps:
@@ -349,7 +374,7 @@ def check_replay(
     """
     assert rows.cached is not None
     positions = np.arange(min(size, len(rows.encoded)))
-    labels = torch.from_numpy(rows.labels[positions].astype(np.int64)).to(backbone.device)
+    targets = rows.targets(positions, backbone=backbone)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     plain = Rows(encoded=rows.encoded, labels=rows.labels)
 
@@ -358,7 +383,7 @@ def check_replay(
             return forward(model, backbone=backbone, rows=part, positions=positions, prefix=prefix).float()
 
     def gradient(logits: torch.Tensor) -> torch.Tensor:
-        loss = torch.nn.functional.cross_entropy(logits, labels)
+        loss = cross_entropy(logits, targets)
         parts = torch.autograd.grad(loss, trainable, allow_unused=True)
         return torch.cat([part.float().reshape(-1) for part in parts if part is not None])
 
@@ -378,7 +403,8 @@ def check_replay(
     if full_gradient.shape != cached_gradient.shape:
         return "different weights get gradients"
     for what, full, ours, tolerance in (
-        ("logits", full_logits, logits.detach(), OUTPUT_TOLERANCE),
+        # What a tagger says of padding and of word ends is never read, and differs: padding is cached as zeros.
+        ("logits", full_logits[targets != IGNORED], logits.detach()[targets != IGNORED], OUTPUT_TOLERANCE),
         ("gradients", full_gradient, cached_gradient, GRADIENT_TOLERANCE),
     ):
         difference = float((full - ours).norm() / full.norm().clamp(min=1e-12))
@@ -395,12 +421,13 @@ def predict(
     prefix: FrozenPrefix,
     positions: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(n, C) logits in evaluation mode, of all rows or of those at some positions."""
+    """(n, C) logits in evaluation mode, of all rows or of those at some positions; of sentences their words'."""
     model.eval()
     chosen = np.arange(len(rows.encoded)) if positions is None else positions
-    logits = np.empty((len(chosen), model.config.num_labels), dtype=np.float32)
+    encoded = rows.encoded if positions is None else rows.encoded.take(chosen)
+    logits = empty_logits(encoded, n_classes=model.config.num_labels)
     with torch.inference_mode(), backbone.autocast():
-        for batch in backbone.batches(rows.encoded if positions is None else rows.encoded.take(chosen)):
+        for batch in backbone.batches(encoded):
             part = forward(model, backbone=backbone, rows=rows, positions=chosen[batch], prefix=prefix)
-            logits[batch] = part.float().cpu().numpy()
+            read_logits(logits, part, encoded=encoded, rows=batch)
     return logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tuner.alignment import notes_on_words
 from tuner.augmentation import (
     CACHED_VIEWS,
     FRESH_TEXT_VIEWS,
@@ -25,19 +27,20 @@ from tuner.augmentation import (
     token_views,
 )
 from tuner.backbone import Backbone
+from tuner.bilstm import HIDDEN, LAYERS, WordRows, fit_tagger
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
-from tuner.heads import LinearHead, cross_validate, fit_head, is_weighted, select_features
+from tuner.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.inputs import Encoded, Pixels, Tokens
-from tuner.metrics import score
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
-from tuner.records import Progress, write_bytes_atomically
+from tuner.records import Progress, write_bytes_atomically, write_json
+from tuner.scoring import OUTSIDE, Truth, places_of
 from tuner.scratch import fresh_state
 from tuner.space import Candidate, SearchSpace, candidate_at
-from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, check_replay, train, training_batches
+from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, Stopped, check_replay, train, training_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,29 +50,47 @@ SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
 TIMED_STEPS = 6
 RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
+LSTM = (HIDDEN, LAYERS)
+MOST_WORDS = 15_000
+"""Tagged words on which the penalty of a linear head is chosen; it is then fitted on all."""
+EARLY_STOPPING = 0.1
+"""Share of the training sentences that say when a BiLSTM stops; the validation sentences choose nothing there."""
 LAYER_DECAY = 0.75
 """Clark et al. 2020 (ELECTRA) used .8 for 12 layers and .9 for 24; models of fewer layers take larger steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """Texts or images with their class numbers, and the groups that folds keep together where there are some."""
+    """Texts or images with their class numbers, and the groups that folds keep together where there are some.
+
+    Of sentences, ``rows`` are sequences of words, ``n_words`` (n,) their numbers and ``labels`` the (N,) numbers of the
+    words' tags, sentence below sentence.
+    """
 
     rows: Sequence[Any]
     labels: np.ndarray
     groups: np.ndarray | None = None
+    n_words: np.ndarray | None = None
 
     def take(self, positions: np.ndarray) -> LabelledRows:
         """Some of the rows."""
         rows = self.rows
         taken = rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
         groups = None if self.groups is None else self.groups[positions]
-        return LabelledRows(rows=taken, labels=self.labels[positions], groups=groups)
+        n_words = None if self.n_words is None else self.n_words[positions]
+        return LabelledRows(
+            rows=taken, labels=self.labels[places_of(self.n_words, positions)], groups=groups, n_words=n_words
+        )
+
+    def truth(self, *, metric: str, names: tuple[str, ...]) -> Truth:
+        """What predictions of these rows are scored against; `names` are those of the classes or tags."""
+        return Truth(labels=self.labels, metric=metric, groups=self.groups, n_words=self.n_words, names=names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningData:
-    """The three splits; validation decides, test is scored once."""
+    """The three splits; validation decides, test is scored once. Of tagged words, ``class_names`` are the tags' names,
+    ``O`` first."""
 
     name: str
     train: LabelledRows
@@ -78,6 +99,11 @@ class TuningData:
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether words are tagged; else rows are classified."""
+        return self.train.n_words is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +130,17 @@ class Run:
 def encode_rows(
     backbone: Backbone, part: LabelledRows, *, what: str, progress: Progress | None = None
 ) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
-    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read.
+    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read, or words are
+    not seen.
 
     Raises `DataError` where most of them could not.
     """
     encoded = backbone.encode(part.rows, progress=progress)
+    if isinstance(encoded, Tokens) and encoded.first is not None:
+        return encoded, part, notes_on_words(encoded, what=f"{what} sentences")
     if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
         return encoded, part, ()
-    note = part.rows.note(what)
+    note = part.rows.note(f"{what} images")
     kept = part.rows.readable()
     return encoded.take(kept), part.take(kept), (note,)
 
@@ -130,13 +159,17 @@ class Bench:
         seed: int,
         progress: Progress | None,
     ) -> None:
-        self.backbone, self.data, self.space, self.work = backbone, data, space, work
+        # A tagger classifies every token's state, not their mean.
+        self.backbone = replace(backbone, pooling="tokens") if data.is_tagged else backbone
+        self.data, self.space, self.work = data, space, work
         self.metric, self.seed, self.progress = metric, seed, progress
         self.runs: dict[str, Run] = {}
         self.warnings: list[str] = list(data.notes)
         self.prefix_notes: dict[int, str] = {}
         self.step_seconds: dict[int, float] = {}
         self.cached_depths: list[int] = []
+        self.pass_seconds = 0.0
+        """Of running the frozen blocks over all rows."""
         self.n_classes = len(data.class_names)
         self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
         self._heads: dict[str, tuple[LinearHead, float]] = {}
@@ -149,17 +182,24 @@ class Bench:
     def prepare(self) -> None:
         """Encode the training and validation rows, run the frozen blocks over them once, read back finished runs."""
         self.train_encoded, train, train_notes = encode_rows(
-            self.backbone, self.data.train, what="training images", progress=self.progress
+            self.backbone, self.data.train, what="training", progress=self.progress
         )
         self.validation_encoded, validation, validation_notes = encode_rows(
-            self.backbone, self.data.validation, what="validation images", progress=self.progress
+            self.backbone, self.data.validation, what="validation", progress=self.progress
         )
         self.data = replace(self.data, train=train, validation=validation)
+        self.truth = validation.truth(metric=self.metric, names=self.data.class_names)
         self.warnings += [*train_notes, *validation_notes]
         self.train_cache = self._cache("train", self.train_encoded)
         self.validation_cache = self._cache("validation", self.validation_encoded)
         wanted = [c.frozen_blocks for c in (*self.space.first, *self.space.controls) if c.frozen_blocks is not None]
+        start = time.perf_counter()
         self.cache([*wanted, *range(self.space.depths[0], self.space.depths[1] + 1)])
+        # A resumed search reads back what the pass gave, which costs nothing.
+        stored = self.work / "pass.json"
+        if not stored.exists():
+            write_json(stored, {"seconds": time.perf_counter() - start})
+        self.pass_seconds = float(json.loads(stored.read_text(encoding="utf-8"))["seconds"])
         for path in sorted((self.work / "runs").glob("*.json")):
             stored = json.loads(path.read_text(encoding="utf-8"))
             stored["candidate"] = Candidate(**stored["candidate"])
@@ -221,7 +261,7 @@ class Bench:
             )
             recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=self.batch_size, seed=0)
             marks: list[float] = []
-            one = Rows(encoded=validation_rows.encoded.take([0]), labels=validation_rows.labels[:1])
+            one = Rows(encoded=validation_rows.encoded.take([0]), labels=self.truth.take(np.array([0])).labels)
             train(
                 model,
                 backbone=self.backbone,
@@ -252,14 +292,23 @@ class Bench:
 
     def _fit(self, x: Sequence[np.ndarray], *, weighted: bool) -> tuple[LinearHead, float]:
         """A linear head on features of the training rows, with its cross-validated penalty."""
-        labels, groups = self.data.train.labels, self.data.train.groups
+        labels, groups, n = self.data.train.labels, self.data.train.groups, len(self.train_encoded)
         rng = np.random.default_rng(self.seed)
-        distinct, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+        distinct, unit = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
         if len(distinct) < 2:
-            distinct = unit = np.arange(len(labels))
+            distinct = unit = np.arange(n)
         folds = (rng.permutation(len(distinct)) % 5)[unit]
-        chosen = cross_validate(x, labels, n_classes=self.n_classes, folds=folds, weighted=weighted)
-        return fit_head(x, labels, n_classes=self.n_classes, l2=chosen.l2, weighted=weighted), chosen.l2
+        fitted = tried = np.arange(n)
+        if isinstance(self.train_encoded, Tokens) and self.train_encoded.first is not None:
+            # Words are many, and the penalty is known long before all of them are looked at.
+            folds = np.repeat(folds, self.train_encoded.n_words)
+            enough = np.cumsum(self.train_encoded.n_words[order := rng.permutation(n)]) <= MOST_WORDS
+            tried = places_of(self.train_encoded.n_words, order[: max(int(enough.sum()), 5)])
+            fitted, tried = np.flatnonzero(self.train_encoded.seen), tried[self.train_encoded.seen[tried]]
+        options: dict[str, Any] = {"n_classes": self.n_classes, "weighted": weighted}
+        some = [block[tried] for block in x]
+        chosen = cross_validate(some, labels[tried], folds=np.unique(folds[tried], return_inverse=True)[1], **options)
+        return fit_head([block[fitted] for block in x], labels[fitted], l2=chosen.l2, **options), chosen.l2
 
     def build(self, candidate: Candidate, *, seed: int) -> tuple[PreTrainedModel, FrozenPrefix, tuple[Rows, Rows]]:
         """A model at the candidate's depth with fresh weights, and the training and validation rows that feed it.
@@ -277,7 +326,7 @@ class Bench:
             named = self.backbone.model.named_parameters(remove_duplicate=False)
             top = {name: fresh[name] for name, parameter in named if id(parameter) in last}
             self.backbone.model.load_state_dict(top, strict=False)
-        depth = self.backbone.n_blocks if candidate.is_linear else int(candidate.frozen_blocks or 0)
+        depth = candidate.frozenness(self.backbone.n_blocks)
         model = self._native(candidate, seed) if candidate.head == "native" else self._own(candidate, depth=depth)
         pretrained = candidate.start == "pretrained"
         prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth, keep_statistics=pretrained)
@@ -318,7 +367,7 @@ class Bench:
                 cache.compute([depth], progress=self.progress)
                 return replace(rows, encoded=few, cached=cache.get(depth), views=CACHED_VIEWS)
         views = self._views_of(rows.encoded, policy=policy, cached=False)
-        return replace(rows, encoded=views, cached=None, views=len(views) // len(rows.labels))
+        return replace(rows, encoded=views, cached=None, views=len(views) // len(rows))
 
     def _views_of(self, encoded: Encoded, *, policy: str, cached: bool) -> Encoded:
         if isinstance(encoded, Tokens):
@@ -361,10 +410,10 @@ class Bench:
         """
         if self._mirror_loss is None:
             assert isinstance(self.validation_encoded, Pixels)
-            head, labels = self.head("last"), self.data.validation.labels
+            head = self.head("last")
             mirrored_features = self.backbone.block_features(mirrored(self.validation_encoded))
             scores = [
-                score(labels, head.logits(select_features(features, name="last")).argmax(1), metric=self.metric)
+                self.truth.score(head.logits(select_features(features, name="last")).argmax(1))
                 for features in (self.validation_features, mirrored_features)
             ]
             self._mirror_loss = scores[0] - scores[1]
@@ -378,8 +427,10 @@ class Bench:
             class_names=self.data.class_names,
             features=features,
             frozen_blocks=depth,
+            top=candidate.top,
+            lstm=LSTM,
         )
-        if candidate.start == "pretrained" and candidate.option not in RANDOM_HEADS:
+        if candidate.start == "pretrained" and candidate.option not in RANDOM_HEADS and isinstance(model.head, Head):
             model.head.load_linear(self.head(features))
         return model
 
@@ -404,6 +455,20 @@ class Bench:
                 linear.bias.copy_(torch.from_numpy(self._native_head[1].bias))
         return model
 
+    def run_head(
+        self,
+        name: str,
+        candidate: Candidate,
+        *,
+        seed: int,
+        on_step: Callable[[int], None] | None = None,
+        most_seconds: float = math.inf,
+    ) -> Run | None:
+        """Fit what reads features that never change; None where `on_step` stopped it on the way."""
+        if candidate.is_linear:
+            return self.run_linear(name, candidate)
+        return self.run_bilstm(name, candidate, seed=seed, on_step=on_step, most_seconds=most_seconds)
+
     def run_linear(self, name: str, candidate: Candidate) -> Run:
         """Fit a linear head on cached features: a convex problem, so it has no seeds."""
         start = time.perf_counter()
@@ -415,9 +480,73 @@ class Bench:
             candidate=candidate,
             recipe={"l2": l2},
             seed=self.seed,
-            predictions=head.logits(x).argmax(1),
+            predictions=self._of_seen(head.logits(x).argmax(1)),
             seconds=time.perf_counter() - start,
         )
+
+    def run_bilstm(
+        self,
+        name: str,
+        candidate: Candidate,
+        *,
+        seed: int,
+        on_step: Callable[[int], None] | None = None,
+        most_seconds: float = math.inf,
+    ) -> Run | None:
+        """Train a BiLSTM on cached features of tagged words, stopped early by training sentences that it is not shown.
+
+        `on_step` is called after every epoch with ten times its number, and may raise `Stopped`; after `most_seconds`
+        no epoch begins and the best one so far counts.
+        """
+        start = time.perf_counter()
+        encoded, groups = self.train_encoded, self.data.train.groups
+        assert isinstance(encoded, Tokens)
+        unit = np.arange(len(encoded)) if groups is None else groups
+        shuffled = np.random.default_rng(seed).permutation(np.unique(unit))
+        held_out = np.isin(unit, shuffled[: max(round(EARLY_STOPPING * len(shuffled)), 1)])
+        of_sentence = np.repeat(np.arange(len(encoded)), encoded.n_words)
+
+        def words_of(sentences: np.ndarray) -> WordRows:
+            places = np.flatnonzero(encoded.seen & sentences[of_sentence])
+            labels, features = self.data.train.labels[places], [block[places] for block in self.train_features]
+            lengths = np.bincount(of_sentence[places], minlength=len(encoded))[sentences]
+            return WordRows(features=features, lengths=lengths, tags=labels)
+
+        def epoch_ended(epoch: int, _f1: float) -> None:
+            if on_step is not None:
+                on_step(10 * (epoch + 1))
+
+        try:
+            tagger = fit_tagger(
+                words_of(~held_out), validation=words_of(held_out), tag_names=self.data.class_names,
+                features=str(candidate.features), seed=seed, hidden=LSTM[0], layers=LSTM[1],
+                device=self.backbone.device, half=self.backbone.compute_dtype == torch.bfloat16,
+                most_seconds=most_seconds, on_epoch=epoch_ended,
+            )  # fmt: skip
+        except Stopped:
+            return None
+        self.restore_base()
+        model = self._own(candidate, depth=self.backbone.n_blocks)
+        model.head.load_state_dict(tagger.classifier.state_dict())
+        freeze(model, self.backbone.blocks, frozen_blocks=self.backbone.n_blocks)
+        logits, _ = classify(model, backbone=self.backbone, encoded=self.validation_encoded)
+        return self.keep(
+            name, candidate=candidate, recipe={"epochs": float(len(tagger.f1_by_epoch))}, seed=seed, model=model,
+            predictions=logits.argmax(1), seconds=time.perf_counter() - start,
+        )  # fmt: skip
+
+    def run_again(self, name: str, run: Run, *, seed: int) -> Run | None:
+        """A finished run's candidate and recipe with another seed."""
+        if not run.candidate.trains_blocks:
+            return self.run_head(name, run.candidate, seed=seed)
+        return self.run_trained(name, run.candidate, recipe=run.recipe, seed=seed)
+
+    def _of_seen(self, predictions: np.ndarray) -> np.ndarray:
+        """Predictions of the validation rows; words that the model does not see are outside of entities."""
+        if self.data.is_tagged:
+            assert isinstance(self.validation_encoded, Tokens)
+            predictions[~self.validation_encoded.seen] = OUTSIDE
+        return predictions
 
     def run_trained(
         self,
@@ -488,7 +617,7 @@ class Bench:
             candidate=candidate,
             recipe=recipe,
             seed=seed,
-            score=score(self.data.validation.labels, predictions, metric=self.metric),
+            score=self.truth.score(predictions),
             seconds=seconds,
             predictions=predictions,
         )
@@ -539,6 +668,8 @@ class Bench:
         ours = self._own(candidate, depth=int(candidate.frozen_blocks or 0))
         if as_native(ours, backbone=self.backbone) is not None:
             return "it pools as ours does, so that they are the same head"
+        if self.data.is_tagged:
+            return "it has more than one layer, and those of taggers are not tried"
         return None
 
     def leaders(self) -> list[Run]:

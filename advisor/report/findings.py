@@ -28,9 +28,9 @@ from advisor.report.wording import (
     SITUATIONS,
     any_value,
     capital,
+    cost_sentence,
     duration,
     feature_words,
-    key_words,
     percent,
     plural,
     points,
@@ -42,6 +42,10 @@ from advisor.thumbnails import EXAMPLES
 
 MOST_ROWS_DRAWN = 12
 """Rows in a figure; the table behind it has all of them."""
+ALL_OUTSIDE = "every word O"
+"""What the majority class is where words are tagged."""
+PLAIN = (BASELINES["majority"], ALL_OUTSIDE, BASELINES["entity_lookup"])
+"""Baselines that are no model; the figure of the probes shows the others."""
 
 
 def situation_section(run: Run) -> Section:
@@ -163,10 +167,11 @@ def situation_section(run: Run) -> Section:
     measures = [(name, any_value(item)) for name, item in flat(part(similarity, "measures"))]
     folded = []
     counted = [
-        (key_words(key), any_value(size[key]))
-        for key in ("n_examples", "n_effective", "n_per_class_min", "n_duplicates", "p_large", "interval")
+        (run.noun_of(key), any_value(size[key]))
+        for key in ("n_examples", "n_effective", "n_entities", "n_per_class_min", "n_duplicates", "p_large", "interval")
         if size.get(key) is not None
     ]
+    counted += [(name, any_value(item)) for name, item in flat({"by_type": size.get("by_type") or {}})]
     counted += [(f"threshold: {name}", any_value(item)) for name, item in flat(part(size, "thresholds"))]
     if counted:
         folded.append(make_table("What the size rests on", (("Quantity", False), ("Value", True)), counted))
@@ -469,15 +474,15 @@ def _depth_table(run: Run, *, title: str, total: int) -> Table:
 
 
 def _baseline_marks(run: Run) -> tuple[Mark, ...]:
-    """Majority class and bag-of-words or pixels, as one score each; the tuner's own baselines first."""
+    """What needs no pretrained model, as one score each; the tuner's own baselines first."""
     found = []
-    for key in ("majority", "tfidf_linear", "pixel_linear"):
+    for key in ("majority", "tfidf_linear", "pixel_linear", "entity_lookup", "token_linear"):
         for record in (part(run.tuning, "baselines"), part(run.advice, "baselines")):
             value, bounds = score(record.get(key)), score_interval(record.get(key))
             if value is not None:
                 found.append(
                     Mark(
-                        label=BASELINES[key],
+                        label=ALL_OUTSIDE if key == "majority" and run.tagged else BASELINES[key],
                         score=value,
                         low=bounds[0] if bounds else None,
                         high=bounds[1] if bounds else None,
@@ -514,10 +519,11 @@ def features_section(run: Run) -> Section:
         figures.append(
             FigureOnPage(
                 title=title,
-                caption="A linear classifier on each block's frozen features, cross-validated; bars are 95% intervals.",
+                caption=("A linear classifier of words" if run.tagged else "A linear classifier")
+                + " on each block's frozen features, cross-validated; bars are 95% intervals.",
                 drawing=plots.probe_curve(
                     marks=by_block,
-                    references=[m for m in _baseline_marks(run) if m.label != BASELINES["majority"]],
+                    references=[m for m in _baseline_marks(run) if m.label not in PLAIN],
                     title=title,
                     description=f"Best: {best.label} with {percent(best.score)}; last: "
                     f"{by_block[-1].label} with {percent(by_block[-1].score)}.",
@@ -585,7 +591,7 @@ def comparison_section(run: Run) -> Section:
     if compared:
         shown = compared
         if len(shown) > MOST_ROWS_DRAWN:
-            must = {id(mark) for mark in compared if mark.strong or mark.label in BASELINES.values()}
+            must = {id(mark) for mark in compared if mark.strong or mark.label in (*BASELINES.values(), ALL_OUTSIDE)}
             others = [id(mark) for mark in compared if id(mark) not in must][: MOST_ROWS_DRAWN - len(must)]
             shown = [mark for mark in compared if id(mark) in must.union(others)]
         title = "Against the baselines"
@@ -593,7 +599,7 @@ def comparison_section(run: Run) -> Section:
             "Probes and baselines are cross-validated on the training rows, tuned candidates are scored on "
             "validation: small differences between the two kinds mean little."
             if run.tuning is not None
-            else "Cross-validated on the training rows."
+            else f"Cross-validated on the training {'sentences' if run.tagged else 'rows'}."
         )
         figures.append(
             FigureOnPage(
@@ -608,13 +614,13 @@ def comparison_section(run: Run) -> Section:
                 table=_score_table(title, compared, "What"),
             )
         )
-    curve = []
+    curve, noun = [], "sentences" if run.tagged else "rows"
     for row in rows(part(run.advice, "size"), "learning_curve"):
         n, value, bounds = number(row.get("n")), score(row), score_interval(row)
         if n is not None and n > 0 and value is not None:
             curve.append(
                 Mark(
-                    label=f"{n:,.0f} rows",
+                    label=f"{n:,.0f} {noun}",
                     score=value,
                     x=n,
                     low=bounds[0] if bounds else None,
@@ -628,17 +634,29 @@ def comparison_section(run: Run) -> Section:
         figures.append(
             FigureOnPage(
                 title=title,
-                caption="The probe's score with fewer training rows."
+                caption=f"The probe's score with fewer training {noun}."
                 + (f" From {curve[-2].label} to {curve[-1].label}: {gain}." if gain and len(curve) > 1 else ""),
                 drawing=plots.learning_curve(
                     marks=curve,
+                    noun=noun,
                     title=title,
                     description="; ".join(f"{m.label}: {percent(m.score)}" for m in curve) + ".",
                 ),
-                table=_score_table(title, curve, "Training rows"),
+                table=_score_table(title, curve, f"Training {noun}"),
             )
         )
-    return Section(anchor="comparison", heading="How it compares", figures=tuple(figures))
+    return Section(anchor="comparison", heading="How it compares", paragraphs=_cost(run), figures=tuple(figures))
+
+
+def _cost(run: Run) -> tuple[str, ...]:
+    """What the best feature-based candidate cost against the best trained one."""
+    ranked = rows(run.tuning, "candidates")  # best first
+    fixed = ("feature_based", "head_only")
+    frozen = next((row for row in ranked if row.get("strategy") in fixed), {})
+    trained = next((row for row in ranked if row.get("strategy") not in fixed and row.get("start") != "scratch"), {})
+    seconds = number(part(run.tuning, "prefix").get("seconds"))
+    said = cost_sentence(pass_seconds=seconds, frozen=frozen, trained=trained, n_blocks=run.n_blocks)
+    return (sentence(said),) if said else ()
 
 
 def _last_gain(stored: Sequence[Any]) -> str:

@@ -204,6 +204,10 @@ def _facts(run: Run) -> tuple[Fact, ...]:
                 if used is not None
                 else Fact(label="Tuning", value=trials)
             )
+    elif run.tagged and whole(data.get("n_entities")) is not None:
+        note = f"{plural(classes, 'type')}, " if classes is not None else ""
+        note += f"in {plural(examples, 'sentence')}" if examples is not None else ""
+        facts.append(Fact(label="Entities", value=f"{whole(data.get('n_entities')):,}", note=note.rstrip(", ")))
     elif examples is not None:
         smallest = whole(size.get("n_per_class_min"))
         note = plural(classes, "class", "classes") if classes is not None else ""

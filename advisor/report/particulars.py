@@ -126,12 +126,22 @@ def _candidate_cells(run: Run, row: Json) -> tuple[str, ...]:
 def data_section(run: Run) -> Section:
     data, size = part(run.advice, "data"), part(run.advice, "size")
     facts = []
-    for label, value in (
+    counted: tuple[tuple[str, Any], ...] = (
         ("Examples", data.get("n_examples")),
         ("Classes", data.get("n_classes")),
         ("Smallest class", size.get("n_per_class_min")),
         ("Duplicates", size.get("n_duplicates")),
-    ):
+    )
+    if run.tagged:
+        counted = (
+            ("Sentences", data.get("n_examples")),
+            ("Words", data.get("n_words")),
+            ("Entities", data.get("n_entities")),
+            ("Types", data.get("n_classes")),
+            ("Rarest type", size.get("n_per_class_min")),
+            ("Duplicates", size.get("n_duplicates")),
+        )
+    for label, value in counted:
         count = whole(value)
         if count is not None:
             facts.append(Fact(label=label, value=f"{count:,}"))
@@ -139,7 +149,7 @@ def data_section(run: Run) -> Section:
     if truncated is not None:
         facts.append(Fact(label="Cut to length", value=share(truncated) if truncated <= 1 else plain(truncated)))
     body: list[tuple[str, str]] = []
-    for key in ("kind", "task", "columns", "splits"):
+    for key in ("kind", "task", "scheme", "tags", "columns", "splits"):
         if data.get(key) is not None:
             body += [(name, any_value(value)) for name, value in flat({key: data[key]})]
     folded = [make_table("Columns and splits", (("What", False), ("Value", False)), body)] if body else []
@@ -147,8 +157,8 @@ def data_section(run: Run) -> Section:
     if counts:
         folded.append(
             make_table(
-                f"Classes, {len(counts):,}",
-                (("Class", False), ("Examples", True)),
+                f"{'Types of entities' if run.tagged else 'Classes'}, {len(counts):,}",
+                (("Type", False), ("Entities", True)) if run.tagged else (("Class", False), ("Examples", True)),
                 [(name, f"{n:,}") for name, n in counts],
             )
         )

@@ -23,6 +23,13 @@ from advisor.report.wording import (
 )
 from advisor.thumbnails import Thumbnail
 
+TAGGED_KEYS = {
+    "n_examples": "sentences",
+    "n_effective": "sentences without duplicates",
+    "n_classes": "types of entities",
+    "n_per_class_min": "entities of the rarest type",
+}
+"""Counts of tagged sentences by other words than those of classes."""
 LIKELY_FROM = 0.4
 """A situation below this probability is not singled out: of four, it is hardly ahead of the others."""
 
@@ -122,6 +129,15 @@ class Run:
     n_blocks: int | None
     metric: str
     thumbnails: tuple[Thumbnail, ...] | None = ()
+
+    @property
+    def tagged(self) -> bool:
+        """Whether words are tagged rather than whole texts or images labelled."""
+        return part(self.advice, "data").get("task") == "token_classification"
+
+    def noun_of(self, key: str) -> str:
+        """What a count of the data is called."""
+        return TAGGED_KEYS.get(key, key_words(key)) if self.tagged else key_words(key)
 
     @property
     def recommended(self) -> Json:

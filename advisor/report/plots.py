@@ -354,7 +354,7 @@ def similarity_scale(
 def _percent_ticks(low: float, high: float, *, most: int) -> list[float]:
     """At most `most` round values between `low` and `high`."""
     for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5):
-        first = round(-(-low // step) * step, 6)
+        first = round(-(-low // step) * step, 6) + 0.0  # minus nothing is nothing
         ticks = []
         while first <= high + 1e-9:
             ticks.append(round(first, 6))
@@ -677,8 +677,8 @@ def score_rows(*, name: str, marks: Sequence[Mark], title: str, description: str
     return _both(draw, name=name, title=title, description=description)
 
 
-def learning_curve(*, marks: Sequence[Mark], title: str, description: str) -> Drawing:
-    """Probe score against the number of training rows, on a logarithmic axis."""
+def learning_curve(*, marks: Sequence[Mark], title: str, description: str, noun: str = "rows") -> Drawing:
+    """Probe score against the number of training rows (or what else they are called), on a logarithmic axis."""
 
     def draw(*, narrow: bool) -> _Sketch:
         from matplotlib.ticker import NullLocator
@@ -705,7 +705,7 @@ def learning_curve(*, marks: Sequence[Mark], title: str, description: str) -> Dr
         _draw_marks(axes, marks, joined=True)
         shown = xs if len(xs) <= 6 else xs[:: -(-len(xs) // 6)]
         axes.set_xticks(shown, [f"{int(x):,}" for x in shown])
-        axes.set_xlabel("training rows", fontsize=12, labelpad=8)
+        axes.set_xlabel(f"training {noun}", fontsize=12, labelpad=8)
         return sketch
 
     return _both(draw, name="learning", title=title, description=description)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advisor.report.fields import Json, interval, line, number, whole
-from tuner.space import AUGMENTATIONS
+from tuner.space import AUGMENTATIONS, OPTIONS
 
 NOT_MEASURED = "not measured"
 
@@ -20,7 +20,12 @@ CLASSIC_RULES = {
     4: "Train only the classifier",
 }
 
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    "entity_f1": "entity F1",
+}
 
 FEATURES = {
     "embeddings": "embeddings",
@@ -35,6 +40,8 @@ BASELINES = {
     "majority": "majority class",
     "tfidf_linear": "TF-IDF + linear",
     "pixel_linear": "pixels + linear",
+    "entity_lookup": "entities looked up",
+    "token_linear": "words + linear",
     "best_probe": "best probe",
 }
 
@@ -45,6 +52,9 @@ _KEYS = {  # words of the JSON that read badly when only their underscores are r
     "n_blocks": "blocks",
     "n_per_class_min": "smallest class",
     "n_duplicates": "duplicates",
+    "n_entities": "entities",
+    "n_words": "words",
+    "by_type": "entities of the type",
     "n_effective": "examples without duplicates",
     "p_large": "probability of large",
     "sd": "s.d.",
@@ -188,6 +198,7 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
         name = "from scratch"
     elif strategy == "feature_based":
         name = f"features: {feature_words(features)}" if features else "features"
+        name += ", BiLSTM" if candidate.get("top") == "bilstm" else ""
     elif strategy == "head_only" or (depth is not None and depth == n_blocks):
         name = "head only"
     elif strategy == "train_all" or depth == 0:
@@ -198,6 +209,8 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
         name = line(candidate.get("label") or strategy, limit=60) or "unnamed"
     if candidate.get("head") == "native":
         name += ", native head"
+    option = line(candidate.get("option"), limit=40)
+    name += f", {OPTIONS.get(option, option)}" if option else ""
     augmentation = line(candidate.get("augmentation"), limit=40)
     return f"{name}, {AUGMENTATIONS.get(augmentation, augmentation)}" if augmentation else name
 
@@ -254,6 +267,31 @@ def augmentation_sentence(found: Json) -> str:
     return (
         f"{name}: {why}: {100 * difference:+.1f} points [{low:+.1f}, {high:+.1f}] on validation, "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}, everything else equal"
+    )
+
+
+def cost_sentence(*, pass_seconds: float | None, frozen: Json, trained: Json, n_blocks: int | None) -> str:
+    """What reading fixed features cost against training blocks, and what it scored; empty where it was not measured.
+
+    >>> said = cost_sentence(
+    ...     pass_seconds=12.0, frozen={"strategy": "head_only", "seconds": 0.5, "mean": 0.8},
+    ...     trained={"strategy": "freeze_part", "frozen_blocks": 5, "seconds": 25.0, "mean": 0.83}, n_blocks=7)
+    >>> said.partition("; ")[2]
+    'a run of 5 of 7 frozen took 25 s, 2.0 times both together, and scored 3.0 points more'
+    """
+    seconds = [number(row.get("seconds")) for row in (frozen, trained)]
+    means = [number(row.get("mean")) for row in (frozen, trained)]
+    if pass_seconds is None or None in seconds or None in means:
+        return ""
+    fitted, ran = (float(value or 0.0) for value in seconds)
+    gained = 100 * (float(means[1] or 0.0) - float(means[0] or 0.0))
+    names = [candidate_words(row, n_blocks=n_blocks) for row in (frozen, trained)]
+    ratio = ran / max(pass_seconds + fitted, 1e-9)
+    times = f"{ratio:.1f} times both together" if ratio >= 1 else f"{ratio:.0%} of both together"
+    return (
+        f"Feature-based against fine-tuning, measured here: {duration(pass_seconds)} for one pass of the frozen "
+        f"network, which all candidates share, and {duration(fitted)} for {names[0]}; a run of {names[1]} took "
+        f"{duration(ran)}, {times}, and scored {abs(gained):.1f} points {'more' if gained >= 0 else 'less'}"
     )
 
 

@@ -1,0 +1,174 @@
+"""Table 7 of the BERT paper on other data: feature variants under a BiLSTM, freeze depths, full fine-tuning.
+
+    python benchmarks/tagging.py [--sets wnut17 ncbi_disease] [--seeds 0 1 2] [--minutes N] [--table]
+
+Named entities, with the splits as published, by the built-in text model. Features are read by the paper's two-layer
+BiLSTM and by a linear head; blocks are fine-tuned for five epochs with the better of two learning rates on seed 0's
+validation sentences. Test sentences choose nothing. Appends one line a run to results/tagging.csv and skips what is
+there, so that it may be stopped at any time; ``--table`` prints the table of the README from that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from evidence_table import RESULTS, append
+from main_job import DATA
+
+from advisor.tagged import TaggedSentences, read_tagged
+from tuner.backbone import load_backbone
+from tuner.heads import FEATURES
+from tuner.scoring import Truth
+from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.trials import Bench, LabelledRows, Run, TuningData
+
+TABLE = RESULTS / "tagging.csv"
+SETS, SEEDS = ("wnut17", "ncbi_disease"), (0, 1, 2)
+RATES, HEAD_RATIO, EPOCHS = (1e-4, 3e-4), 5.0, 5
+PUBLISHED = {
+    "feature-based, embeddings, BiLSTM": 91.0, "feature-based, second to last, BiLSTM": 95.6,
+    "feature-based, last, BiLSTM": 94.9, "feature-based, weighted last four, BiLSTM": 95.9,
+    "feature-based, concat last four, BiLSTM": 96.1, "feature-based, weighted all, BiLSTM": 95.5,
+    "everything trained": 96.4,
+}  # fmt: skip
+"""Development F1 on CoNLL-2003 of BERT-base (Devlin et al. 2019, Table 7)."""
+
+
+def candidates(n_blocks: int) -> list[Candidate]:
+    """Linear heads, BiLSTMs, and freeze depths from the most frozen on."""
+    read = [Candidate(strategy="feature_based", frozen_blocks=None, features=name) for name in FEATURES]
+    tops = [Candidate(**candidate.to_json() | {"top": "bilstm"}) for candidate in read]
+    return [*read, *tops, *(candidate_at(depth, n_blocks) for depth in range(n_blocks - 1, -1, -1))]
+
+
+def labelled(sentences: TaggedSentences, names: tuple[str, ...]) -> LabelledRows:
+    """Sentences as the bench takes them, tags numbered by `names`."""
+    tags = [names.index(tag) for row in sentences.tags for tag in row]
+    n_words = np.array([len(words) for words in sentences.tokens])
+    return LabelledRows(rows=list(sentences.tokens), labels=np.array(tags), n_words=n_words)
+
+
+def read_set(name: str) -> tuple[TuningData, Truth, Truth]:
+    """A set whose validation rows are those of validation and of test behind each other, and the truth of both."""
+    parts = read_tagged(DATA / "ner" / name).parts
+    names = ("O", *(tag for tag in parts["train"].tag_names if tag != "O"))
+    rows = {part: labelled(parts[part], names) for part in ("train", "validation", "test")}
+    both = LabelledRows(
+        rows=[*rows["validation"].rows, *rows["test"].rows],
+        labels=np.concatenate([rows["validation"].labels, rows["test"].labels]),
+        n_words=np.concatenate([rows["validation"].n_words, rows["test"].n_words]),
+    )
+    data = TuningData(
+        name=name, train=rows["train"], validation=both, test=rows["test"], class_names=names, fingerprint=name
+    )
+    truths = [rows[part].truth(metric="entity_f1", names=names) for part in ("validation", "test")]
+    return data, truths[0], truths[1]
+
+
+def due(table: pd.DataFrame, *, name: str, candidate: str, seed: int, kind: Candidate) -> Iterator[float]:
+    """The learning rates, 0 where there is none, that a candidate still has to run with at a seed."""
+    own = table[(table["set"] == name) & (table.candidate == candidate)] if len(table) else table
+    rates: tuple[float, ...] = (0.0,)
+    if kind.is_linear and seed > 0:
+        return
+    if kind.trains_blocks:
+        rates = RATES
+        if seed > 0:
+            first = own[own.seed == 0] if len(own) else own
+            if len(first) < len(RATES):
+                return
+            rates = (float(first.sort_values("validation").rate.iloc[-1]),)
+    there = set(own[own.seed == seed].rate) if len(own) else set()
+    yield from (rate for rate in rates if rate not in there)
+
+
+def run(bench: Bench, candidate: Candidate, *, name: str, rate: float, seed: int) -> Run:
+    """Train or fit one candidate."""
+    if candidate.trains_blocks:
+        recipe = {"learning_rate": rate, "head_ratio": HEAD_RATIO, "steps": float(bench.steps_for(EPOCHS))}
+        made = bench.run_trained(name, candidate, recipe=recipe, seed=seed)
+    else:
+        made = bench.run_head(name, candidate, seed=seed)
+    assert made is not None
+    bench.weights_path(name).unlink(missing_ok=True)
+    return made
+
+
+def measure(name: str, *, seeds: list[int], until: float) -> None:
+    """All runs of a set that are missing, seed after seed."""
+    backbone = load_backbone()
+    n, asked = backbone.n_blocks, candidates(backbone.n_blocks)
+    data, validation, test = read_set(name)
+    depths = tuple(candidate for candidate in asked if candidate.trains_blocks)
+    space = SearchSpace(n_blocks=n, first=depths, controls=(), depths=(0, 0))
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(backbone, data=data, space=space, work=Path(work), metric="entity_f1", seed=0, progress=None)
+        bench.prepare()
+        for seed in seeds:
+            for candidate in asked:
+                table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
+                label = candidate.label(n)
+                for rate in due(table, name=name, candidate=label, seed=seed, kind=candidate):
+                    if time.monotonic() > until:
+                        return
+                    done = run(bench, candidate, name=f"{label}-{rate}-{seed}", rate=rate, seed=seed)
+                    append(TABLE, row_of(done, name=name, label=label, rate=rate, seed=seed, truths=(validation, test)))
+                    print(name, seed, label, rate, round(done.seconds), flush=True)
+        bench.restore_base()
+
+
+def row_of(done: Run, *, name: str, label: str, rate: float, seed: int, truths: tuple[Truth, Truth]) -> dict[str, Any]:
+    """A line of the table."""
+    cut = len(truths[0].labels)
+    scores = truths[1].by_type(done.predictions[cut:])
+    return {
+        "set": name, "candidate": label, "seed": seed, "rate": rate, "epochs": done.recipe.get("epochs", EPOCHS),
+        "validation": round(truths[0].score(done.predictions[:cut]), 4), "test": round(scores.f1, 4),
+        "test_precision": round(scores.precision, 4), "test_recall": round(scores.recall, 4),
+        "seconds": round(done.seconds, 1),
+    }  # fmt: skip
+
+
+def table() -> str:
+    """Test F1, mean and standard deviation over seeds, by candidate and set, beside the published figures."""
+    runs = pd.read_csv(TABLE)
+    zero = runs[runs.seed == 0].sort_values("validation").drop_duplicates(["set", "candidate"], keep="last")
+    chosen = runs.merge(zero[["set", "candidate", "rate"]], on=["set", "candidate", "rate"])
+    lines = []
+    for label in dict.fromkeys(candidate.label(7) for candidate in candidates(7)):
+        cells = [label]
+        for name in SETS:
+            own = chosen[(chosen["set"] == name) & (chosen.candidate == label)]
+            spread = f" ± {100 * own.test.std():.1f}" if len(own) > 1 else ""
+            cells += [f"{100 * own.test.mean():.1f}{spread}", f"{own.seconds.median():.0f}"] if len(own) else ["–", "–"]
+        cells.append(f"{PUBLISHED[label]:.1f}" if label in PUBLISHED else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    heads = ["candidate", *(part for name in SETS for part in (name, "s")), "CoNLL-2003, published"]
+    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--minutes", type=float, default=24 * 60.0)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if options.table:
+        print(table())
+        return
+    until = time.monotonic() + 60 * options.minutes
+    for seed in options.seeds:
+        for name in options.sets:
+            measure(name, seeds=[seed], until=until)
+
+
+if __name__ == "__main__":
+    main()

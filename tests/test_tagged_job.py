@@ -1,0 +1,124 @@
+"""The main job on tagged words: tune, predict and their errors, on a tiny model and sentences made here."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+from test_cli import failed, printed
+from test_tagging import DATA, NAMES, sentences
+
+from advisor import recommend, tune
+from advisor.pipeline import predict
+from advisor.tagged import read_sentences
+from tuner.errors import DataError
+
+
+def tagged(n, *, seed):
+    """Sentences with the names of their words' tags."""
+    part = sentences(n, seed=seed)
+    ends = np.cumsum(part.n_words)
+    tags = [[NAMES[tag] for tag in part.labels[end - k : end]] for end, k in zip(ends, part.n_words, strict=True)]
+    return [list(words) for words in part.rows], tags
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.save_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "animals.conll"
+    lines = [
+        "\n".join(f"{word} {tag}" for word, tag in zip(*row, strict=True))
+        for row in zip(*tagged(300, seed=5), strict=True)
+    ]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, model, data):
+    """One finished run that the read-only tests share."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    result = tune(data, model=model, trials=3, seed=1, out=out)
+    return out, result
+
+
+def test_a_run_speaks_of_entities(tuned):
+    out, result = tuned
+    assert result.metric == "entity_f1"
+    advice = json.loads((out / "advice.json").read_text(encoding="utf-8"))
+    assert advice["metric"] == "entity_f1"
+    assert advice["data"]["task"] == "token_classification"
+    assert any(entry["top"] == "bilstm" for entry in advice["space"]["first"])
+    assert result.winner["test"]["entities"]["n_gold"] > 20
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "entity F1" in html
+
+
+@pytest.mark.parametrize("ending", ["conll", "csv", "jsonl"])
+def test_predictions_are_written_word_by_word(capsys, tuned, tmp_path, ending):
+    tokens, _ = tagged(9, seed=11)
+    new, out = tmp_path / "new.jsonl", tmp_path / f"tags.{ending}"
+    new.write_text("".join(json.dumps({"tokens": words}) + "\n" for words in tokens), encoding="utf-8")
+    assert "9 predictions" in printed(capsys, "predict", tuned[0], new, "--out", out)
+    expected = tuned[1].model.predict(tokens)
+    written = out.read_text(encoding="utf-8")
+    if ending == "conll":
+        rows = [[line.split("\t") for line in part.strip().split("\n")] for part in written.split("\n\n")]
+        assert [[tag for _, tag in row] for row in rows] == expected
+        assert [[word for word, _ in row] for row in rows] == tokens
+    elif ending == "jsonl":
+        assert [json.loads(line)["tags"] for line in written.splitlines()] == expected
+    else:
+        lines = [line.split(",") for line in written.splitlines()[1:]]
+        assert [line[2] for line in lines] == [tag for tags in expected for tag in tags]
+        assert lines[-1][0] == "9"
+
+
+def test_words_can_be_read_without_tags(tuned, tmp_path):
+    rows = [["the", "cat"], ["dog", "red"]]
+    plain = tmp_path / "new.txt"
+    plain.write_text("the cat\ndog red\n", encoding="utf-8")
+    column = tmp_path / "new.conll"
+    column.write_text("the\ncat\n\ndog\nred\n", encoding="utf-8")
+    labelled = tmp_path / "labelled.conll"
+    labelled.write_text("the O\ncat B-animal\n\ndog B-animal\nred I-animal\n", encoding="utf-8")
+    table = tmp_path / "new.csv"
+    table.write_text('tokens\n"[""the"", ""cat""]"\n"[""dog"", ""red""]"\n', encoding="utf-8")
+    for given in (rows, plain, column, labelled, table):
+        assert read_sentences(given)[0] == rows
+    assert predict(tuned[0], plain).tags == predict(tuned[0], rows).tags
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(DataError, match="which column holds the words"):
+        read_sentences(other)
+
+
+def test_what_does_not_fit_tagged_words_is_refused(capsys, model, data, tuned, tmp_path):
+    common = ("tune", data, "--model", model, "--out", tmp_path / "no", "--trials", 1, "--quiet")
+    assert "the data is tagged words" in failed(capsys, *common, "--augment", "token_dropout")
+    assert "no mask token" in failed(capsys, *common, "--augment", "masking")
+    assert "does not go with tagged words" in failed(capsys, *common, "--metric", "accuracy")
+    labelled = tmp_path / "reviews.csv"
+    labelled.write_text("text,label\n" + "".join(f"the film {i},{'ab'[i % 2]}\n" for i in range(40)), encoding="utf-8")
+    other = ("tune", labelled, "--model", model, "--out", tmp_path / "no", "--trials", 1, "--quiet")
+    assert "--strategy bilstm is for tagged words" in failed(capsys, *other, "--strategy", "bilstm")
+    assert "--metric entity_f1 does not go with labelled rows" in failed(capsys, *other, "--metric", "entity_f1")
+
+
+def test_a_bilstm_is_reached_by_its_name(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tuner.trials.LSTM", (16, 2))
+    result = tune(data, model=model, strategy="concat_last_four", trials=2, out=tmp_path / "run")
+    assert {entry["top"] for entry in result.candidates} == {"linear", "bilstm"}
+    assert result.limited_to == "concat_last_four"
+    result = tune(data, model=model, strategy="bilstm", trials=1, out=tmp_path / "other")
+    assert {entry["top"] for entry in result.candidates} == {"bilstm"}
+
+
+def test_lists_of_words_and_tags_are_data(model):
+    advice = recommend(tagged(150, seed=3), model=model)
+    assert advice.metric == "entity_f1"
+    assert DATA.is_tagged

@@ -1,0 +1,219 @@
+"""Tagged sentences as target data: numbers, splits, copies, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from advisor.tagged import is_tagged
+from advisor.target import load_target
+from tuner.errors import DataError, OptionError
+
+
+def sentences(n: int = 60, *, start: int = 0) -> tuple[list[list[str]], list[list[str]]]:
+    """Every third sentence holds no entity, every tenth one of the rare type."""
+    tokens = [["Ann", "Lee", "met", f"w{start + i}"] for i in range(n)]
+    tags = [["B-person", "I-person", "O", "O"] for _ in range(n)]
+    for i in range(n):
+        if i % 3 == 0:
+            tokens[i][:2], tags[i][:2] = ["they", "both"], ["O", "O"]
+        elif i % 10 == 1:
+            tags[i][3] = "B-place"
+    return tokens, tags
+
+
+def write(path: Path, tokens: list[list[str]], tags: list[list[str]]) -> Path:
+    rows = ({"tokens": words, "tags": names} for words, names in zip(tokens, tags, strict=True))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def folder(path: Path, **parts: tuple[list[list[str]], list[list[str]]]) -> Path:
+    path.mkdir(exist_ok=True)
+    for name, (tokens, tags) in parts.items():
+        write(path / f"{name}.jsonl", tokens, tags)
+    return path
+
+
+def test_words_and_tags_are_numbered_with_o_first():
+    tokens, tags = sentences()
+    target = load_target((tokens, tags))
+    assert target.tagged
+    assert target.task == "token_classification"
+    assert target.class_names[0] == "O"
+    assert set(target.class_names) == {"O", "B-person", "I-person", "B-place"}
+    assert target.words == tuple(map(tuple, tokens))
+    assert target.tags_at(range(len(tokens))) == tags
+    assert target.texts_at([0, 1]) == [" ".join(tokens[0]), " ".join(tokens[1])]
+    assert target.rows_at(np.array([1, 0])) == [tuple(tokens[1]), tuple(tokens[0])]
+    assert target.class_counts.sum() == sum(map(len, tokens))
+
+
+def test_names_that_put_o_elsewhere_are_renumbered():
+    import datasets
+
+    names = ["B-place", "O", "B-person", "I-person", "B-never"]
+    tokens, tags = sentences()
+    features = datasets.Features(
+        tokens=datasets.Sequence(datasets.Value("string")), ner_tags=datasets.Sequence(datasets.ClassLabel(names=names))
+    )
+    rows = {"tokens": tokens, "ner_tags": [[names.index(tag) for tag in row] for row in tags]}
+    target = load_target(datasets.Dataset.from_dict(rows, features=features))
+    assert target.class_names == ("O", "B-place", "B-person", "I-person")  # what never occurs is no class
+    assert target.tags_at(range(len(tags))) == tags
+
+
+def test_missing_splits_are_carved_with_every_type_in_each():
+    target = load_target(sentences(200))
+    parts = (target.train, target.validation, target.test)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(200))
+    assert [len(part) for part in parts] == [128, 32, 40]
+    for part in parts:
+        assert {name for row in target.tags_at(part) for name in row} == set(target.class_names)
+
+
+def test_the_stratum_is_the_rarest_type():
+    tokens, tags = sentences(200)
+    target = load_target((tokens, tags))
+    kinds = [("B-place" in row) + ("B-person" in row) for row in tags]
+    assert len(np.unique(target.labels)) == 3
+    for kind in range(3):
+        assert len({int(label) for label, own in zip(target.labels, kinds, strict=True) if own == kind}) == 1
+
+
+def test_a_type_that_occurs_once_is_kept_and_stays_in_training():
+    tokens, tags = sentences(60)
+    tags[4][3] = "B-odd"
+    target = load_target((tokens, tags))
+    assert "B-odd" in target.class_names
+    assert target.labels[4] == target.labels[5]  # with the commonest type
+    assert target.warnings == () or 4 not in target.train
+
+
+def test_types_that_training_lacks_are_said(tmp_path):
+    tokens, tags = sentences(30, start=100)
+    tags[1][3] = "B-odd"
+    target = load_target(folder(tmp_path / "d", train=sentences(60), test=(tokens, tags)))
+    assert any("no training sentence holds an entity of the type odd" in warning for warning in target.warnings)
+
+
+def test_copies_never_stand_in_two_splits():
+    tokens, tags = sentences(40)
+    target = load_target((tokens * 3, tags * 3))
+    assert target.n_duplicates == 80
+    for one, other in (
+        (target.train, target.validation),
+        (target.train, target.test),
+        (target.validation, target.test),
+    ):
+        assert not set(target.text_ids[one]) & set(target.text_ids[other])
+    together = target.kept_together(np.array([0, 1, 40, 80]))
+    assert together.tolist() == [0, 1, 0, 0]
+    assert load_target(sentences(40)).kept_together(np.arange(40)) is None
+
+
+def test_leaks_between_given_splits_are_left_out_and_counted(tmp_path):
+    train, test = sentences(60), sentences(20, start=50)  # ten sentences, some equal to those of training
+    equal = sum(words in train[0] for words in test[0])
+    target = load_target(folder(tmp_path / "d", train=train, test=test))
+    assert target.given_splits == ("train", "test")
+    assert target.n_leaked == equal > 0
+    assert target.n_dropped["leaked"] == equal
+    assert len(target.test) == 20
+    assert any(warning.startswith("leakage:") and "a sentence" in warning for warning in target.warnings)
+
+
+def test_copies_with_other_tags_are_conflicts():
+    tokens, tags = sentences(60)
+    target = load_target(([*tokens, tokens[1]], [*tags, ["O", "O", "O", "O"]]))
+    assert target.n_conflicting == 1
+    assert any("more than one sequence of tags" in warning for warning in target.warnings)
+
+
+def test_warnings_of_the_reader_are_passed_on():
+    tokens, tags = sentences(60)
+    tags[0][1] = "I-person"
+    target = load_target((tokens, tags))
+    assert any("illegal in BIO" in warning for warning in target.warnings)
+
+
+def test_a_test_file_replaces_the_test_split(tmp_path):
+    data = write(tmp_path / "a.jsonl", *sentences(60))
+    test = write(tmp_path / "b.jsonl", *sentences(9, start=1000))
+    target = load_target(data, test=test)
+    assert len(target.test) == 9
+    assert target.given_splits == ("train", "test")
+    again = load_target(folder(tmp_path / "d", train=sentences(60), test=sentences(20, start=500)), test=test)
+    assert len(again.test) == 9
+    assert any("was replaced by b.jsonl" in warning for warning in again.warnings)
+    with pytest.raises(OptionError, match="is a folder"):
+        load_target(data, test=tmp_path / "d")
+
+
+def test_the_fingerprint_is_of_words_tags_and_splits(tmp_path):
+    tokens, tags = sentences()
+    same = load_target((tokens, tags)).fingerprint
+    assert load_target(write(tmp_path / "a.jsonl", tokens, tags)).fingerprint == same
+    other_words = [[*tokens[0][:3], "other"], *tokens[1:]]
+    cut = [["theyb", "oth", *tokens[0][2:]], *tokens[1:]]  # the same letters in other words
+    other_tags = [*tags[:1], ["O", "B-person", "O", "O"], *tags[2:]]
+    renamed = [[tag.replace("place", "site") for tag in row] for row in tags]
+    for data in ((other_words, tags), (cut, tags), (tokens, other_tags), (tokens, renamed)):
+        assert load_target(data).fingerprint != same
+    assert load_target((tokens, tags), seed=1).fingerprint != same
+
+
+@pytest.mark.parametrize(
+    "option", [{"group": "g"}, {"text_pair": "b"}, {"image": "i"}, {"drop_rare": True}], ids=lambda o: next(iter(o))
+)
+def test_options_of_other_data_are_refused(option):
+    name = next(iter(option)).replace("_", "-")
+    with pytest.raises(OptionError, match=f"--{name} does not go with tagged sentences"):
+        load_target(sentences(), **option)
+
+
+def test_too_few_sentences_with_entities_are_refused():
+    tokens = [["a", f"w{i}"] for i in range(50)]
+    tags = [["B-x", "O"]] * 4 + [["O", "O"]] * 46
+    with pytest.raises(DataError, match=r"4 different training sentences hold an entity(.|\n)*5 are needed"):
+        load_target((tokens, tags))
+    with pytest.raises(DataError, match="1 different training sentence holds an entity"):
+        load_target(([["a", "b"]] * 30, [["B-x", "O"]] * 30))
+    tags[4] = ["B-y", "O"]
+    target = load_target((tokens, tags))  # five are enough, of whatever type
+    for part in (target.train, target.validation, target.test):
+        assert any(name != "O" for row in target.tags_at(part) for name in row)
+
+
+def test_a_given_split_without_entities_is_refused(tmp_path):
+    tokens, tags = sentences(20, start=100)
+    empty = tokens, [["O"] * len(row) for row in tags]
+    with pytest.raises(DataError, match=r"the validation split of .* holds no entity"):
+        load_target(folder(tmp_path / "d", train=sentences(60), validation=empty))
+
+
+def test_columns_that_the_user_names_decide_what_data_is(tmp_path):
+    tokens, tags = sentences()
+    frame = pd.DataFrame(
+        {"toks": tokens, "spans": tags, "text": [" ".join(w) for w in tokens], "label": ["a", "b"] * 30}
+    )
+    assert not is_tagged(frame)
+    assert is_tagged(frame, text="toks", label="spans")
+    assert load_target(frame, text="toks", label="spans").columns["text"] == "toks"
+    assert not load_target(frame, text="text", label="label").tagged
+    both = frame.rename(columns={"toks": "tokens", "spans": "tags"})
+    assert is_tagged(both)
+    assert not load_target(both, text="text", label="label").tagged
+    both.to_parquet(tmp_path / "both.parquet")
+    assert is_tagged(tmp_path / "both.parquet")
+    assert not is_tagged(tmp_path / "both.parquet", text="text", label="label")
+
+
+def test_real_sets_are_divided(shared_data):
+    target = load_target(shared_data / "ner" / "wnut17")
+    assert (len(target.train), len(target.validation), len(target.test)) == (3394, 1009, 1287)
+    assert len(target.class_names) == 13

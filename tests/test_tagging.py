@@ -1,0 +1,265 @@
+"""Token classification through the search: words in, entities out, by every strategy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import tuner.export  # registers our class with transformers' Auto classes
+import tuner.trials
+from tuner.backbone import load_backbone
+from tuner.classifier import TransferClassifier, classify
+from tuner.errors import DataError, OptionError
+from tuner.export import TransferModel
+from tuner.freezing import freeze
+from tuner.heads import FEATURES
+from tuner.prefix import PrefixCache
+from tuner.scoring import Truth, check_metric
+from tuner.search import LabelledRows, TuningData, search
+from tuner.space import Candidate, SearchSpace, candidate_at, restrict, strategy_notes
+from tuner.training import IGNORED, Rows, check_replay, cross_entropy
+from tuner.trials import Bench
+
+NAMES = ("O", "B-animal", "I-animal", "B-mood")
+MOODS = ("good", "great", "bad", "awful", "sad")
+
+
+def sentences(n: int, *, seed: int) -> LabelledRows:
+    """A cat or dog is an animal, with the word behind it where that is red or blue; a mood is one after `very`."""
+    generator = np.random.default_rng(seed)
+    rows, tags = [], []
+    for _ in range(n):
+        words, numbers = [], []
+        for _ in range(int(generator.integers(1, 4))):
+            kind = generator.integers(4)
+            if kind == 0:
+                words += [str(generator.choice(["cat", "dog"])), str(generator.choice(["red", "runs"]))]
+                numbers += [1, 2 if words[-1] == "red" else 0]
+            elif kind == 1:
+                words += ["very", str(generator.choice(MOODS))]
+                numbers += [0, 3]
+            else:
+                words += [str(generator.choice(["the", "film", "was", *MOODS, "red"]))]
+                numbers += [0]
+        rows.append(tuple(words))
+        tags += numbers
+    return LabelledRows(rows=rows, labels=np.array(tags), n_words=np.array([len(row) for row in rows]))
+
+
+DATA = TuningData(
+    name="animals", train=sentences(160, seed=0), validation=sentences(60, seed=1), test=sentences(50, seed=2),
+    class_names=NAMES, fingerprint="x",
+)  # fmt: skip
+BILSTM = Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four", top="bilstm")
+
+
+@pytest.fixture
+def backbone(monkeypatch):
+    monkeypatch.setattr(tuner.trials, "LSTM", (24, 2))
+    return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+
+
+def space_of(*first: Candidate, depths: tuple[int, int] = (4, 4)) -> SearchSpace:
+    return SearchSpace(n_blocks=4, first=first, controls=(), depths=depths, learning_rate=(2e-3, 6e-3))
+
+
+def bench_of(backbone, folder, *first: Candidate) -> Bench:
+    made = Bench(
+        backbone, data=DATA, space=space_of(*first), work=folder, metric="entity_f1", seed=0, progress=None
+    )  # fmt: skip
+    made.prepare()
+    return made
+
+
+def test_blocks_are_trained_by_words_and_predict_entities(backbone, tmp_path) -> None:
+    bench = bench_of(backbone, tmp_path, candidate_at(2, 4))
+    recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 150.0}
+    run = bench.run_trained("0", candidate_at(2, 4), recipe=recipe, seed=0)
+    assert run.score > 0.9
+    assert run.predictions.shape == DATA.validation.labels.shape
+    assert "equal to the full model" in bench.prefix_notes[2]
+    again, _ = classify(bench.load(run), backbone=bench.backbone, encoded=bench.validation_encoded)
+    np.testing.assert_array_equal(again.argmax(1), run.predictions)
+
+
+def test_only_words_first_subwords_are_in_the_loss() -> None:
+    logits = torch.randn(2, 3, 4)
+    targets = torch.tensor([[IGNORED, 1, IGNORED], [2, 0, IGNORED]])
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(cross_entropy(logits, targets), expected)
+    assert float(cross_entropy(logits, torch.full((2, 3), IGNORED))) == 0.0
+    rows = torch.tensor([1, 3])
+    torch.testing.assert_close(cross_entropy(logits[:, 0], rows), torch.nn.functional.cross_entropy(logits[:, 0], rows))
+
+
+def test_replay_of_tagged_words_is_checked_in_their_own_loss(backbone, tmp_path) -> None:
+    bench = bench_of(backbone, tmp_path, candidate_at(3, 4))
+    model, prefix, (train_rows, _) = bench.build(candidate_at(3, 4), seed=0)
+    assert check_replay(model, backbone=bench.backbone, rows=train_rows, prefix=prefix) is None
+    other = PrefixCache(tmp_path / "o", backbone=backbone, encoded=bench.train_encoded.take(np.arange(159, -1, -1)))
+    other.compute([3])
+    wrong = replace(train_rows, cached=other.get(3))
+    assert "differ" in check_replay(model, backbone=bench.backbone, rows=wrong, prefix=prefix)
+
+
+def test_a_linear_head_is_fitted_on_every_word(backbone, tmp_path) -> None:
+    bench = bench_of(backbone, tmp_path, candidate_at(4, 4))
+    run = bench.run_linear("0", candidate_at(4, 4))
+    assert run.score > 0.6
+    assert run.score == pytest.approx(bench.truth.by_type(run.predictions).f1)
+
+
+def test_a_bilstm_reads_frozen_features_and_is_loaded_as_it_was(backbone, tmp_path) -> None:
+    bench = bench_of(backbone, tmp_path, BILSTM)
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    run = bench.run_head("0", BILSTM, seed=0)
+    assert run.score > 0.8
+    assert bench.run_again("0@1", run, seed=1).predictions.shape == run.predictions.shape
+    model = bench.load(run)
+    again, _ = classify(model, backbone=bench.backbone, encoded=bench.validation_encoded)
+    np.testing.assert_array_equal(again.argmax(1), run.predictions)
+    for name, tensor in backbone.model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name])
+    with pytest.raises(ValueError, match="word_starts"):
+        model(input_ids=torch.tensor([[2, 5, 3]]))
+
+
+def test_words_that_the_model_does_not_see_are_outside(backbone, tmp_path) -> None:
+    short = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu", max_length=5)
+    bench = bench_of(short, tmp_path, candidate_at(4, 4), BILSTM)
+    assert any("are not seen and predicted O" in warning for warning in bench.warnings)
+    unseen = ~bench.validation_encoded.seen
+    assert unseen.any()
+    recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 30.0}
+    runs = (
+        bench.run_linear("0", candidate_at(4, 4)), bench.run_head("1", BILSTM, seed=0),
+        bench.run_trained("2", candidate_at(1, 4), recipe=recipe, seed=0),
+    )  # fmt: skip
+    for run in runs:
+        assert (run.predictions[unseen] == 0).all()
+        assert run.predictions.any()
+
+
+@pytest.mark.parametrize("candidate", [candidate_at(2, 4), candidate_at(4, 4), BILSTM])
+def test_a_search_saves_a_tagger(backbone, tmp_path, candidate) -> None:
+    depths = (2, 2) if candidate.trains_blocks else (4, 4)
+    result = search(
+        backbone, data=DATA, space=space_of(candidate, depths=depths), recommended=candidate, folder=tmp_path,
+        budget_s=None, n_trials=1,
+    )  # fmt: skip
+    assert result.metric == "entity_f1"
+    test = result.winner["test"]
+    assert test["n"] == 50
+    assert {entry["type"] for entry in test["entities"]["by_type"]} == {"animal", "mood"}
+    model = TransferModel.from_pretrained(result.model_dir)
+    tagged = model.predict(DATA.test.rows)
+    assert [len(tags) for tags in tagged] == DATA.test.n_words.tolist()
+    truth = DATA.test.truth(metric="entity_f1", names=NAMES)
+    numbers = np.array([NAMES.index(tag) for tags in tagged for tag in tags])
+    assert truth.score(numbers) == pytest.approx(test["score"])
+    assert model.tags_words
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: token-classification" in card
+    config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+    assert isinstance(model.classifier, TransferClassifier) == (candidate == BILSTM)
+    assert config["architectures"] == [type(model.classifier).__name__]
+    with pytest.raises(DataError, match="a sentence is a list of words"):
+        model.predict(["the cat"])
+
+
+def test_masking_is_the_augmentation_of_tagged_words(backbone, tmp_path) -> None:
+    reader = tiny.tokenizer()
+    reader.mask_token = "[UNK]"
+    masked = load_backbone((tiny.bert(), reader), device="cpu")
+    candidate = replace(candidate_at(2, 4), augmentation="masking")
+    bench = bench_of(masked, tmp_path, candidate_at(2, 4))
+    recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 60.0}
+    assert bench.run_trained("0", candidate, recipe=recipe, seed=0).score > 0.5
+    for policy in ("token_dropout", "mixup"):
+        space = replace(space_of(candidate_at(2, 4)), augmentation=policy)
+        with pytest.raises(OptionError, match="the data is tagged words"):
+            search(
+                masked, data=DATA, space=space, recommended=candidate_at(2, 4), folder=tmp_path / policy,
+                budget_s=None, n_trials=1,
+            )  # fmt: skip
+
+
+def test_metrics_go_with_what_is_scored() -> None:
+    assert check_metric(None, tagged=False) == "accuracy"
+    for metric, tagged in (("accuracy", True), ("entity_f1", False)):
+        with pytest.raises(OptionError, match=f"--metric {metric} does not go with"):
+            check_metric(metric, tagged=tagged)
+    with pytest.raises(OptionError, match="unknown metric"):
+        check_metric("entity", tagged=True)
+
+
+def test_the_truth_of_some_sentences_is_theirs() -> None:
+    truth = DATA.validation.truth(metric="entity_f1", names=NAMES)
+    rows = np.array([7, 3, 20])
+    some = truth.take(rows)
+    part = DATA.validation.take(rows)
+    np.testing.assert_array_equal(some.labels, part.labels)
+    assert some.score(part.labels) == 1.0
+    assert isinstance(some, Truth)
+    low, high = truth.interval(np.where(np.arange(len(truth.labels)) % 3 == 0, 0, truth.labels), seed=0)
+    assert 0 < low < high < 1
+
+
+def test_views_and_rows_count_sentences(backbone, tmp_path) -> None:
+    bench = bench_of(backbone, tmp_path, candidate_at(2, 4))
+    rows = Rows(encoded=bench.train_encoded, labels=DATA.train.labels)
+    assert len(rows) == 160
+    freeze(backbone.model, backbone.blocks, frozen_blocks=0)
+    assert rows.targets(np.array([0]), backbone=backbone).ndim == 2
+
+
+class Elmo(torch.nn.Module):
+    """A language model as in Peters et al. 2018: word vectors, and two layers that read both ways with a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = torch.nn.Embedding(31, 16, padding_idx=0)
+        self.lstm1 = torch.nn.LSTM(16, 8, bidirectional=True, batch_first=True)
+        self.lstm2 = torch.nn.LSTM(16, 8, bidirectional=True, batch_first=True)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        first, _ = self.lstm1(self.embeddings(input_ids))
+        second, _ = self.lstm2(first)
+        return first + second
+
+
+def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(tuner.trials, "LSTM", (16, 1))
+    torch.manual_seed(0)
+    backbone = load_backbone((Elmo(), tiny.tokenizer()), device="cpu")
+    assert [block.name for block in backbone.blocks] == ["embeddings", "lstm1", "lstm2"]
+    space = SearchSpace(n_blocks=3, first=(), controls=(), depths=(3, 3), learning_rate=(5e-3, 2e-2))
+    variants = restrict(space, strategy="feature_based", widths=backbone.widths, tagged=True)
+    assert {candidate.features for candidate in variants.first if candidate.top == "bilstm"} == set(FEATURES)
+    assert strategy_notes("concat_last_four", n_blocks=3, n_train=100) == (
+        "concat_last_four reads all 3 blocks: the model has no more",
+    )
+    result = search(
+        backbone, data=DATA, space=variants, recommended=variants.first[0], folder=tmp_path / "features",
+        budget_s=None, n_trials=len(variants.first),
+    )  # fmt: skip
+    assert len(result.candidates) == len(variants.first) == 11
+    assert result.candidates[0]["mean"] > 0.8
+    depths = tuple(candidate_at(depth, 3) for depth in (0, 1, 2))
+    result = search(
+        backbone, data=DATA, space=replace(space, first=depths, depths=(0, 2)), recommended=depths[0],
+        folder=tmp_path / "depths", budget_s=None, n_trials=3,
+    )  # fmt: skip
+    assert {entry["frozen_blocks"] for entry in result.candidates} <= {0, 1, 2}
+    assert result.candidates[0]["mean"] > 0.8
+    notes = result.prefix["by_depth"]
+    assert notes[1] == "cached; equal to the full model in logits and gradients"
+    # Its layers read padding, which is cached as zeros: that is found out, and the model runs as a whole.
+    assert notes[2].startswith("computed anew in every step: logits differ")
+    model = TransferModel.from_pretrained(result.model_dir, module=Elmo())
+    assert [len(tags) for tags in model.predict(DATA.test.rows)] == DATA.test.n_words.tolist()
