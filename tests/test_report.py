@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from advisor.report import render_html, render_markdown, write_report
+from advisor.report.parts import same_candidate
 from advisor.report.wording import candidate_words
 from tuner.errors import DataError, MissingFileError
 
@@ -728,3 +729,10 @@ def test_names_of_candidates_say_their_option_and_what_reads_their_features() ->
     assert candidate_words(depth, n_blocks=7) == "4 of 7 frozen, random head"
     features = {"strategy": "feature_based", "features": "last", "top": "bilstm"}
     assert candidate_words(features, n_blocks=7).endswith(", BiLSTM")
+
+
+def test_candidates_that_differ_in_head_option_or_top_are_others() -> None:
+    plain = {"strategy": "freeze_part", "start": "pretrained", "frozen_blocks": 4, "features": None}
+    assert same_candidate(plain, plain | {"head": "own", "option": None, "top": "linear", "augmentation": None})
+    for change in ({"head": "native"}, {"option": "random_head"}, {"top": "bilstm"}, {"augmentation": "masking"}):
+        assert not same_candidate(plain, plain | change)

@@ -56,6 +56,8 @@ def test_a_run_speaks_of_entities(tuned):
     assert result.winner["test"]["entities"]["n_gold"] > 20
     html = (out / "report.html").read_text(encoding="utf-8")
     assert "entity F1" in html
+    assert "Entities of the test split, by type" in html
+    assert {entry["type"] for entry in result.winner["test"]["entities"]["by_type"]} == {"animal", "mood"}
 
 
 @pytest.mark.parametrize("ending", ["conll", "csv", "jsonl"])

@@ -17,7 +17,7 @@ from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError
 from tuner.export import TransferModel
 from tuner.freezing import freeze
-from tuner.heads import FEATURES
+from tuner.heads import FEATURES, fit_head
 from tuner.prefix import PrefixCache
 from tuner.scoring import Truth, check_metric
 from tuner.search import LabelledRows, TuningData, search
@@ -112,6 +112,17 @@ def test_a_linear_head_is_fitted_on_every_word(backbone, tmp_path) -> None:
     run = bench.run_linear("0", candidate_at(4, 4))
     assert run.score > 0.6
     assert run.score == pytest.approx(bench.truth.by_type(run.predictions).f1)
+
+
+def test_a_linear_head_of_many_words_is_fitted_on_some_of_them(backbone, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tuner.trials, "HEAD_WORDS", 200)
+    monkeypatch.setattr(tuner.trials, "PENALTY_WORDS", 100)
+    seen = []
+    monkeypatch.setattr(tuner.trials, "fit_head", lambda x, y, **given: seen.append(len(y)) or fit_head(x, y, **given))
+    bench = bench_of(backbone, tmp_path, candidate_at(4, 4))
+    assert bench.run_linear("0", candidate_at(4, 4)).score > 0.5
+    assert 190 < seen[0] <= 200
+    assert f"linear heads are fitted on 200 of {len(DATA.train.labels)} training words" in bench.warnings
 
 
 def test_a_bilstm_reads_frozen_features_and_is_loaded_as_it_was(backbone, tmp_path) -> None:

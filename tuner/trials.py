@@ -51,8 +51,8 @@ TIMED_STEPS = 6
 RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
 LSTM = (HIDDEN, LAYERS)
-MOST_WORDS = 15_000
-"""Tagged words on which the penalty of a linear head is chosen; it is then fitted on all."""
+PENALTY_WORDS, HEAD_WORDS = 15_000, 50_000
+"""Tagged words on which the penalty of a linear head is chosen at most, and on which the head is then fitted."""
 EARLY_STOPPING = 0.1
 """Share of the training sentences that say when a BiLSTM stops; the validation sentences choose nothing there."""
 LAYER_DECAY = 0.75
@@ -145,6 +145,14 @@ def encode_rows(
     return encoded.take(kept), part.take(kept), (note,)
 
 
+def _words_of(encoded: Tokens, order: np.ndarray, *, most: int) -> np.ndarray:
+    """Places of the words that are seen in the first sentences of an order, five at least, of so many words at most."""
+    enough = int((np.cumsum(encoded.n_words[order]) <= most).sum())
+    words = places_of(encoded.n_words, order[: max(enough, 5)])
+    seen: np.ndarray = words[encoded.seen[words]]
+    return seen
+
+
 class Bench:
     """What all trials of a search share. Only `keep` writes: every finished run goes to disk at once."""
 
@@ -190,6 +198,8 @@ class Bench:
         self.data = replace(self.data, train=train, validation=validation)
         self.truth = validation.truth(metric=self.metric, names=self.data.class_names)
         self.warnings += [*train_notes, *validation_notes]
+        if self.data.is_tagged and len(train.labels) > HEAD_WORDS:
+            self.warnings.append(f"linear heads are fitted on {HEAD_WORDS:,} of {len(train.labels):,} training words")
         self.train_cache = self._cache("train", self.train_encoded)
         self.validation_cache = self._cache("validation", self.validation_encoded)
         wanted = [c.frozen_blocks for c in (*self.space.first, *self.space.controls) if c.frozen_blocks is not None]
@@ -299,12 +309,10 @@ class Bench:
             distinct = unit = np.arange(n)
         folds = (rng.permutation(len(distinct)) % 5)[unit]
         fitted = tried = np.arange(n)
-        if isinstance(self.train_encoded, Tokens) and self.train_encoded.first is not None:
-            # Words are many, and the penalty is known long before all of them are looked at.
-            folds = np.repeat(folds, self.train_encoded.n_words)
-            enough = np.cumsum(self.train_encoded.n_words[order := rng.permutation(n)]) <= MOST_WORDS
-            tried = places_of(self.train_encoded.n_words, order[: max(int(enough.sum()), 5)])
-            fitted, tried = np.flatnonzero(self.train_encoded.seen), tried[self.train_encoded.seen[tried]]
+        if self.data.is_tagged:
+            assert isinstance(self.train_encoded, Tokens)
+            folds, order = np.repeat(folds, self.train_encoded.n_words), rng.permutation(n)
+            tried, fitted = (_words_of(self.train_encoded, order, most=most) for most in (PENALTY_WORDS, HEAD_WORDS))
         options: dict[str, Any] = {"n_classes": self.n_classes, "weighted": weighted}
         some = [block[tried] for block in x]
         chosen = cross_validate(some, labels[tried], folds=np.unique(folds[tried], return_inverse=True)[1], **options)

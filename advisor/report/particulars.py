@@ -81,6 +81,11 @@ def search_section(run: Run) -> Section:
                 mark=mark,
             )
         )
+    found = rows(part(part(run.winner, "test"), "entities"), "by_type") if run.winner else ()
+    if found:
+        tables.append(
+            make_table("Entities of the test split, by type", _TYPE_COLUMNS, [_type_cells(row) for row in found])
+        )
     confirmations = rows(tuning, "confirmations")
     if confirmations:
         folded.append(records_table("Confirmation on more seeds", confirmations, run=run))
@@ -107,6 +112,23 @@ _CANDIDATE_COLUMNS = (
     ("Runs", True),
     ("Time", True),
 )
+
+
+_TYPE_COLUMNS = (
+    ("Type", False),
+    ("F1", True),
+    ("Precision", True),
+    ("Recall", True),
+    ("Entities", True),
+    ("Predicted", True),
+    ("Both", True),
+)
+
+
+def _type_cells(row: Json) -> tuple[str, ...]:
+    counts = [whole(row.get(key)) for key in ("n_gold", "n_predicted", "n_correct")]
+    scores = [percent(number(row.get(key))) for key in ("f1", "precision", "recall")]
+    return (line(row.get("type"), limit=60), *scores, *("–" if count is None else f"{count:,}" for count in counts))
 
 
 def _candidate_cells(run: Run, row: Json) -> tuple[str, ...]:

@@ -283,9 +283,10 @@ def sentence(text: str) -> str:
 
 
 def same_candidate(one: Json, other: Json) -> bool:
-    return all(
-        one.get(key) == other.get(key) for key in ("strategy", "start", "frozen_blocks", "features", "augmentation")
-    )
+    """Whether two records are of one candidate; what one of them leaves out is the usual."""
+    usual = {"head": "own", "option": None, "top": "linear", "augmentation": None}
+    keys = ("strategy", "start", "frozen_blocks", "features", *usual)
+    return all(one.get(key, usual.get(key)) == other.get(key, usual.get(key)) for key in keys)
 
 
 def records_table(caption: str, records: Sequence[Json], *, run: Run | None = None, limit: int = 400) -> Table:
