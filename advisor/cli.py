@@ -610,7 +610,7 @@ def _print_advice(advice: dict[str, Any]) -> None:
 
 def _print_tuning(tuning: dict[str, Any]) -> None:
     """The search's outcome in a screenful."""
-    from advisor.report.wording import augmentation_sentence
+    from advisor.report.wording import variant_sentence
     from tuner.space import Candidate
 
     winner = tuning["winner"]
@@ -633,7 +633,9 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     if changed:
         _out(f"changed         from {changed['from']} to {changed['to']}: {changed['why']}")
     if tuning["augmentation"]:
-        _out(f"augmentation    {augmentation_sentence(tuning['augmentation'])}")
+        _out(f"augmentation    {variant_sentence(tuning['augmentation'])}")
+    for found in tuning.get("options", ()):
+        _out(f"option          {variant_sentence(found)}")
     _out(f"stopped         {tuning['stopped_because']}")
     for warning in tuning["warnings"]:
         _out(f"  - {warning}")

@@ -216,6 +216,11 @@ def depth_range(situation: SituationEstimate, *, n_blocks: int) -> tuple[int, in
     return math.floor(low + 1e-9), min(math.ceil(high - 1e-9), n_blocks)
 
 
+OPTIONS_FOR_SMALL = ("random_head", "fresh_top")
+"""Options of training blocks that won on some small set (docs/concepts.md). Not of models with batch norms, where they
+were not measured, and a fresh block would keep statistics of nothing."""
+
+
 def search_space(
     situation: SituationEstimate,
     probes: ProbeProfile,
@@ -262,6 +267,7 @@ def search_space(
     if tagged:
         read = variants[0] if variants else Candidate(strategy="feature_based", frozen_blocks=None, features="last")
         first.append(replace(read, top="bilstm"))
+    may_be_small = bool({Situation.SMALL_DISSIMILAR, Situation.SMALL_SIMILAR} & {*ranked})
     controls = (depth(0), candidate_at(default_depth(n_blocks), n_blocks), head_only)
     return SearchSpace(
         n_blocks=n_blocks,
@@ -269,6 +275,7 @@ def search_space(
         controls=controls,
         depths=depth_range(situation, n_blocks=n_blocks),
         learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
+        options=OPTIONS_FOR_SMALL if may_be_small and not batch_norm else (),
         augmentation=augmentation if Situation.SMALL_DISSIMILAR in ranked else None,
     )
 
@@ -288,6 +295,7 @@ def search_plan(advice: Mapping[str, Any]) -> tuple[SearchSpace, Candidate]:
         learning_rate=tuple(space["learning_rate"]),
         head_ratio=tuple(space["head_ratio"]),
         epochs=tuple(space["epochs"]),
+        options=tuple(space.get("options", ())),
         augmentation=space.get("augmentation"),
     )
     if advice["strategy"]["features"] is not None:

@@ -1,5 +1,7 @@
 """Options of training blocks: what the optimizer and the weights are given, and a search limited to one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import test_search_study
@@ -96,3 +98,37 @@ def test_a_search_may_be_limited_to_an_option(backbone, tmp_path, option):
     result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=4)
     assert {row["option"] for row in result.candidates} == {option}
     assert OPTIONS[option] in Candidate(**result.winner["candidate"]).label(4)
+
+
+def test_the_best_candidate_is_trained_with_every_option_and_the_difference_is_said(backbone, tmp_path):
+    space = replace(
+        default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2), options=("random_head", "fresh_top")
+    )
+    result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1)
+    scored = {row["option"]: row for row in result.candidates if row["head"] == "own"}
+    assert set(scored) == {None, "random_head", "fresh_top"}
+    assert scored["random_head"]["recipe"] == scored[None]["recipe"]
+    assert [found["option"] for found in result.options] == ["random_head", "fresh_top"]
+    for found in result.options:
+        assert found["difference"] == pytest.approx(scored[found["option"]]["mean"] - scored[None]["mean"])
+        assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+    again = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1, resume=True)
+    assert [row["difference"] for row in again.options] == [row["difference"] for row in result.options]
+
+
+def test_an_option_that_was_not_tried_has_a_reason(backbone, tmp_path):
+    space = replace(default_space(4), first=(candidate_at(4, 4),), controls=(), depths=(4, 4), options=("random_head",))
+    result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1)
+    assert result.options == (
+        {"option": "random_head", "difference": None, "why": "no trained candidate came to a score"},
+    )
+
+
+@pytest.mark.parametrize(("option", "expected"), [("layer_decay", 0), ("head_only", 0), ("freeze_part", 2)])
+def test_a_limited_search_tries_options_where_blocks_are_trained_the_plain_way(option, expected):
+    space = replace(default_space(4), options=("random_head", "fresh_top"))
+    restricted = restrict(space, strategy=option, widths=[32] * 4)
+    if option == "head_only":  # nothing is trained that an option could change
+        assert restricted.depths == (4, 4)
+    else:
+        assert len(restricted.options) == expected

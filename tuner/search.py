@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,7 @@ class TuningResult(Record):
     warnings: tuple[str, ...]
     limited_to: str | None = None
     augmentation: dict[str, Any] | None = None
+    options: tuple[dict[str, Any], ...] = ()
     unscored: tuple[dict[str, Any], ...] = ()
     schema: int = field(default=SCHEMA)
 
@@ -158,7 +159,7 @@ def search(
         study.set_user_attr("limited_to", limited_to)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
-        if stopped_because != "interrupted" and not (trials.compare_augmentation() and trials.compare_heads()):
+        if stopped_because != "interrupted" and not trials.compare_variants():
             stopped_because = "interrupted"
         if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
             stopped_because = "interrupted"
@@ -279,29 +280,31 @@ class _Trials:
                 raise
             return "interrupted"
 
-    def compare_augmentation(self) -> bool:
-        """Train the best trained candidate once more with augmented images, same recipe and seed.
+    def compare_variants(self) -> bool:
+        """Train the best trained candidate once more with every variant of it, same recipe and seed: with the options
+        of training blocks, with augmented rows, with the architecture's own head.
 
-        False where Ctrl-C cut it short.
+        What is not worth training has a note why. False where Ctrl-C cut it short.
         """
+        for option in self.bench.space.options:
+            leader = self._option_due(option)
+            if leader is not None:
+                candidate = dataclasses.replace(leader.candidate, option=option)
+                if not self._repeat_with(leader, candidate, kind=option, why=None):
+                    return False
         leader = self._augmentation_due()
-        if leader is None:
-            return True
-        candidate = dataclasses.replace(leader.candidate, augmentation=self.bench.space.augmentation)
-        return self._repeat_with(leader, candidate, why=self.bench.why_not_augmented(candidate))
-
-    def compare_heads(self) -> bool:
-        """Train the best trained candidate once more with the architecture's own head, same recipe and seed.
-
-        Where that head is what ours is already, or there is none, nothing is trained. False where Ctrl-C cut it short.
-        """
+        if leader is not None:
+            candidate = dataclasses.replace(leader.candidate, augmentation=self.bench.space.augmentation)
+            why = self.bench.why_not_augmented(candidate)
+            if not self._repeat_with(leader, candidate, kind="augmented", why=why):
+                return False
         leader = self._native_due()
         if leader is None:
             return True
         candidate = dataclasses.replace(leader.candidate, head="native")
-        return self._repeat_with(leader, candidate, why=self.bench.why_no_native(leader.candidate))
+        return self._repeat_with(leader, candidate, kind="native", why=self.bench.why_no_native(leader.candidate))
 
-    def _repeat_with(self, leader: Run, candidate: Candidate, *, why: str | None) -> bool:
+    def _repeat_with(self, leader: Run, candidate: Candidate, *, kind: str, why: str | None) -> bool:
         """A run of a leader's recipe with a variant of its candidate, or a note `why` there is none."""
         needed = leader.seconds + self.bench.seconds_for_views(candidate)
         if why is None and self.deadline.left(CONFIRM_UNTIL) < needed:
@@ -318,7 +321,6 @@ class _Trials:
                 if self.deadline.left(CONFIRM_UNTIL) < 0:
                     raise Stopped
 
-        kind = "native" if candidate.head != leader.candidate.head else "augmented"
         try:
             run = self.bench.run_trained(
                 f"{leader.name}-{kind}", candidate, recipe=leader.recipe, seed=leader.seed, on_step=step
@@ -329,26 +331,35 @@ class _Trials:
             self.not_repeated[candidate] = "the time was up before its trial came to an end"
         return True
 
+    def _option_due(self, option: str) -> Run | None:
+        """The best candidate that was trained in the plain way, as long as none was with the option."""
+        if any(run.candidate.option == option for run in self.bench.runs.values()):
+            return None
+        leaders = (run for run in self.bench.leaders() if run.candidate.option is None)
+        return self._best_trained(leaders)
+
     def _augmentation_due(self) -> Run | None:
         """The best trained candidate, where it is to be augmented and was not."""
         policy = self.bench.space.augmentation
         if policy is None or any(run.candidate.augmentation == policy for run in self.bench.runs.values()):
             return None
-        return self._best_trained()
+        return self._best_trained(self.bench.leaders())
 
     def _native_due(self) -> Run | None:
         """The best trained candidate, as long as no native head was trained."""
         if any(run.candidate.head == "native" for run in self.bench.runs.values()):
             return None
-        return self._best_trained()
+        return self._best_trained(self.bench.leaders())
 
-    def _best_trained(self) -> Run | None:
-        leaders = (run for run in self.bench.leaders() if run.candidate.trains_blocks)
-        return next((run for run in leaders if run.candidate.start == "pretrained"), None)
+    def _best_trained(self, leaders: Iterable[Run]) -> Run | None:
+        trained = (run for run in leaders if run.candidate.trains_blocks)
+        return next((run for run in trained if run.candidate.start == "pretrained"), None)
 
     def _left(self) -> float:
         """Seconds left for trials: the comparisons after them take their time from theirs."""
         left = self.deadline.left(SEARCH_SHARE)
+        due = (self._option_due(option) for option in self.bench.space.options)
+        left -= sum(leader.seconds for leader in due if leader is not None)
         if (native := self._native_due()) is not None:
             left -= native.seconds
         if (leader := self._augmentation_due()) is not None:
@@ -675,6 +686,7 @@ def _finish(
         warnings=tuple(warnings),
         limited_to=limited_to,
         augmentation=_augmentation(bench, trials),
+        options=_options(bench, trials),
         unscored=trials.unscored([entry.run.candidate for entry in compared]),
     )
 
@@ -710,10 +722,28 @@ def _augmentation(bench: Bench, trials: _Trials) -> dict[str, Any] | None:
     if run is None:
         reasons = [why for candidate, why in trials.not_repeated.items() if candidate.augmentation == policy]
         return found | {"why": reasons[0] if reasons else "no trained candidate came to a score"}
-    plain = bench.runs[run.name.removesuffix("-augmented")]
+    return found | _against(bench, run, bench.runs[run.name.removesuffix("-augmented")])
+
+
+def _options(bench: Bench, trials: _Trials) -> tuple[dict[str, Any], ...]:
+    """Whether options of training blocks helped: the same candidate, recipe and seeds with and without."""
+    found = []
+    for option in bench.space.options:
+        run = next((run for run in bench.leaders() if run.name.endswith(f"-{option}")), None)
+        if run is not None:
+            found.append({"option": option, **_against(bench, run, bench.runs[run.name.removesuffix(f"-{option}")])})
+            continue
+        reasons = [why for candidate, why in trials.not_repeated.items() if candidate.option == option]
+        why = reasons[0] if reasons else "no trained candidate came to a score"
+        found.append({"option": option, "difference": None, "why": why})
+    return tuple(found)
+
+
+def _against(bench: Bench, run: Run, plain: Run) -> dict[str, Any]:
+    """By how much a variant of a candidate scores more than the candidate itself."""
     mean, (low, high), n = difference(bench, run, plain)
     verdict = "it helped" if low > 0 else "it harmed" if high < 0 else "no difference is shown"
-    return found | {
+    return {
         "difference": mean,
         "interval": (low, high),
         "seeds": n,
@@ -730,7 +760,7 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:
         f"winner's {chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in "
         "validation: this model may be the wrong one for this data"
         for name, baseline in baselines.items()
-        if name in ("majority", "tfidf_linear", "pixel_linear")
+        if name in ("majority", "tfidf_linear", "pixel_linear", "entity_lookup", "token_linear")
         and baseline is not None
         and baseline["score"] > chosen.interval[1]
     ]

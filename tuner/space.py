@@ -103,9 +103,10 @@ class Candidate(Record):
 class SearchSpace(Record):
     """Where the search looks: candidates tried first, controls that always enter, and the sampled ranges.
 
-    ``start`` is what sampled candidates start from, ``option`` how their blocks are trained. ``augmentation`` is what
-    the best trained candidate is trained with once more, None for nothing. ``depths`` is inclusive; learning rates are
-    the base's, the head's is ``head_ratio`` times as high; both are sampled on a log scale, epochs as integers.
+    ``start`` is what sampled candidates start from, ``option`` how their blocks are trained. ``options`` and
+    ``augmentation`` are what the best trained candidate is trained with once more. ``depths`` is inclusive; learning
+    rates are the base's, the head's is ``head_ratio`` times as high; both are sampled on a log scale, epochs are
+    integers.
     """
 
     n_blocks: int
@@ -117,6 +118,7 @@ class SearchSpace(Record):
     epochs: tuple[int, int] = (2, 12)
     start: str = "pretrained"
     option: str | None = None
+    options: tuple[str, ...] = ()
     augmentation: str | None = None
 
 
@@ -165,13 +167,15 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
         scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
         return replace(
             space, first=(scratch,), controls=(), depths=(0, 0), start="scratch", learning_rate=SCRATCH_RATES,
-            head_ratio=(1.0, 1.0), epochs=SCRATCH_EPOCHS, augmentation=None,
+            head_ratio=(1.0, 1.0), epochs=SCRATCH_EPOCHS, options=(), augmentation=None,
         )  # fmt: skip
     if strategy in OPTIONS:
         # What is not trained cannot be trained otherwise: the depths that train something, three quarters first.
         tried = dict.fromkeys((round(0.75 * n), round(n / 2), 0))
         trained = tuple(replace(candidate_at(depth, n), option=strategy) for depth in tried if depth < n)
-        return replace(space, first=trained, controls=(), depths=(0, n - 1), option=strategy, augmentation=None)
+        return replace(
+            space, first=trained, controls=(), depths=(0, n - 1), option=strategy, options=(), augmentation=None
+        )
     if strategy not in STRATEGIES:
         if not fits(strategy, widths=widths):
             raise OptionError(
@@ -181,7 +185,7 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
             )
         only = Candidate(strategy="feature_based", frozen_blocks=None, features=strategy)
         read = (only, replace(only, top="bilstm")) if tagged else (only,)
-        return replace(space, first=read, controls=(), depths=(n, n), augmentation=None)
+        return replace(space, first=read, controls=(), depths=(n, n), options=(), augmentation=None)
     variants = [
         Candidate(strategy="feature_based", frozen_blocks=None, features=name)
         for name in FEATURES
@@ -189,7 +193,7 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
     ]
     with_bilstm = tuple(replace(candidate, top="bilstm") for candidate in variants) if tagged else ()
     if strategy == "bilstm":
-        return replace(space, first=with_bilstm, controls=(), depths=(n, n), augmentation=None)
+        return replace(space, first=with_bilstm, controls=(), depths=(n, n), options=(), augmentation=None)
     depths = {"train_all": (0, 0), "freeze_part": (1, n - 1), "head_only": (n, n), "feature_based": (n, n)}[strategy]
     own = tuple(c for c in (*space.first, *space.controls) if c.strategy == strategy and c.start == "pretrained")
     if strategy == "feature_based":

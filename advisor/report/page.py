@@ -26,7 +26,6 @@ from advisor.report.parts import (
 )
 from advisor.report.wording import (
     SITUATIONS,
-    augmentation_sentence,
     capital,
     duration,
     metric_words,
@@ -35,6 +34,7 @@ from advisor.report.wording import (
     share,
     span,
     strategy_sentence,
+    variant_sentence,
 )
 from advisor.thumbnails import Thumbnail
 
@@ -137,7 +137,8 @@ def _lead(run: Run) -> tuple[str, ...]:
             )
         augmentation = part(run.tuning, "augmentation")
         if augmentation:
-            said.append(f"Augmentation: {sentence(augmentation_sentence(augmentation))}")
+            said.append(f"Augmentation: {sentence(variant_sentence(augmentation))}")
+        said += [f"Option of training: {sentence(variant_sentence(row))}" for row in rows(run.tuning, "options")]
     else:
         size, similarity = part(run.advice, "size"), part(run.advice, "similarity")
         said.append(

@@ -251,15 +251,15 @@ def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
     return line(strategy, limit=80).replace("_", " ") or "No strategy was recorded"
 
 
-def augmentation_sentence(found: Json) -> str:
-    """What augmentation was worth, without its full stop.
+def variant_sentence(found: Json) -> str:
+    """What augmentation, or an option of training blocks, was worth, without its full stop.
 
-    >>> augmentation_sentence({"policy": "mixup", "difference": 0.02, "interval": [0.01, 0.03], "seeds": 1,
+    >>> variant_sentence({"policy": "mixup", "difference": 0.02, "interval": [0.01, 0.03], "seeds": 1,
     ...     "why": "it helped"})
     'mixup: it helped: +2.0 points [+1.0, +3.0] on validation, 1 seed, everything else equal'
     """
-    policy = line(found.get("policy"), limit=40)
-    name, why = AUGMENTATIONS.get(policy, policy), line(found.get("why"))
+    changed = line(found.get("policy") or found.get("option"), limit=40)
+    name, why = (AUGMENTATIONS | OPTIONS).get(changed, changed), line(found.get("why"))
     difference, bounds, seeds = number(found.get("difference")), interval(found.get("interval")), found.get("seeds")
     if difference is None or bounds is None:
         return f"{name} was not tried: {why}"
