@@ -6,7 +6,7 @@ Every set gives n training rows (stratified by the seed), a quarter as many vali
 1,000 test rows (500 of images). Options and augmentation are compared at the smaller size. Of several base learning
 rates seed 0's validation rows choose one, with which further seeds run; nothing is chosen on the test rows. Appends one
 line a run to results/strategies.csv and skips what is there, so that it may be stopped at any time; ``--table`` prints
-the tables of the README from that file.
+the tables from that file.
 """
 
 from __future__ import annotations

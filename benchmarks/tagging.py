@@ -5,7 +5,7 @@
 Named entities, with the splits as published, by the built-in text model. Features are read by the paper's two-layer
 BiLSTM and by a linear head; blocks are fine-tuned for five epochs with the better of two learning rates on seed 0's
 validation sentences. Test sentences choose nothing. Appends one line a run to results/tagging.csv and skips what is
-there, so that it may be stopped at any time; ``--table`` prints the table of the README from that file.
+there, so that it may be stopped at any time; ``--table`` prints the table from that file.
 """
 
 from __future__ import annotations
