@@ -61,6 +61,24 @@ class Tables:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class HubDataset:
+    """A dataset of the Hugging Face hub as `datasets` loads it: one `datasets.Dataset` a split, by its own name."""
+
+    id: str
+    splits: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The id without its owner."""
+        return self.id.rpartition("/")[2]
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return f"'{self.id}'"
+
+
 def read_tables(data: Any, *, split: str | None = None) -> Tables:
     """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, (texts, labels) or (images, labels).
 
@@ -78,6 +96,8 @@ def read_tables(data: Any, *, split: str | None = None) -> Tables:
 def _read_any(data: Any) -> Tables:
     if isinstance(data, (str, Path)):
         return _read_named(data)
+    if isinstance(data, HubDataset):
+        return _from_datasets(data.splits, name=data.name, place=data.place)
     if isinstance(data, Mapping):
         return _read_mapping(data)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
@@ -164,8 +184,15 @@ def _read_named(data: str | Path) -> Tables:
     if path.exists():
         return read_path(path)
     if _could_be_hub_id(text):
-        return _read_hub(text)
+        return _read_any(_load_hub(text))
     raise missing_file(path)
+
+
+def loaded_from_hub(data: Any) -> Any:
+    """The `HubDataset` where data is the id of one; anything else as it is. Raises as `read_tables` does."""
+    if not isinstance(data, (str, Path)) or Path(data).expanduser().exists() or not _could_be_hub_id(str(data)):
+        return data
+    return _load_hub(str(data))
 
 
 def read_path(path: Path) -> Tables:
@@ -333,8 +360,8 @@ def _read_saved(folder: Path) -> Tables:
     return _from_datasets(parts, name=folder.resolve().name, place=str(folder))
 
 
-def _read_hub(name: str) -> Tables:
-    """A dataset of the Hugging Face hub, or out of its local cache when the hub is switched off."""
+def _load_hub(name: str) -> HubDataset:
+    """A dataset of the hub, or out of its local cache when the hub is switched off."""
     _check_hub(name)
     import datasets
 
@@ -349,7 +376,7 @@ def _read_hub(name: str) -> Tables:
             why="it may need a configuration to be chosen, or run code of its own, which is never done",
             fix="download its files, pass the one you mean, or a folder with train.parquet and test.parquet",
         ) from error
-    return _from_datasets(dict(loaded), name=name.rpartition("/")[2], place=f"'{name}'")
+    return HubDataset(id=name, splits=dict(loaded))
 
 
 def _first_line(error: Exception) -> str:
@@ -499,16 +526,34 @@ def _are_images(values: Sequence[Any]) -> bool:
     return is_image(first) and all(is_image(value) or isinstance(value, str) for value in filled)
 
 
+def known_splits(given: Mapping[str, Any], *, place: str) -> tuple[dict[str, Any], list[str]]:
+    """By the usual names, the splits that are used, and what the others are called. A single one is all the data.
+
+    Raises `DataError` where none has a name that is known.
+    """
+    known: dict[str, Any] = {}
+    ignored = []
+    for name, part in given.items():
+        usual = SPLIT_NAMES.get(str(name).lower()) or ("all" if len(given) == 1 else None)
+        if usual is None or usual in known:
+            ignored.append(str(name))
+        else:
+            known[usual] = part
+    if not known:
+        raise DataError(
+            f"{place} has no split named train, validation or test",
+            why=f"its splits are {', '.join(map(str, given))}",
+            fix="pass one of them as a Dataset, or rename them",
+        )
+    return known, ignored
+
+
 def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables:
     tables: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
-    ignored = []
-    for split, dataset in parts.items():
-        known = SPLIT_NAMES.get(str(split).lower()) or ("all" if len(parts) == 1 else None)
-        if known is None or known in tables:
-            ignored.append(str(split))
-            continue
+    known, ignored = known_splits(parts, place=place)
+    for split, dataset in known.items():
         if not hasattr(dataset, "__len__"):
             raise DataError(
                 f"{place} is a stream of unknown length",
@@ -516,17 +561,11 @@ def _from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables
                 fix="load it without streaming=True",
             )
         refuse_no_rows(len(dataset), place=f"{place}, split {split}" if len(parts) > 1 else place)
-        tables[known], of_split = _from_dataset(dataset, place=f"{place}, {split}")
+        tables[split], of_split = _from_dataset(dataset, place=f"{place}, {split}")
         held |= of_split
         for column, feature in dataset.features.items():
             if type(feature).__name__ == "ClassLabel":
                 class_names[column] = tuple(feature.names)
-    if not tables:
-        raise DataError(
-            f"{place} has no split named train, validation or test",
-            why=f"its splits are {', '.join(map(str, parts))}",
-            fix="pass one of them as a Dataset, or rename them",
-        )
     warnings = (f"{place} has splits that were ignored: {', '.join(ignored)}",) if ignored else ()
     return Tables(name=name, place=place, parts=tables, held=held, class_names=class_names, warnings=warnings)
 

@@ -26,7 +26,17 @@ from advisor.files import (
     refuse_repeated,
 )
 from advisor.splits import SPLIT_NAMES, SPLITS
-from advisor.tables import SHARD, Tables, missing_file, only, refuse_no_rows, with_training_rows
+from advisor.tables import (
+    SHARD,
+    HubDataset,
+    Tables,
+    known_splits,
+    loaded_from_hub,
+    missing_file,
+    only,
+    refuse_no_rows,
+    with_training_rows,
+)
 from tuner.entities import count_types, find_entities
 from tuner.errors import DataError, did_you_mean
 from tuner.records import Record
@@ -161,10 +171,11 @@ def read_tagged(
     """Read sentences and the tags of their words, and check them.
 
     `data` is a CoNLL file (one word a line, the first column the word and the last one its tag, separated by tabs or
-    spaces, a blank line between sentences); a JSONL, JSON, Parquet or CSV file, data frame or `datasets` object whose
-    columns `text` and `label` (guessed by name: ``tokens``, ``tags``, ``ner_tags``...) hold lists, arrays, or lists
-    written as JSON; (tokens, tags); a folder with train.*, and validation.* and test.* where there are such; or a
-    dictionary of splits. Integer tags are positions in `tag_names`, by default the names in the dataset's own features.
+    spaces, a blank line between sentences); a JSONL, JSON, Parquet or CSV file, data frame, hub id or `datasets`
+    object whose columns `text` and `label` (guessed by name: ``tokens``, ``tags``, ``ner_tags``...) hold lists, arrays,
+    or lists written as JSON; (tokens, tags); a folder with train.*, and validation.* and test.* where there are such;
+    or a dictionary of splits. Integer tags are positions in `tag_names`, by default the names in the dataset's own
+    features.
 
     Raises `DataError` where tags do not match the words in number or belong to no scheme, and `MissingFileError`.
     """
@@ -251,6 +262,8 @@ def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -
         if path.is_dir() and str(data).strip():
             return _is_tagged_folder(path, columns)
         return path.is_file() and _is_tagged_file(path, columns)
+    if isinstance(data, HubDataset):
+        return is_tagged(data.splits, text=text, label=label)
     if isinstance(data, Mapping):
         return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
@@ -450,6 +463,7 @@ def _read_any(
     Where they need not be `labelled`, tags may be empty.
     """
     reader = _Reader(text=text, label=label, labelled=labelled)
+    data = loaded_from_hub(data)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
         if path.is_dir():
@@ -459,6 +473,8 @@ def _read_any(
             tables = Tables(name=path.stem, place=str(path), parts={"all": part})
         else:
             raise missing_file(path)
+    elif isinstance(data, HubDataset):
+        tables = Tables(name=data.name, place=data.place, parts=reader.splits(data.splits, place=data.place))
     elif isinstance(data, Mapping):
         parts = {}
         for name, given in data.items():
@@ -490,11 +506,7 @@ class _Reader:
 
             saved = datasets.load_from_disk(str(folder))
             given = saved if isinstance(saved, dict) else {"all": saved}
-            parts = {
-                SPLIT_NAMES[name.lower()]: self.memory(part, place=f"{folder}, {name}")
-                for name, part in given.items()
-                if name.lower() in SPLIT_NAMES
-            }
+            parts = self.splits(given, place=str(folder))
             return Tables(name=folder.resolve().name, place=str(folder), parts=parts)
         files = _split_files(folder)
         if not files and (folder / "data").is_dir():  # the layout of repositories on the hub
@@ -510,6 +522,13 @@ class _Reader:
             if split in files:
                 parts[split] = _below(self.file(path) for path in files[split])
         return Tables(name=folder.resolve().name, place=str(folder), parts=parts)
+
+    def splits(self, given: Mapping[str, Any], *, place: str) -> dict[str, pa.Table]:
+        """The splits of a `datasets.DatasetDict`."""
+        known, ignored = known_splits(given, place=place)
+        if ignored:
+            self.warnings.append(f"{place} has splits that were ignored: {', '.join(ignored)}")
+        return {name: self.memory(part, place=f"{place}, {name}") for name, part in known.items()}
 
     def file(self, path: Path) -> pa.Table:
         if _is_conll(path):

@@ -41,6 +41,7 @@ from advisor.tables import (
     Tables,
     concatenate,
     is_table_folder,
+    loaded_from_hub,
     missing_file,
     read_images_of_folder,
     read_path,
@@ -171,6 +172,7 @@ def load_target(
     `drop_rare` leaves such classes out. Tagged sentences (`advisor.tagged.is_tagged`) are read and divided by
     `advisor.tagged_target.load_tagged`. Everything a user can put right raises a `TransferError`.
     """
+    data = loaded_from_hub(data)
     if is_tagged(data, text=text, label=label):
         from advisor.tagged_target import load_tagged
 

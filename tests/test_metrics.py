@@ -26,6 +26,11 @@ def test_wilson_interval_of_eight_in_ten():
     assert wilson(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
 
 
+def test_wilson_interval_of_none_and_of_all_ends_exactly_there():
+    for n in range(1, 200):
+        assert (wilson(0.0, n)[0], wilson(1.0, n)[1]) == (0.0, 1.0)
+
+
 def test_a_perfect_score_keeps_its_doubt():
     low, high = interval(np.zeros(20, int), np.zeros(20, int))
     assert low == pytest.approx(0.8389, abs=1e-4)

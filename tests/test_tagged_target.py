@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
 
-from advisor.tagged import is_tagged
+import advisor.tables
+from advisor.tagged import is_tagged, read_sentences
 from advisor.target import load_target
 from tuner.errors import DataError, OptionError
 
@@ -217,3 +219,31 @@ def test_real_sets_are_divided(shared_data):
     target = load_target(shared_data / "ner" / "wnut17")
     assert (len(target.train), len(target.validation), len(target.test)) == (3394, 1009, 1287)
     assert len(target.class_names) == 13
+
+
+def test_sentences_of_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(advisor.tables, "ask_hub", lambda name, kind: "found")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    names = ["O", "B-person", "I-person", "B-place"]
+    features = datasets.Features(
+        {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=names))}
+    )
+
+    def made(n: int, start: int) -> datasets.Dataset:
+        tokens, tags = sentences(n, start=start)
+        numbers = [[names.index(tag) for tag in row] for row in tags]
+        return datasets.Dataset.from_dict({"tokens": tokens, "ner_tags": numbers}, features=features)
+
+    asked = []
+
+    def load(name: str) -> datasets.DatasetDict:
+        asked.append(name)
+        return datasets.DatasetDict(train=made(60, 0), test=made(30, 60), extra=made(30, 90))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    target = load_target("someone/entities")
+    assert asked == ["someone/entities"]  # fetched once, to look at it and to read it
+    assert (target.name, target.class_names, len(target.test)) == ("entities", tuple(names), 30)
+    assert any("splits that were ignored: extra" in warning for warning in target.warnings)
+    assert read_sentences("someone/entities")[0] == sentences(30, start=60)[0]

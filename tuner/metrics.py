@@ -107,7 +107,8 @@ def wilson(proportion: float, n: float, *, level: float = 0.95) -> tuple[float, 
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = (proportion + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (proportion * (1 - proportion) / n + z * z / (4 * n * n)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if proportion == 0 else low, 1.0 if proportion == 1 else high  # there rounding leaves a hair
 
 
 def _scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, *, metric: str) -> np.ndarray:
