@@ -132,10 +132,12 @@ def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None
                 why="--image needs paths, or images as bytes, arrays or PIL images",
                 fix=f"pass --image with one of: {', '.join(table.column_names)}",
             )
+    elif is_nested(kind) and option == "--label":
+        raise _several_labels(name, place=place)
     elif is_nested(kind):
         raise DataError(
             f"{place}: column '{name}' holds lists, objects or bytes",
-            why=f"{option} needs one text, number or name a row; several labels a row are not supported yet",
+            why=f"{option} needs one text, number or name a row",
             fix="write one value a row into that column, or name another column",
         )
 
@@ -314,11 +316,25 @@ def _could_be_label(sample: pa.Table, name: str) -> bool:
     return not _is_string(kind) or (pc.mean(pc.utf8_length(column)).as_py() or 0.0) < 60
 
 
+def _several_labels(name: str, *, place: str) -> DataError:
+    return DataError(
+        f"{place}: column '{name}' holds lists, objects or bytes in place of labels",
+        why="several labels a row (multi-label targets) are not supported yet: every row has one class",
+        fix="write one value a row into that column, or name another column with --label",
+    )
+
+
 def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: str) -> DataError:
+    import pyarrow.compute as pc
+
     what = {"--text": "texts", "--image": "images"}.get(option, "labels")
+    why = "a wrong guess would advise on another task than yours"
+    values = {str(value).lower() for name in names for value in pc.unique(sample.column(name)).to_pylist()[:3]}
+    if option == "--label" and len(names) > 2 and values <= {"0", "1", "true", "false"}:
+        why = "several yes-or-no labels a row (multi-label targets) are not supported yet: every row has one class"
     return DataError(
         f"{place}: several columns could hold the {what}: {', '.join(names)}",
-        why="a wrong guess would advise on another task than yours",
+        why=why,
         fix=f"pass {option} with one of: {', '.join(sample.column_names)}",
     )
 
@@ -338,10 +354,14 @@ def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
             why="advice is about labelled data",
             fix="save the labels beside them, such as np.savez(path, images=..., labels=...)",
         )
+    usual = {name for tier in LABEL_NAMES for name in tier}
+    for name in nested:
+        if option == "--label" and _plain(name) in usual:
+            return _several_labels(name, place=place)
     names = sample.column_names
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:
-        why += f"; {', '.join(nested)} hold lists, objects or bytes, which cannot be used"
+        why += f"; lists, objects and bytes, as in {', '.join(nested)}, cannot be used"
     fix = f"pass {option} with one of the columns: {', '.join(map(_short, names))}"
     if any(len(name) > 40 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
         fix = "the first line looks like data: add a header line such as text,label (or pass --text and --label)"

@@ -335,6 +335,16 @@ def test_ambiguous_columns_are_listed_with_the_option(frame: dict[str, list[obje
     assert caught.value.fix == fix
 
 
+@pytest.mark.parametrize("labels", [
+    {"label": [["a"], ["a", "b"]] * 20},
+    {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10, "threat": [True, False, False, False] * 10},
+])  # fmt: skip
+def test_several_labels_a_row_are_refused_by_their_name(labels: dict[str, list[object]]) -> None:
+    with pytest.raises(DataError) as caught:
+        chosen(pd.DataFrame({"text": LONG} | labels))
+    assert "(multi-label targets) are not supported yet: every row has one class" in caught.value.why
+
+
 def test_named_columns_are_checked() -> None:
     frame = pd.DataFrame({"text": LONG, "label": [0, 1] * 20, "tags": [["a"]] * 40, "n": range(40)})
     with pytest.raises(DataError, match=r"has no column 'lable'\. Did you mean 'label'") as caught:
