@@ -158,6 +158,6 @@ def _curve_note(curve: tuple[CurvePoint, ...], *, noun: str) -> str:
         return ""
     before, after = curve[-2], curve[-1]
     low, high = curve[-1].gain_interval
-    trend = "still rising" if low > 0 else "falling" if high < 0 else "flat within its error"
+    trend = "still rising" if low > 0 else "falling" if high < 0 else "neither a rise nor a fall is shown"
     points = f"{100 * curve[-1].gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
     return f"; from {before.n:,} to {after.n:,} {noun} the probe gained {points} ({trend})"

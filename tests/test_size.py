@@ -60,7 +60,7 @@ def test_probability_is_on_a_log_scale():
     ("gain", "bounds", "said"),
     [
         (0.02, (0.01, 0.03), "gained +2.0 points [+1.0, +3.0] (still rising)"),
-        (0.01, (-0.01, 0.03), "flat within its error"),
+        (0.01, (-0.01, 0.03), "neither a rise nor a fall is shown"),
         (-0.02, (-0.03, -0.01), "falling"),
     ],
 )
