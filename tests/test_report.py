@@ -335,7 +335,7 @@ def test_an_untuned_report_is_complete_and_claims_no_score_it_does_not_have(reco
 def test_a_tuned_report_no_longer_says_to_tune(tuned: str) -> None:
     page = Reader(tuned)
     assert "advisor tune" not in page.words
-    assert "advisor predict model NEW_DATA.csv" in page.words
+    assert "advisor predict model NEW_DATA" in page.words
 
 
 def test_probabilities_are_in_the_figure_and_in_its_table(tuned: str) -> None:
@@ -666,7 +666,7 @@ def test_write_report_writes_both_and_names_the_run(tmp_path: Path) -> None:
 
     write(folder, "tuning.json", make_tuning())
     write_report(folder)
-    assert f"advisor predict '{folder}' NEW_DATA.csv" in (folder / "report.md").read_text(encoding="utf-8")
+    assert f"advisor predict '{folder}' NEW_DATA" in (folder / "report.md").read_text(encoding="utf-8")
     assert "90.4% accuracy on the test split" in (folder / "report.html").read_text(encoding="utf-8")
     assert sorted(path.name for path in folder.iterdir()) == ["advice.json", "report.html", "report.md", "tuning.json"]
 

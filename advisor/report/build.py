@@ -118,7 +118,7 @@ def write_report(folder: Path) -> Path:
             fix="run `advisor tune` again with its own --out folder",
         )
     if tuning is not None:  # only here is it known where the run lies
-        tuning.setdefault("next_command", f"advisor predict {shlex.quote(str(folder))} NEW_DATA.csv")
+        tuning.setdefault("next_command", f"advisor predict {shlex.quote(str(folder))} NEW_DATA")
     page = make_page(advice, tuning=tuning, thumbnails=read_thumbnails(folder))
     write_text_atomically(folder / "report.md", _markdown(page))
     write_text_atomically(folder / "report.html", _html(page))

@@ -82,7 +82,7 @@ def _command(run: Run) -> str:
     if run.tuning is None:
         return line(run.advice.get("next_command"), limit=2000)
     folder = line(run.tuning.get("model_dir"), limit=2000)
-    after = f"advisor predict {shlex.quote(folder)} NEW_DATA.csv" if folder and run.winner is not None else ""
+    after = f"advisor predict {shlex.quote(folder)} NEW_DATA" if folder and run.winner is not None else ""
     return line(run.tuning.get("next_command"), limit=2000) or after
 
 
