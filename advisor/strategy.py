@@ -217,8 +217,7 @@ def depth_range(situation: SituationEstimate, *, n_blocks: int) -> tuple[int, in
 
 
 OPTIONS_FOR_SMALL = ("random_head", "fresh_top")
-"""Options of training blocks that won on some small set (docs/concepts.md). Not of models with batch norms, where they
-were not measured, and a fresh block would keep statistics of nothing."""
+"""Options of training blocks that won on some small set (docs/concepts.md)."""
 
 
 def search_space(
@@ -275,7 +274,7 @@ def search_space(
         controls=controls,
         depths=depth_range(situation, n_blocks=n_blocks),
         learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
-        options=OPTIONS_FOR_SMALL if may_be_small and not batch_norm else (),
+        options=OPTIONS_FOR_SMALL if may_be_small else (),
         augmentation=augmentation if Situation.SMALL_DISSIMILAR in ranked else None,
     )
 

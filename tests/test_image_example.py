@@ -165,6 +165,28 @@ def test_training_at_a_rate_of_zero_changes_no_prediction(small: Backbone, tmp_p
     assert (still.predictions == head_only.predictions).mean() > 0.99  # but for roundings to 16 bits
 
 
+def test_a_fresh_last_block_learns_its_statistics_and_the_others_keep_theirs(small: Backbone, tmp_path: Path) -> None:
+    data = tuning_data(load_target("example:digits"), seed=0)
+    bench = Bench(
+        small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0, progress=None
+    )  # fmt: skip
+    bench.prepare()
+    candidate = Candidate(**candidate_at(4, 7).to_json() | {"option": "fresh_top"})
+    pretrained = {name: buffer.clone() for name, buffer in small.model.named_buffers()}
+    recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 20.0}
+    model, _, _ = bench.build(candidate, seed=0)
+    norms = [module for part in small.blocks[6].modules for module in part.modules() if hasattr(module, "running_mean")]
+    assert norms
+    assert not any(norm.running_mean.any() for norm in norms)
+    assert bench.run_trained("0000", candidate, recipe=recipe, seed=0) is not None
+    loaded = bench.load(bench.runs["0000"])
+    moved = {name for name, buffer in small.model.named_buffers() if not torch.equal(buffer, pretrained[name])}
+    inside = {id(buffer) for norm in norms for buffer in norm.buffers()}
+    assert loaded is not model
+    assert all(norm.running_mean.all() for norm in norms)  # and learnt, where they began at nothing
+    assert moved == {name for name, buffer in small.model.named_buffers() if id(buffer) in inside}
+
+
 def test_from_scratch_the_statistics_are_learnt(small: Backbone, tmp_path: Path) -> None:
     data = tuning_data(load_target("example:digits"), seed=0)
     bench = Bench(

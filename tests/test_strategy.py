@@ -197,11 +197,6 @@ def test_the_default_is_three_quarters():
 def test_options_of_training_are_tried_where_data_may_be_small():
     assert advise(SMALL, 0.95)[3].options == advise(SMALL, 0.05)[3].options == ("random_head", "fresh_top")
     assert advise(LARGE, 0.05)[3].options == ()
-    situation, profile = estimate_situation(SMALL, similarity(0.05)), probes()
-    norms = search_space(
-        situation, profile, recommended=candidate_at(5, N_BLOCKS), n_blocks=N_BLOCKS, batch_norm=True
-    )  # fmt: skip
-    assert norms.options == ()
 
 
 def test_words_that_are_tagged_are_read_by_a_bilstm_too():

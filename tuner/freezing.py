@@ -24,7 +24,7 @@ class FrozenPrefix:
 
     ``trainable`` counts the values that carry gradients, ``fixed`` those outside the frozen blocks that the model
     itself keeps as they are (sinusoidal positions). ``statistics`` is a digest of the batch statistics that trained
-    blocks keep, None where they follow the batches.
+    blocks keep, all but the last ``fresh_blocks``; None where they follow the batches.
     """
 
     frozen_blocks: int
@@ -32,11 +32,17 @@ class FrozenPrefix:
     trainable: int
     fixed: int
     digests: tuple[str, ...]
+    fresh_blocks: int = 0
     statistics: str | None = None
 
 
 def freeze(
-    model: nn.Module, blocks: Sequence[Block] | None = None, *, frozen_blocks: int, keep_statistics: bool = False
+    model: nn.Module,
+    blocks: Sequence[Block] | None = None,
+    *,
+    frozen_blocks: int,
+    keep_statistics: bool = False,
+    fresh_blocks: int = 0,
 ) -> FrozenPrefix:
     """Freeze the first `frozen_blocks` blocks of a model (`find_blocks`): no gradients, and evaluation mode for good.
 
@@ -45,7 +51,8 @@ def freeze(
     evaluation mode until the data enters the first block that is trained. All other parameters are made trainable, but
     those that the model itself keeps fixed. With `keep_statistics`, batch norms of the trained blocks too normalise
     with the statistics they came with, and only their weights are trained: a few small batches say less about means
-    and variances than pretraining did. Raises `OptionError` for a depth the model does not have.
+    and variances than pretraining did; not so of the last `fresh_blocks`, whose weights the statistics know nothing of.
+    Raises `OptionError` for a depth the model does not have.
     """
     if blocks is None:
         blocks = find_blocks(model)
@@ -76,8 +83,9 @@ def freeze(
             module.__dict__["train"] = _Deaf(module)
     if frozen_blocks:
         _quiet_containers(model, blocks, frozen_blocks)
+    kept = blocks[frozen_blocks : len(blocks) - fresh_blocks]
     if keep_statistics:
-        for norm in _norms(blocks[frozen_blocks:]):
+        for norm in _norms(kept):
             norm.training = False
             norm.__dict__["train"] = _Deaf(norm)
     return FrozenPrefix(
@@ -86,7 +94,8 @@ def freeze(
         trainable=count_trainable(model),
         fixed=sum(p.numel() for p in model.parameters() if id(p) in fixed - frozen),
         digests=tuple(digest(block) for block in blocks[:frozen_blocks]),
-        statistics=_digest_of_statistics(blocks[frozen_blocks:]) if keep_statistics else None,
+        fresh_blocks=fresh_blocks,
+        statistics=_digest_of_statistics(kept) if keep_statistics else None,
     )
 
 
@@ -234,10 +243,8 @@ def audit(prefix: FrozenPrefix, *, model: nn.Module, optimizer: torch.optim.Opti
             raise FreezingError(f"frozen block {block.index} ({block.name}) is in training mode: dropout is on")
         if any(parameter.requires_grad or parameter.grad is not None for parameter in block.parameters()):
             raise FreezingError(f"frozen block {block.index} ({block.name}) has gradients")
-    if (
-        prefix.statistics is not None
-        and _digest_of_statistics(prefix.blocks[prefix.frozen_blocks :]) != prefix.statistics
-    ):
+    kept = prefix.blocks[prefix.frozen_blocks : len(prefix.blocks) - prefix.fresh_blocks]
+    if prefix.statistics is not None and _digest_of_statistics(kept) != prefix.statistics:
         raise FreezingError("batch statistics of the trained blocks changed, and were to be kept")
     frozen_parameters = {id(parameter) for block in frozen for parameter in block.parameters()}
     expected = sum(p.numel() for p in model.parameters() if id(p) not in frozen_parameters) - prefix.fixed

@@ -330,14 +330,22 @@ class Bench:
             self.backbone.model.load_state_dict(fresh_state(self.backbone.model, seed=seed))
         elif candidate.option == "fresh_top":
             fresh = fresh_state(self.backbone.model, seed=seed)
-            last = {id(parameter) for parameter in self.backbone.blocks[-1].parameters()}
-            named = self.backbone.model.named_parameters(remove_duplicate=False)
-            top = {name: fresh[name] for name, parameter in named if id(parameter) in last}
+            held = self.backbone.blocks[-1]
+            last = {id(tensor) for tensor in held.parameters()}
+            last |= {id(buffer) for module in held.modules for buffer in module.buffers()}
+            stored = self.backbone.model.state_dict(keep_vars=True).items()
+            top = {name: fresh[name] for name, tensor in stored if id(tensor) in last}
             self.backbone.model.load_state_dict(top, strict=False)
         depth = candidate.frozenness(self.backbone.n_blocks)
         model = self._native(candidate, seed) if candidate.head == "native" else self._own(candidate, depth=depth)
         pretrained = candidate.start == "pretrained"
-        prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth, keep_statistics=pretrained)
+        prefix = freeze(
+            model,
+            self.backbone.blocks,
+            frozen_blocks=depth,
+            keep_statistics=pretrained,
+            fresh_blocks=int(candidate.option == "fresh_top"),
+        )
         train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
         validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels)
         if depth not in self.cached_depths:
