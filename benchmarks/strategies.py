@@ -1,6 +1,6 @@
 """Every strategy and every option of training blocks, compared at the same rows, steps and seeds.
 
-    python benchmarks/strategies.py [--sets trec6 mr ...] [--rows 200 1000] [--minutes 60] [--table]
+    python benchmarks/strategies.py [--sets trec6 mr ...] [--rows 200 1000] [--seeds 0 1 2] [--minutes 60] [--table]
 
 Every set gives n training rows (stratified by the seed), a quarter as many validation rows beside them, and the same
 1,000 test rows (500 of images). Options and augmentation are compared at the smaller size. Of several base learning
@@ -232,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=[*SETS, *IMAGE_SETS])
     parser.add_argument("--rows", nargs="+", type=int, default=list(STEPS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--minutes", type=float, default=24 * 60.0)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -244,7 +245,7 @@ def main() -> None:
     until = time.monotonic() + 60 * options.minutes
     backbones: dict[str, Backbone] = {}
     for n in options.rows:
-        for seed in SEEDS:
+        for seed in options.seeds:
             for name in options.sets:
                 kind = "image" if name in IMAGE_SETS else "text"
                 if kind not in backbones:
