@@ -12,6 +12,7 @@ from tuner.backbone import load_backbone
 from tuner.blocks import find_blocks
 from tuner.classifier import build_classifier
 from tuner.freezing import freeze
+from tuner.search import Deadline, _Trials
 from tuner.space import OPTIONS, Candidate, candidate_at, default_space, restrict
 from tuner.training import Recipe, optimizer_for
 from tuner.trials import Bench
@@ -116,11 +117,49 @@ def test_the_best_candidate_is_trained_with_every_option_and_the_difference_is_s
     assert [row["difference"] for row in again.options] == [row["difference"] for row in result.options]
 
 
+def test_augmentation_comes_before_options_and_is_compared_without_them(backbone, tmp_path, monkeypatch):
+    right = {(None, None): 30, (None, "token_dropout"): 36, ("random_head", "token_dropout"): 45}
+    keep = Bench.keep
+
+    def fixed(self, name, *, candidate, predictions, **rest):
+        if candidate.head == "own":
+            predictions = test_search_study.DATA.validation.labels.copy()
+            wrong = slice(right[candidate.option, candidate.augmentation], None)
+            predictions[wrong] = 1 - predictions[wrong]
+        return keep(self, name, candidate=candidate, predictions=predictions, **rest)
+
+    monkeypatch.setattr(Bench, "keep", fixed)
+    space = replace(
+        default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2), options=("random_head",),
+        augmentation="token_dropout",
+    )  # fmt: skip
+    result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1)
+    assert result.augmentation["difference"] == pytest.approx(6 / 60)
+    assert result.options[0]["difference"] == pytest.approx(9 / 60)
+
+
+def test_what_was_asked_for_goes_before_options(backbone, tmp_path):
+    bench = bench_of(backbone, tmp_path)
+    recipe = {"learning_rate": 1e-2, "head_ratio": 1.0, "steps": 12.0}
+    run = bench.run_trained("0000", candidate_at(2, 4), recipe=recipe, seed=0)
+    bench.runs["0000"] = replace(run, seconds=10.0)
+    bench.space = replace(bench.space, options=("random_head", "fresh_top"))
+    trials = _Trials(bench, study=None, deadline=Deadline(1000.0), recommended=candidate_at(2, 4), n_trials=None)
+    assert trials.queue
+    before = trials._left()
+    trials.queue = []
+    assert before - trials._left() == pytest.approx(20.0, abs=1.0)
+
+
 def test_an_option_that_was_not_tried_has_a_reason(backbone, tmp_path):
     space = replace(default_space(4), first=(candidate_at(4, 4),), controls=(), depths=(4, 4), options=("random_head",))
     result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1)
     assert result.options == (
-        {"option": "random_head", "difference": None, "why": "no trained candidate came to a score"},
+        {
+            "option": "random_head",
+            "difference": None,
+            "why": "no candidate that trains pretrained blocks came to a score",
+        },
     )
 
 

@@ -281,32 +281,39 @@ class _Trials:
             return "interrupted"
 
     def compare_variants(self) -> bool:
-        """Train the best trained candidate once more with every variant of it, same recipe and seed: with the options
-        of training blocks, with augmented rows, with the architecture's own head.
+        """Train the best trained candidate once more with every variant of it, same recipe and seed: with augmented
+        rows, with the options of training blocks, with the architecture's own head.
 
         What is not worth training has a note why. False where Ctrl-C cut it short.
         """
-        for option in self.bench.space.options:
-            leader = self._option_due(option)
-            if leader is not None:
-                candidate = dataclasses.replace(leader.candidate, option=option)
-                if not self._repeat_with(leader, candidate, kind=option, why=None):
-                    return False
         leader = self._augmentation_due()
         if leader is not None:
             candidate = dataclasses.replace(leader.candidate, augmentation=self.bench.space.augmentation)
             why = self.bench.why_not_augmented(candidate)
             if not self._repeat_with(leader, candidate, kind="augmented", why=why):
                 return False
+        for option in self.bench.space.options:
+            leader = self._option_due(option)
+            if leader is not None:
+                candidate = dataclasses.replace(leader.candidate, option=option)
+                native = self._native_due()
+                spare = 0.0 if native is None else native.seconds
+                if not self._repeat_with(leader, candidate, kind=option, why=None, spare=spare):
+                    return False
         leader = self._native_due()
         if leader is None:
             return True
         candidate = dataclasses.replace(leader.candidate, head="native")
         return self._repeat_with(leader, candidate, kind="native", why=self.bench.why_no_native(leader.candidate))
 
-    def _repeat_with(self, leader: Run, candidate: Candidate, *, kind: str, why: str | None) -> bool:
-        """A run of a leader's recipe with a variant of its candidate, or a note `why` there is none."""
-        needed = leader.seconds + self.bench.seconds_for_views(candidate)
+    def _repeat_with(
+        self, leader: Run, candidate: Candidate, *, kind: str, why: str | None, spare: float = 0.0
+    ) -> bool:
+        """A run of a leader's recipe with a variant of its candidate, or a note `why` there is none.
+
+        `spare` are seconds that it has to leave for what comes behind it.
+        """
+        needed = leader.seconds + self.bench.seconds_for_views(candidate) + spare
         if why is None and self.deadline.left(CONFIRM_UNTIL) < needed:
             why = "the search stopped before its turn"
         if why is not None:
@@ -358,8 +365,9 @@ class _Trials:
     def _left(self) -> float:
         """Seconds left for trials: the comparisons after them take their time from theirs."""
         left = self.deadline.left(SEARCH_SHARE)
-        due = (self._option_due(option) for option in self.bench.space.options)
-        left -= sum(leader.seconds for leader in due if leader is not None)
+        if not self.queue:  # what was asked for and the controls go before options
+            due = (self._option_due(option) for option in self.bench.space.options)
+            left -= sum(leader.seconds for leader in due if leader is not None)
         if (native := self._native_due()) is not None:
             left -= native.seconds
         if (leader := self._augmentation_due()) is not None:
@@ -717,11 +725,10 @@ def _augmentation(bench: Bench, trials: _Trials) -> dict[str, Any] | None:
     if policy is None:
         return None
     found: dict[str, Any] = {"policy": policy, "mirror_loss": bench.measured_mirror_loss, "difference": None}
-    augmented = (run for run in bench.leaders() if run.candidate.augmentation == policy and run.candidate.head == "own")
-    run = next(augmented, None)
+    run = next((run for run in bench.leaders() if run.name.endswith("-augmented")), None)
     if run is None:
         reasons = [why for candidate, why in trials.not_repeated.items() if candidate.augmentation == policy]
-        return found | {"why": reasons[0] if reasons else "no trained candidate came to a score"}
+        return found | {"why": reasons[0] if reasons else "no candidate that trains pretrained blocks came to a score"}
     return found | _against(bench, run, bench.runs[run.name.removesuffix("-augmented")])
 
 
@@ -734,7 +741,7 @@ def _options(bench: Bench, trials: _Trials) -> tuple[dict[str, Any], ...]:
             found.append({"option": option, **_against(bench, run, bench.runs[run.name.removesuffix(f"-{option}")])})
             continue
         reasons = [why for candidate, why in trials.not_repeated.items() if candidate.option == option]
-        why = reasons[0] if reasons else "no trained candidate came to a score"
+        why = reasons[0] if reasons else "no candidate that trains pretrained blocks came to a score"
         found.append({"option": option, "difference": None, "why": why})
     return tuple(found)
 
