@@ -50,7 +50,7 @@ from tuner.records import Progress, Record, write_json
 from tuner.scoring import ENTITY_F1
 from tuner.scoring import check_metric as check_fitting
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
-from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, strategy_notes
+from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, space_notes
 from tuner.study import open_storage
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def tune(
     check_known(metric := metric or (None if advice is None else advice.metric))
     if strategy is not None:
         check_strategy(strategy)
-    check_augmentation(augment)
+    check_augmentation(augment, strategy=strategy)
     if trials is not None and trials < 1:
         raise OptionError(f"--trials {trials} is less than 1", why="the search needs a trial", fix="pass 1 or more")
     if out is not None:
@@ -388,8 +388,8 @@ def tune(
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
             space = restrict(space, strategy=strategy, widths=backbone.widths, tagged=target.tagged)
-            notes = strategy_notes(strategy, n_blocks=backbone.n_blocks, n_train=len(data_to_tune.train.rows))
-            data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
+        notes = space_notes(space, n_train=len(data_to_tune.train.rows))
+        data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,
             data=data_to_tune,

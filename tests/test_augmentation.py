@@ -352,6 +352,13 @@ def test_small_and_dissimilar_images_are_augmented_unless_told_otherwise(capsys,
     assert "augmentation" not in text.partition("\ntuning")[2]
 
 
+@pytest.mark.parametrize("strategy", ["head_only", "concat_last_four", "scratch", "bilstm", "block_1"])
+def test_augmentation_of_what_trains_no_pretrained_blocks_is_refused(capsys, strategy):
+    message = failed(capsys, "tune", "example:docstrings", "--augment", "masking", "--strategy", strategy, "--quiet")
+    assert f"--augment masking does not go with --strategy {strategy}" in message
+    assert "layer_decay" in message
+
+
 def test_an_unknown_augmentation_is_said(capsys):
     message = failed(capsys, "tune", "example:digits", "--augment", "mixupp", "--quiet")
     assert "Did you mean 'mixup'?" in message

@@ -138,6 +138,15 @@ def test_augmentation_comes_before_options_and_is_compared_without_them(backbone
     assert result.options[0]["difference"] == pytest.approx(9 / 60)
 
 
+def test_training_with_an_option_may_be_augmented(backbone, tmp_path):
+    space = restrict(replace(default_space(4), augmentation="token_dropout"), strategy="layer_decay", widths=[32] * 4)
+    result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1)
+    assert {(row["option"], row["augmentation"]) for row in result.candidates} >= {
+        ("layer_decay", None), ("layer_decay", "token_dropout"),
+    }  # fmt: skip
+    assert result.augmentation["difference"] is not None
+
+
 def test_what_was_asked_for_goes_before_options(backbone, tmp_path):
     bench = bench_of(backbone, tmp_path)
     recipe = {"learning_rate": 1e-2, "head_ratio": 1.0, "steps": 12.0}

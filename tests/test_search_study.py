@@ -19,7 +19,7 @@ from tuner.classifier import build_classifier
 from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
 from tuner.search import LabelledRows, TuningData, confirm, search
-from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict, strategy_notes
+from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict, space_notes
 from tuner.training import (
     Recipe,
     Rows,
@@ -664,11 +664,27 @@ def test_scratch_is_searched_at_its_own_rates_and_lengths(backbone, tmp_path):
         assert row["recipe"]["head_ratio"] == 1.0
 
 
-def test_what_is_worth_knowing_of_a_strategy_is_said():
-    assert "are few to train a network" in strategy_notes("scratch", n_blocks=7, n_train=500)[0]
-    assert strategy_notes("scratch", n_blocks=7, n_train=20_000) == ()
-    assert "reads all 3 blocks" in strategy_notes("weighted_last_four", n_blocks=3, n_train=500)[0]
-    assert strategy_notes("weighted_all", n_blocks=3, n_train=500) == ()
+@pytest.mark.parametrize(
+    ("n_blocks", "n_train", "strategy", "said"),
+    [
+        (7, 500, "scratch", "are few to train a network from fresh weights: it is a control"),
+        (7, 20_000, "scratch", None),
+        (3, 500, "weighted_last_four", "weighted_last_four reads all 3 blocks"),
+        (3, 500, "weighted_all", None),
+        (7, 500, "weighted_last_four", None),
+    ],
+)
+def test_what_is_worth_knowing_of_what_is_tried_is_said(n_blocks, n_train, strategy, said):
+    space = restrict(default_space(n_blocks), strategy=strategy, widths=[32] * n_blocks)
+    notes = space_notes(space, n_train=n_train)
+    assert [said in note for note in notes] == [True] if said else notes == ()
+
+
+def test_a_scratch_control_that_the_advice_adds_is_warned_of():
+    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+    space = dataclasses.replace(default_space(7), first=(candidate_at(0, 7), scratch))
+    assert "it is a control" in space_notes(space, n_train=500)[0]
+    assert scratch.label(7) == "trained from scratch (control)"
 
 
 def test_unknown_strategies_are_said():

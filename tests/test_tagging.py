@@ -21,7 +21,7 @@ from tuner.heads import FEATURES, fit_head
 from tuner.prefix import PrefixCache
 from tuner.scoring import Truth, check_metric
 from tuner.search import LabelledRows, TuningData, search
-from tuner.space import Candidate, SearchSpace, candidate_at, restrict, strategy_notes
+from tuner.space import Candidate, SearchSpace, candidate_at, restrict, space_notes
 from tuner.training import IGNORED, Rows, check_replay, cross_entropy
 from tuner.trials import Bench
 
@@ -252,9 +252,7 @@ def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> 
     space = SearchSpace(n_blocks=3, first=(), controls=(), depths=(3, 3), learning_rate=(5e-3, 2e-2))
     variants = restrict(space, strategy="feature_based", widths=backbone.widths, tagged=True)
     assert {candidate.features for candidate in variants.first if candidate.top == "bilstm"} == set(FEATURES)
-    assert strategy_notes("concat_last_four", n_blocks=3, n_train=100) == (
-        "concat_last_four reads all 3 blocks: the model has no more",
-    )
+    assert "concat_last_four reads all 3 blocks: the model has no more" in space_notes(variants, n_train=100)
     result = search(
         backbone, data=DATA, space=variants, recommended=variants.first[0], folder=tmp_path / "features",
         budget_s=None, n_trials=len(variants.first),

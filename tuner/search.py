@@ -314,8 +314,9 @@ class _Trials:
         `spare` are seconds that it has to leave for what comes behind it.
         """
         needed = leader.seconds + self.bench.seconds_for_views(candidate) + spare
-        if why is None and self.deadline.left(CONFIRM_UNTIL) < needed:
-            why = "the search stopped before its turn"
+        left = self.deadline.left(CONFIRM_UNTIL)
+        if why is None and left < needed:
+            why = f"it takes about {needed:.0f} s with what comes behind it, and {max(left, 0):.0f} s were left"
         if why is not None:
             self.not_repeated[candidate] = why
             return True

@@ -73,7 +73,7 @@ class Candidate(Record):
         'feature-based, concat last four'
         """
         if self.start == "scratch":
-            return "trained from scratch"
+            return "trained from scratch (control)"
         if self.strategy == "feature_based":
             read = f"feature-based, {str(self.features).replace('_', ' ')}"
             return read if self.top == "linear" else f"{read}, BiLSTM"
@@ -122,14 +122,24 @@ class SearchSpace(Record):
     augmentation: str | None = None
 
 
-def check_augmentation(name: str) -> None:
-    """Raise `OptionError` unless an augmentation is known, ``none``, or ``auto`` for what the advice says."""
+def check_augmentation(name: str, *, strategy: str | None = None) -> None:
+    """Raise `OptionError` unless an augmentation is known, ``none``, or ``auto`` for what the advice says.
+
+    One that is asked for needs a strategy that trains pretrained blocks, if the search is limited to one.
+    """
     known = (*AUGMENTATIONS, "auto", "none")
+    trained = ("train_all", "freeze_part", *OPTIONS)
     if name not in known:
         raise OptionError(
             f"unknown augmentation {name!r}.{did_you_mean(name, known)}",
             why="the best trained candidate is trained once more with it",
             fix=f"use one of {', '.join(known)}",
+        )
+    if name in AUGMENTATIONS and strategy is not None and strategy not in trained:
+        raise OptionError(
+            f"--augment {name} does not go with --strategy {strategy}",
+            why="what trains pretrained blocks best is trained once more with it, and that strategy trains none",
+            fix=f"leave one of the two away, or use --strategy {', '.join(trained[:-1])} or {trained[-1]}",
         )
 
 
@@ -173,9 +183,7 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
         # What is not trained cannot be trained otherwise: the depths that train something, three quarters first.
         tried = dict.fromkeys((round(0.75 * n), round(n / 2), 0))
         trained = tuple(replace(candidate_at(depth, n), option=strategy) for depth in tried if depth < n)
-        return replace(
-            space, first=trained, controls=(), depths=(0, n - 1), option=strategy, options=(), augmentation=None
-        )
+        return replace(space, first=trained, controls=(), depths=(0, n - 1), option=strategy, options=())
     if strategy not in STRATEGIES:
         if not fits(strategy, widths=widths):
             raise OptionError(
@@ -228,17 +236,23 @@ def check_strategy(name: str, *, n_blocks: int | None = None, tagged: bool = Tru
         )
 
 
-def strategy_notes(strategy: str, *, n_blocks: int, n_train: int) -> tuple[str, ...]:
-    """What is worth knowing before a strategy is followed: warnings.
+def space_notes(space: SearchSpace, *, n_train: int) -> tuple[str, ...]:
+    """What is worth knowing before what a space tries first is followed: warnings.
 
-    >>> strategy_notes("concat_last_four", n_blocks=3, n_train=100)
+    >>> only = Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four")
+    >>> space_notes(SearchSpace(n_blocks=3, first=(only,), controls=(), depths=(3, 3)), n_train=100)
     ('concat_last_four reads all 3 blocks: the model has no more',)
     """
-    if strategy.endswith("_last_four") and n_blocks < 4:
-        return (f"{strategy} reads all {n_blocks} blocks: the model has no more",)
-    if strategy == "scratch" and n_train < ENOUGH_FOR_SCRATCH:
-        return (
+    asked = (*space.first, *space.controls)
+    read = dict.fromkeys(str(candidate.features) for candidate in asked)
+    notes = [
+        f"{name} reads all {space.n_blocks} blocks: the model has no more"
+        for name in read
+        if name.endswith("_last_four") and space.n_blocks < 4
+    ]
+    if n_train < ENOUGH_FOR_SCRATCH and any(candidate.start == "scratch" for candidate in asked):
+        notes.append(
             f"{n_train:,} rows are few to train a network from fresh weights: it is a control, to see what pretraining "
-            "is worth",
+            "is worth"
         )
-    return ()
+    return tuple(notes)

@@ -195,7 +195,7 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
     strategy = candidate.get("strategy")
     depth, features = whole(candidate.get("frozen_blocks")), candidate.get("features")
     if candidate.get("start") == "scratch":
-        name = "from scratch"
+        name = "from scratch (control)"
     elif strategy == "feature_based":
         name = f"features: {feature_words(features)}" if features else "features"
         name += ", BiLSTM" if candidate.get("top") == "bilstm" else ""
