@@ -653,6 +653,17 @@ def test_interrupted_before_any_winner() -> None:
     assert "it was interrupted" in words
 
 
+@pytest.mark.parametrize(("stopped", "said"), [("budget", True), ("trials", False)])
+def test_a_budget_that_left_candidates_without_a_score_is_called_short(stopped: str, said: bool) -> None:
+    why = "the search stopped before its turn"
+    plain = {"strategy": "freeze_part", "head": "own", "why": why}
+    unscored = [plain | {"frozen_blocks": 3}, plain | {"frozen_blocks": 2}, plain | {"head": "native"}]
+    unscored.append(plain | {"frozen_blocks": 3, "option": "random_head"})
+    tuning = make_tuning() | {"stopped_because": stopped, "unscored": unscored}
+    words = Reader(render_html(make_advice(), tuning=tuning)).words
+    assert ("Search longer (--budget): 2 candidates of the plan had no score in time" in words) == said
+
+
 def write(folder: Path, name: str, value: Any) -> None:
     (folder / name).write_text(json.dumps(value), encoding="utf-8")
 

@@ -89,8 +89,11 @@ def _command(run: Run) -> str:
 def _next_steps(run: Run) -> tuple[str, ...]:
     if run.tuning is None:
         return lines(run.advice, "next_steps")
+    asked = [row for row in rows(run.tuning, "unscored") if not (row.get("augmentation") or row.get("option"))]
+    waiting = sum(row.get("head") == "own" for row in asked) if run.tuning.get("stopped_because") == "budget" else 0
+    longer = (f"search longer (--budget): {plural(waiting, 'candidate')} of the plan had no score in time",)
     advised = (step for step in lines(run.advice, "next_steps") if "advisor tune" not in step)
-    return lines(run.tuning, "next_steps") or tuple(advised)
+    return (*(longer if waiting else ()), *advised)
 
 
 def _answer(run: Run) -> str:
