@@ -594,6 +594,25 @@ def test_confirmation_stops_with_the_budget(bench):
     assert not [run for run in bench.runs.values() if run.is_confirmation]
 
 
+def test_a_confirmation_that_takes_longer_than_its_trial_stops_with_the_budget(bench, monkeypatch):
+    recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 400.0}
+    kept(bench, "0", 2, 55)
+    bench.runs["0"] = dataclasses.replace(bench.runs["0"], recipe=recipe, seconds=0.0)
+    deadline = tuner.search.Deadline(100.0)
+    left = iter([1.0, 1.0, 1.0])  # before it begins and after 10 and 20 steps
+    monkeypatch.setattr(deadline, "left", lambda _share=1.0: next(left, -1.0))
+    steps = []
+    train = tuner.trials.train
+
+    def watched(*given, on_step, **options):
+        return train(*given, on_step=lambda done: (steps.append(done), on_step(done)), **options)
+
+    monkeypatch.setattr(tuner.trials, "train", watched)
+    confirm(bench, deadline=deadline, skip=False)
+    assert not [run for run in bench.runs.values() if run.is_confirmation]
+    assert steps[-1] == 30
+
+
 def test_a_leading_control_outside_widens_the_range(backbone, tmp_path, monkeypatch):
     def fixed(self, name, candidate, **_options):
         right = 60 if candidate.frozen_blocks == 0 else 30

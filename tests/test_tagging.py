@@ -22,7 +22,7 @@ from tuner.prefix import PrefixCache
 from tuner.scoring import Truth, check_metric
 from tuner.search import LabelledRows, TuningData, search
 from tuner.space import Candidate, SearchSpace, candidate_at, restrict, space_notes
-from tuner.training import IGNORED, Rows, check_replay, cross_entropy
+from tuner.training import IGNORED, Rows, Stopped, check_replay, cross_entropy
 from tuner.trials import Bench
 
 NAMES = ("O", "B-animal", "I-animal", "B-mood")
@@ -138,6 +138,19 @@ def test_a_bilstm_reads_frozen_features_and_is_loaded_as_it_was(backbone, tmp_pa
         torch.testing.assert_close(tensor, before[name])
     with pytest.raises(ValueError, match="word_starts"):
         model(input_ids=torch.tensor([[2, 5, 3]]))
+
+
+def test_a_confirmation_of_a_bilstm_takes_no_more_epochs_than_its_trial(backbone, tmp_path) -> None:
+    bench = bench_of(backbone, tmp_path, BILSTM)
+    run = bench.run_head("0", BILSTM, seed=0, most_seconds=0.0)
+    assert run.recipe == {"epochs": 1.0}
+    assert bench.run_again("0@1", run, seed=1).recipe == {"epochs": 1.0}
+
+    def out_of_time(_done) -> None:
+        raise Stopped
+
+    assert bench.run_again("0@2", run, seed=2, on_step=out_of_time) is None
+    assert set(bench.runs) == {"0", "0@1"}
 
 
 def test_words_that_the_model_does_not_see_are_outside(backbone, tmp_path) -> None:

@@ -556,6 +556,11 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
     leaders = [run for run in bench.leaders() if not run.candidate.is_linear][:FINALISTS]
     wanted = [(run, offset) for offset in range(1, CONFIRMATION_SEEDS + 1) for run in leaders]
     confirmed = set()
+
+    def step(done: int) -> None:
+        if done % 10 == 0 and deadline.left(CONFIRM_UNTIL) < 0:
+            raise Stopped
+
     while wanted:
         run, offset = wanted.pop(0)
         name = f"{run.name}@{bench.seed + offset}"
@@ -566,7 +571,7 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
                 fraction = 1.0 if deadline.budget_s is None else min(deadline.used / deadline.budget_s, 1.0)
                 bench.progress(f"confirming {label}: seed {bench.seed + offset}", fraction)
             try:
-                bench.run_again(name, run, seed=bench.seed + offset)
+                bench.run_again(name, run, seed=bench.seed + offset, on_step=step)
             except KeyboardInterrupt:
                 return False
         winner, _ = choose_winner(bench)

@@ -27,7 +27,7 @@ from tuner.augmentation import (
     token_views,
 )
 from tuner.backbone import Backbone
-from tuner.bilstm import HIDDEN, LAYERS, WordRows, fit_tagger
+from tuner.bilstm import HIDDEN, LAYERS, MOST_EPOCHS, WordRows, fit_tagger
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
@@ -508,6 +508,7 @@ class Bench:
         seed: int,
         on_step: Callable[[int], None] | None = None,
         most_seconds: float = math.inf,
+        most_epochs: int = MOST_EPOCHS,
     ) -> Run | None:
         """Train a BiLSTM on cached features of tagged words, stopped early by training sentences that it is not shown.
 
@@ -537,7 +538,7 @@ class Bench:
                 words_of(~held_out), validation=words_of(held_out), tag_names=self.data.class_names,
                 features=str(candidate.features), seed=seed, hidden=LSTM[0], layers=LSTM[1],
                 device=self.backbone.device, half=self.backbone.compute_dtype == torch.bfloat16,
-                most_seconds=most_seconds, on_epoch=epoch_ended,
+                most_seconds=most_seconds, most_epochs=most_epochs, on_epoch=epoch_ended,
             )  # fmt: skip
         except Stopped:
             return None
@@ -551,11 +552,17 @@ class Bench:
             predictions=logits.argmax(1), seconds=time.perf_counter() - start,
         )  # fmt: skip
 
-    def run_again(self, name: str, run: Run, *, seed: int) -> Run | None:
-        """A finished run's candidate and recipe with another seed."""
+    def run_again(self, name: str, run: Run, *, seed: int, on_step: Callable[[int], None] | None = None) -> Run | None:
+        """A finished run's candidate and recipe with another seed; None where `on_step` stopped it on the way.
+
+        A BiLSTM is trained for no more epochs than the run was, which the time may have cut.
+        """
+        if run.candidate.is_linear:
+            return self.run_linear(name, run.candidate)
         if not run.candidate.trains_blocks:
-            return self.run_head(name, run.candidate, seed=seed)
-        return self.run_trained(name, run.candidate, recipe=run.recipe, seed=seed)
+            epochs = int(run.recipe["epochs"])
+            return self.run_bilstm(name, run.candidate, seed=seed, on_step=on_step, most_epochs=epochs)
+        return self.run_trained(name, run.candidate, recipe=run.recipe, seed=seed, on_step=on_step)
 
     def _of_seen(self, predictions: np.ndarray) -> np.ndarray:
         """Predictions of the validation rows; words that the model does not see are outside of entities."""
@@ -689,7 +696,7 @@ class Bench:
         return None
 
     def leaders(self) -> list[Run]:
-        """Every candidate's best trial, best first; of equals the more frozen. Training from scratch is a control."""
+        """Every candidate's best trial, best first; of equals the more frozen."""
         best: dict[Candidate, Run] = {}
         for run in self.runs.values():
             if not run.is_confirmation and (run.candidate not in best or run.score > best[run.candidate].score):
