@@ -1,6 +1,6 @@
 """The evidence table: every freeze depth, head only, feature variants and scratch on many real sets, run by run.
 
-    python benchmarks/evidence.py [--sets ...] [--models ...] [--rows ...] [--minutes N] [--summary]
+    python benchmarks/evidence.py [--sets ...] [--models ...] [--rows ...] [--only runs] [--minutes N] [--summary]
 
 A cell is a model, a set, a number of training rows and a seed, which draws those rows, divides them and trains. A fifth
 of the rows is held out for validation, as the tuner does; on seed 0 it chooses the learning rate out of two, and the
@@ -27,6 +27,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 from evidence_table import KEY, PROFILES, RUNS, append, chosen_rates, pack, read, summary
+from main_job import text_backbone
 
 from advisor import recommend
 from advisor.strategy import default_depth
@@ -55,6 +56,7 @@ MOST_STEPS, EPOCHS = 400, 20
 LARGE_EPOCHS, SCRATCH_EPOCHS = 3, 8
 HEAD_RATIO = 5.0
 MOST_HOURS, FIRST_RUNS = 24.0, 50
+PARTS = ("profiles", "runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +220,7 @@ def write_data(cell: Cell, folder: Path) -> Path:
 def load(model: str) -> tuple[Backbone, Any, Path | None]:
     """A model, what `recommend` takes for it, and its source data where no profile of it is shipped."""
     if model == TEXT_MODEL:
-        return load_backbone(), None, None
+        return text_backbone(), None, None
     if model == MOBILENET:
         path = DATA / "models" / model
         return load_backbone(path), path, DATA / "source" / "tinyimagenet32_images"
@@ -321,12 +323,12 @@ def run(bench: Bench, cell: Cell, *, name: str, learning_rate: float, n_validati
     }  # fmt: skip
 
 
-def run_cell(cell: Cell, *, deadline: float) -> None:
-    """Measure what is missing of a cell: its profile, then its runs."""
+def run_cell(cell: Cell, *, deadline: float, parts: Sequence[str] = PARTS) -> None:
+    """Measure what is missing of a cell: its profile, then its runs, or only one of the two `parts`."""
     known = read(PROFILES)
-    profiled = len(known) > 0 and (known[KEY] == pd.Series(cell.key)).all(axis=1).any()
+    profiled = "profiles" not in parts or (len(known) > 0 and (known[KEY] == pd.Series(cell.key)).all(axis=1).any())
     backbone, model, source = load(cell.model)
-    todo = missing(cell, read(RUNS), backbone)
+    todo = missing(cell, read(RUNS), backbone) if "runs" in parts else []
     if profiled and not todo:
         return
     last = time.perf_counter()
@@ -357,6 +359,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=(*TEXT_SETS, *IMAGE_SETS), choices=(*TEXT_SETS, *IMAGE_SETS))
     parser.add_argument("--models", nargs="+", default=tuple(N_BLOCKS), choices=tuple(N_BLOCKS))
     parser.add_argument("--rows", nargs="+", type=int, default=(*SMALL, LARGE), choices=(*SMALL, LARGE))
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, choices=SEEDS)
+    parser.add_argument("--only", nargs=1, dest="parts", default=PARTS, choices=PARTS)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many")
     parser.add_argument("--summary", action="store_true", help="print what the table says so far, and stop")
     options = parser.parse_args()
@@ -364,7 +368,14 @@ def main() -> None:
         print(summary())
         return
     deadline = time.monotonic() + 60 * options.minutes
-    cells = [c for c in plan() if c.set in options.sets and c.model in options.models and c.n in options.rows]
+    cells = [
+        cell
+        for cell in plan()
+        if cell.set in options.sets
+        and cell.model in options.models
+        and cell.n in options.rows
+        and cell.seed in options.seeds
+    ]
     for cell in cells:
         if time.monotonic() > deadline:
             break
@@ -376,7 +387,7 @@ def main() -> None:
             hours = f"{projected_hours(cells, runs):.1f} hours projected"
             print(hours + (f", {projected_hours(kept, runs):.1f} without {', '.join(left_out)}" if left_out else ""))
         try:
-            run_cell(cell, deadline=deadline)
+            run_cell(cell, deadline=deadline, parts=options.parts)
         except TransferError as error:
             print(f"{cell}: {error}", flush=True)
 

@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,18 @@ import numpy as np
 
 from advisor import recommend, tune
 from advisor.features import sample_rows
+from tuner.backbone import Backbone, load_backbone
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "main_job.csv"
 SETS = ("trec6", "ag_news", "banking77", "arsarcasm_arabic")
 TEST_ROWS = 2_000
+
+
+@cache
+def text_backbone() -> Backbone:
+    """The built-in text model, or its copy in the folder `$TRANSFER_TEXT_MODEL`, where the package is not installed."""
+    return load_backbone(os.environ.get("TRANSFER_TEXT_MODEL"))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

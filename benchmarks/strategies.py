@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from main_job import DATA, read
+from main_job import DATA, read, text_backbone
 
 from advisor.features import sample_rows
 from tuner.backbone import Backbone, load_backbone
@@ -42,7 +42,8 @@ RATES = {"text": (5e-5, 1.5e-4, 4.5e-4), "image": (5e-4, 1.5e-3, 4.5e-3)}
 SCRATCH_RATES = (3e-4, 1.5e-3)
 HEAD_RATIO = 5.0
 CHANGES = {"text": ("token_dropout", "masking", "mixup"), "image": ("trivialaugment", "mixup", "cutmix")}
-FIELDS = ("set", "n", "candidate", "option", "augmentation", "seed", "rate", "steps", "validation", "test", "seconds")
+FIELDS = ("set", "n", "candidate", "option", "augmentation", "seed", "rate", "steps", "validation", "test", "seconds",
+          "device")  # fmt: skip
 
 
 def candidates(n_blocks: int, *, kind: str, equal_widths: bool) -> list[Candidate]:
@@ -172,6 +173,7 @@ def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, 
                     "augmentation": candidate.augmentation, "rate": rate, "steps": None if rate is None else steps,
                     "validation": round(float(right[:n_validation].mean()), 4),
                     "test": round(float(right[n_validation:].mean()), 4), "seconds": round(run.seconds, 2),
+                    "device": backbone.device.type,
                 }
             )  # fmt: skip
         bench.restore_base()
@@ -249,8 +251,8 @@ def main() -> None:
             for name in options.sets:
                 kind = "image" if name in IMAGE_SETS else "text"
                 if kind not in backbones:
-                    own = None if kind == "text" else str(DATA / "models" / IMAGE_MODEL)
-                    backbones[kind] = load_backbone(own)
+                    image_model = DATA / "models" / IMAGE_MODEL
+                    backbones[kind] = text_backbone() if kind == "text" else load_backbone(image_model)
                 run_cell(backbones[kind], table, name=name, n=n, seed=seed, until=until)
                 print(f"{name} {n} seed {seed}: {len(table.rows)} runs", flush=True)
 

@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from evidence_table import RESULTS, append
-from main_job import DATA
+from main_job import DATA, text_backbone
 
 from advisor.tagged import TaggedSentences, read_tagged
-from tuner.backbone import load_backbone
 from tuner.heads import FEATURES
 from tuner.scoring import Truth
 from tuner.space import Candidate, SearchSpace, candidate_at
@@ -101,26 +100,33 @@ def run(bench: Bench, candidate: Candidate, *, name: str, rate: float, seed: int
     return made
 
 
-def measure(name: str, *, seeds: list[int], until: float) -> None:
-    """All runs of a set that are missing, seed after seed."""
-    backbone = load_backbone()
-    n, asked = backbone.n_blocks, candidates(backbone.n_blocks)
+def measure(name: str, *, seed: int, until: float, only: Collection[str] | None = None) -> None:
+    """All runs of a set at a seed that are missing; with `only`, those of the candidates of these names."""
+    backbone = text_backbone()
+    n = backbone.n_blocks
+    table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
+    wanted = [
+        (candidate, label, rate)
+        for candidate, label in ((candidate, candidate.label(n)) for candidate in candidates(n))
+        if only is None or label in only
+        for rate in due(table, name=name, candidate=label, seed=seed, kind=candidate)
+    ]
+    if not wanted:
+        return
     data, validation, test = read_set(name)
-    depths = tuple(candidate for candidate in asked if candidate.trains_blocks)
+    depths = tuple(dict.fromkeys(candidate for candidate, _, _ in wanted if candidate.trains_blocks))
+    # Words' features come with the pass over a prefix; where no depth is trained, no prefix is stored.
     space = SearchSpace(n_blocks=n, first=depths, controls=(), depths=(0, 0))
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(backbone, data=data, space=space, work=Path(work), metric="entity_f1", seed=0, progress=None)
         bench.prepare()
-        for seed in seeds:
-            for candidate in asked:
-                table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
-                label = candidate.label(n)
-                for rate in due(table, name=name, candidate=label, seed=seed, kind=candidate):
-                    if time.monotonic() > until:
-                        return
-                    done = run(bench, candidate, name=f"{label}-{rate}-{seed}", rate=rate, seed=seed)
-                    append(TABLE, row_of(done, name=name, label=label, rate=rate, seed=seed, truths=(validation, test)))
-                    print(name, seed, label, rate, round(done.seconds), flush=True)
+        for candidate, label, rate in wanted:
+            if time.monotonic() > until:
+                break
+            done = run(bench, candidate, name=f"{label}-{rate}-{seed}", rate=rate, seed=seed)
+            row = row_of(done, name=name, label=label, rate=rate, seed=seed, truths=(validation, test))
+            append(TABLE, row | {"device": backbone.device.type})
+            print(name, seed, label, rate, round(done.seconds), flush=True)
         bench.restore_base()
 
 
@@ -167,7 +173,7 @@ def main() -> None:
     until = time.monotonic() + 60 * options.minutes
     for seed in options.seeds:
         for name in options.sets:
-            measure(name, seeds=[seed], until=until)
+            measure(name, seed=seed, until=until)
 
 
 if __name__ == "__main__":
