@@ -148,7 +148,7 @@ def tune(
         str | None,
         typer.Option(
             help="Search this only: a strategy, scratch, features such as concat_last_four or block_3, or blocks "
-            "trained with layer_decay, gradual_unfreezing, fresh_top or random_head."
+            "trained with fresh_top or random_head."
         ),
     ] = None,
     augment: Annotated[

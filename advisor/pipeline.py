@@ -37,7 +37,7 @@ from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
 from advisor.target import TargetData, load_target, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
-from tuner.augmentation import check_policy
+from tuner.augmentation import check_policy, misfit
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError
 from tuner.export import ADVICE_FILE, TransferModel
@@ -251,7 +251,7 @@ def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | 
     if features.tagged is not None:  # every word stays where its tag is
         return "masking" if backbone.tokenizer.mask_token_id is not None else None
     if features.pixels is None:
-        return "token_dropout"
+        return "token_dropout" if misfit("mixup", backbone=backbone) else "mixup"
     return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
 
 

@@ -41,6 +41,8 @@ SCRATCH_LONGER = 3
 RATES = {"text": (5e-5, 1.5e-4, 4.5e-4), "image": (5e-4, 1.5e-3, 4.5e-3)}
 SCRATCH_RATES = (3e-4, 1.5e-3)
 HEAD_RATIO = 5.0
+REMOVED = {"layer_decay": "lower rates for lower blocks", "gradual_unfreezing": "gradual unfreezing"}
+"""Options that were compared, won nowhere and are no longer there; their runs stay in the file."""
 CHANGES = {"text": ("token_dropout", "masking", "mixup"), "image": ("trivialaugment", "mixup", "cutmix")}
 FIELDS = ("set", "n", "candidate", "option", "augmentation", "seed", "rate", "steps", "validation", "test", "seconds",
           "device")  # fmt: skip
@@ -184,27 +186,67 @@ def chosen(table: Table) -> pd.DataFrame:
     frame = pd.DataFrame(table.rows)
     for column in ("n", "seed", "validation", "test", "seconds"):
         frame[column] = pd.to_numeric(frame[column])
-    key = ["set", "n", "candidate", "option", "augmentation"]
+    frame["what"] = (frame.option + frame.augmentation).map(OPTIONS | REMOVED | AUGMENTATIONS).fillna("")
+    key = ["set", "n", "candidate", "what"]
     zero = frame[frame.seed == 0].sort_values("validation", ascending=False, kind="stable").drop_duplicates(key)
     return frame.merge(zero[[*key, "rate"]], on=[*key, "rate"])
 
 
 def markdown_tables(table: Table) -> dict[str, str]:
-    """Test accuracy and seconds by strategy, and by how many points every option changes its plain candidate."""
+    """Test accuracy and seconds by strategy, by how many points every option changes its plain candidate, and which
+    option won where."""
     best = chosen(table)
-    plain = best[(best.option == "") & (best.augmentation == "")]
+    plain = best[best.what == ""]
     keys = ["set", "n", "seed", "candidate"]
-    changed = best[(best.option != "") | (best.augmentation != "")].merge(plain, on=keys, suffixes=("", "_plain"))
+    changed = best[best.what != ""].merge(plain, on=keys, suffixes=("", "_plain"))
+    changed["what"] = changed.what.where(~changed.option.isin(list(REMOVED)), changed.what + " (removed)")
     changed["points"] = 100 * (changed.test - changed.test_plain)
-    names = OPTIONS | AUGMENTATIONS
-    changed["what"] = [names[row.option or row.augmentation] for row in changed.itertuples()]
+    seconds = {
+        name: plain[plain.device == device].set_index(keys).seconds.rename("value")
+        for name, device in (("seconds", "cpu"), ("seconds_gpu", "cuda"))
+    }
     return {
-        "strategies": _pivot(100 * plain.set_index([*keys]).test.rename("value"), index=["candidate"]),
-        "seconds": _pivot(plain.set_index([*keys]).seconds.rename("value"), index=["candidate"]),
+        "strategies": _pivot(100 * plain.set_index(keys).test.rename("value"), index=["candidate"]),
+        **{name: _pivot(values, index=["candidate"]) for name, values in seconds.items()},
         "options": _pivot(
             changed.set_index([*keys, "what"]).points.rename("value"), index=["what", "candidate"], signed=True
         ),
+        "wins": wins_table(best),
     }
+
+
+def gains(best: pd.DataFrame) -> pd.DataFrame:
+    """What every option and augmentation is worth to somebody who may also choose the depth.
+
+    A row for each of them, a set and a seed: ``points`` by which its test score is above the plain one's, each at the
+    depth out of those it was tried at whose validation score is higher on average over the seeds.
+    """
+    changed = best[best.what != ""]
+    rows = []
+    for (what, name, n), tried in changed.groupby(["what", "set", "n"], sort=False):
+        plain = best[(best.what == "") & (best["set"] == name) & (best.n == n)]
+        scores = [
+            part[part.candidate == part.groupby("candidate").validation.mean().idxmax()].set_index("seed").test
+            for part in (tried, plain[plain.candidate.isin(tried.candidate)])
+        ]
+        points = 100 * (scores[0] - scores[1]).dropna()
+        rows += [{"what": what, "set": name, "n": n, "seed": seed, "points": value} for seed, value in points.items()]
+    return pd.DataFrame(rows)
+
+
+def wins_table(best: pd.DataFrame) -> str:
+    """Mean points of `gains` with their standard error over seeds by set; a win is more than one standard error."""
+    found = gains(best).groupby(["what", "set"], sort=False).points.agg(["mean", "sem"])
+    names = list(dict.fromkeys(name for _, name in found.index))
+    lines = ["| " + " | ".join(["", *names, "wins on"]) + " |", "|---|" + "---:|" * len(names) + "---|"]
+    removed = list(REMOVED.values())
+    for what in dict.fromkeys(what for what, _ in found.index):
+        part = found.loc[what]
+        won = [name for name in part.index if part["mean"][name] > part["sem"][name]]
+        cells = [f"{part['mean'][n]:+.1f} ± {part['sem'][n]:.1f}" if n in part.index else "–" for n in names]
+        nowhere = "nothing: removed" if what in removed else "nothing"
+        lines.append("| " + " | ".join([what, *cells, ", ".join(won) or nowhere]) + " |")
+    return "\n".join(lines)
 
 
 def _pivot(values: pd.Series, *, index: list[str], signed: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Options of training blocks: what the optimizer and the weights are given, and a search limited to one."""
+"""Options of training blocks: what the weights start from, and a search limited to one."""
 
 from dataclasses import replace
 
@@ -9,45 +9,14 @@ import tiny
 import torch
 
 from tuner.backbone import load_backbone
-from tuner.blocks import find_blocks
-from tuner.classifier import build_classifier
-from tuner.freezing import freeze
 from tuner.search import Deadline, _Trials
 from tuner.space import OPTIONS, Candidate, candidate_at, default_space, restrict
-from tuner.training import Recipe, optimizer_for
 from tuner.trials import Bench
 
 
 @pytest.fixture
 def backbone():
     return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
-
-
-def rates_and_starts(backbone, *, frozen, **options):
-    """Of every trained block, and of the head (number 4): its rate and the step it starts at."""
-    model = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=frozen
-    )
-    freeze(model, backbone.blocks, frozen_blocks=frozen)
-    recipe = Recipe(learning_rate=1e-3, head_ratio=5.0, steps=80, batch_size=8, seed=0, **options)
-    block_of = {id(p): block.index for block in backbone.blocks for p in block.parameters()}
-    found = {}
-    for group in optimizer_for(model, backbone.blocks, recipe).param_groups:
-        for parameter in group["params"]:
-            found.setdefault(block_of.get(id(parameter), 4), set()).add((round(group["lr"], 9), group["starts_at"]))
-    return {block: values.pop() for block, values in sorted(found.items()) if len(values) == 1}
-
-
-def test_lower_blocks_have_lower_rates(backbone):
-    found = rates_and_starts(backbone, frozen=0, layer_decay=0.5)
-    assert found == {0: (1.25e-4, 0), 1: (2.5e-4, 0), 2: (5e-4, 0), 3: (1e-3, 0), 4: (5e-3, 0)}
-
-
-def test_blocks_join_from_the_last_to_the_first(backbone):
-    assert rates_and_starts(backbone, frozen=0, gradual=True) == {
-        0: (1e-3, 30), 1: (1e-3, 20), 2: (1e-3, 10), 3: (1e-3, 0), 4: (5e-3, 0),
-    }  # fmt: skip
-    assert rates_and_starts(backbone, frozen=2, gradual=True) == {2: (1e-3, 20), 3: (1e-3, 0), 4: (5e-3, 0)}
 
 
 def bench_of(backbone, folder):
@@ -57,26 +26,6 @@ def bench_of(backbone, folder):
     )  # fmt: skip
     bench.prepare()
     return bench
-
-
-def test_before_its_turn_a_block_stays_as_it_is(backbone, tmp_path):
-    bench = bench_of(backbone, tmp_path)
-    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    seen = {}
-
-    def step(done):
-        for block in backbone.blocks:
-            moved = any(not torch.equal(before[n], p) for n, p in named[block.index])
-            seen.setdefault(done, []).append(moved)
-
-    inside = [{id(p) for p in block.parameters()} for block in find_blocks(backbone.model)]
-    named = [[(n, p) for n, p in backbone.model.named_parameters() if id(p) in ids] for ids in inside]
-    candidate = Candidate(**candidate_at(1, 4).to_json() | {"option": "gradual_unfreezing"})
-    recipe = {"learning_rate": 1e-2, "head_ratio": 1.0, "steps": 12.0}
-    assert bench.run_trained("a", candidate, recipe=recipe, seed=0, on_step=step) is not None
-    assert seen[2] == [False, False, False, True]
-    assert seen[4] == [False, False, True, True]
-    assert seen[12] == [False, True, True, True]
 
 
 def test_only_the_last_block_is_fresh_and_heads_may_be_random(backbone, tmp_path):
@@ -139,10 +88,10 @@ def test_augmentation_comes_before_options_and_is_compared_without_them(backbone
 
 
 def test_training_with_an_option_may_be_augmented(backbone, tmp_path):
-    space = restrict(replace(default_space(4), augmentation="token_dropout"), strategy="layer_decay", widths=[32] * 4)
+    space = restrict(replace(default_space(4), augmentation="token_dropout"), strategy="fresh_top", widths=[32] * 4)
     result = test_search_study.run_search(backbone, tmp_path, space=space, n_trials=1)
     assert {(row["option"], row["augmentation"]) for row in result.candidates} >= {
-        ("layer_decay", None), ("layer_decay", "token_dropout"),
+        ("fresh_top", None), ("fresh_top", "token_dropout"),
     }  # fmt: skip
     assert result.augmentation["difference"] is not None
 
@@ -172,7 +121,7 @@ def test_an_option_that_was_not_tried_has_a_reason(backbone, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("option", "expected"), [("layer_decay", 0), ("head_only", 0), ("freeze_part", 2)])
+@pytest.mark.parametrize(("option", "expected"), [("fresh_top", 0), ("head_only", 0), ("freeze_part", 2)])
 def test_a_limited_search_tries_options_where_blocks_are_trained_the_plain_way(option, expected):
     space = replace(default_space(4), options=("random_head", "fresh_top"))
     restricted = restrict(space, strategy=option, widths=[32] * 4)

@@ -118,7 +118,7 @@ def test_situation_four_overrules_the_classic_rule_and_says_so():
     _, choice, freeze, space = advise(SMALL, 0.95)
     assert (choice.name, choice.number, choice.decided_by, freeze.recommended) == ("freeze_part", 2, "rule", 5)
     assert choice.classic_rule == "small and similar: train only the classifier"
-    assert any("6.3 points" in reason for reason in choice.reasons)
+    assert any("3.5 points" in reason for reason in choice.reasons)
     assert candidate_at(7, N_BLOCKS) in space.first
     assert Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four") in space.first
     assert Candidate(strategy="feature_based", frozen_blocks=None, features="block_5") in space.first

@@ -278,7 +278,10 @@ def test_masking_is_what_fits_words():
     """Words that are dropped would take their tags along; without a mask there is nothing to put in their place."""
     plain = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
     assert _fitting_augmentation(tagged_features(), plain) is None
-    assert _fitting_augmentation(replace(tagged_features(), tagged=None), plain) == "token_dropout"
+    texts = replace(tagged_features(), tagged=None)
+    assert _fitting_augmentation(texts, plain) == "mixup"
+    # Mixed texts have no last token in common.
+    assert _fitting_augmentation(texts, replace(plain, pooling="last")) == "token_dropout"
     tokenizer = tiny.tokenizer()
     tokenizer.mask_token = "[UNK]"
     assert _fitting_augmentation(tagged_features(), load_backbone((tiny.bert(), tokenizer), device="cpu")) == "masking"

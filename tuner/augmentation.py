@@ -150,13 +150,19 @@ def draw_mixture(policy: str, size: int, *, shape: Sequence[int], rng: np.random
 
 def check_policy(policy: str, *, backbone: Backbone, tagged: bool = False) -> None:
     """Raise `OptionError` for an augmentation that does not fit what a model is fed, its states, or `tagged` words."""
-    why_not = _misfit_of_texts(policy, backbone) if backbone.is_text else _misfit_of_images(policy, backbone)
-    if why_not is None and tagged and policy != "masking":
-        why_not = "the data is tagged words", "every word keeps its tag; masking changes words and keeps their tags"
+    why_not = misfit(policy, backbone=backbone, tagged=tagged)
     if why_not is not None:
         raise OptionError(
             f"--augment {policy} does not fit: {why_not[0]}", why=why_not[1], fix="leave --augment away, or use another"
         )
+
+
+def misfit(policy: str, *, backbone: Backbone, tagged: bool = False) -> tuple[str, str] | None:
+    """In what an augmentation does not fit, and why that matters; None where it fits."""
+    why_not = _misfit_of_texts(policy, backbone) if backbone.is_text else _misfit_of_images(policy, backbone)
+    if why_not is None and tagged and policy != "masking":
+        return "the data is tagged words", "every word keeps its tag; masking changes words and keeps their tags"
+    return why_not
 
 
 def _misfit_of_texts(policy: str, backbone: Backbone) -> tuple[str, str] | None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,9 +46,6 @@ class Recipe(Record):
     """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
 
     ``mixing`` names how the rows of a batch are mixed at the freeze boundary (`tuner.augmentation.draw_mixture`).
-    ``layer_decay`` is by how much a block's rate is lower than that of the block after it (Howard & Ruder 2018, section
-    3.2; Clark et al. 2020). With ``gradual``, blocks join one by one from the last to the first during the first half
-    of the steps (gradual unfreezing: Howard & Ruder 2018, section 3.3).
     """
 
     learning_rate: float
@@ -58,8 +54,6 @@ class Recipe(Record):
     batch_size: int
     seed: int
     mixing: str | None = None
-    layer_decay: float = 1.0
-    gradual: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,34 +103,26 @@ class Stopped(Exception):  # noqa: N818  # a signal, not an error
 
 
 def optimizer_for(model: PreTrainedModel, blocks: Sequence[Block], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over exactly the trainable parameters, with rates of their own for the head and, where asked, every block.
+    """AdamW over exactly the trainable parameters, with a rate of its own for the head.
 
-    No decay on biases and norms, nor on embeddings: it would pull at the rows of words that never occur. ``starts_at``
-    of a group is the step before which its rate is zero.
+    No decay on biases and norms, nor on embeddings: it would pull at the rows of words that never occur.
     """
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, (torch.nn.Embedding, CompactEmbedding))}
     # A cut embedding table stands for block 0's, which the blocks do not know of.
     head = {id(parameter) for parameter in head_parameters(model, blocks)} - embedded
-    block_of = {id(parameter): index for index, block in enumerate(blocks) for parameter in block.parameters()}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    above = {id(p): 0 if id(p) in head else len(blocks) - 1 - block_of.get(id(p), 0) for p in trained}
-    n_trained = 1 + max((above[id(p)] for p in trained if id(p) not in head), default=0)
-    groups: dict[tuple[float, int, bool], list[torch.nn.Parameter]] = {}
-    for parameter in trained:
-        share = above[id(parameter)]
-        rate = recipe.head_ratio if id(parameter) in head else recipe.layer_decay**share
-        starts_at = round(recipe.steps / 2 * share / n_trained) if recipe.gradual else 0
-        decays = parameter.ndim > 1 and id(parameter) not in embedded
-        groups.setdefault((rate, starts_at, decays), []).append(parameter)
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and id(parameter) not in embedded
+            groups.setdefault((id(parameter) in head, decays), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": recipe.learning_rate * rate,
+                "lr": recipe.learning_rate * (recipe.head_ratio if is_head else 1.0),
                 "weight_decay": WEIGHT_DECAY if decays else 0.0,
-                "starts_at": starts_at,
             }
-            for (rate, starts_at, decays), parameters in groups.items()
+            for (is_head, decays), parameters in groups.items()
         ],
         fused=True,
     )
@@ -205,15 +191,10 @@ def _train(
     optimizer = optimizer_for(model, backbone.blocks, recipe)
     warm_up = max(1, round(WARM_UP * recipe.steps))
 
-    def rate(step: int, *, starts_at: int) -> float:
-        if step < starts_at:
-            return 0.0
+    def rate(step: int) -> float:
         return (step + 1) / warm_up if step < warm_up else (recipe.steps - step) / max(1, recipe.steps - warm_up)
 
-    rates: list[Callable[[int], float]] = [
-        partial(rate, starts_at=group["starts_at"]) for group in optimizer.param_groups
-    ]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     checks = {math.ceil(recipe.steps * (i + 1) / CHECKS): i for i in range(CHECKS)}
     start = time.perf_counter()

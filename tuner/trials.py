@@ -55,8 +55,6 @@ PENALTY_WORDS, HEAD_WORDS = 15_000, 50_000
 """Tagged words on which the penalty of a linear head is chosen at most, and on which the head is then fitted."""
 EARLY_STOPPING = 0.1
 """Share of the training sentences that say when a BiLSTM stops; the validation sentences choose nothing there."""
-LAYER_DECAY = 0.75
-"""Clark et al. 2020 (ELECTRA) used .8 for 12 layers and .9 for 24; models of fewer layers take larger steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -590,8 +588,6 @@ class Bench:
             batch_size=self.batch_size,
             seed=seed,
             mixing=candidate.augmentation if candidate.augmentation in MIX_POLICIES else None,
-            layer_decay=LAYER_DECAY if candidate.option == "layer_decay" else 1.0,
-            gradual=candidate.option == "gradual_unfreezing",
         )
         outcome: Outcome = train(
             model,
