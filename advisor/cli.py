@@ -633,9 +633,9 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     if changed:
         _out(f"changed         from {changed['from']} to {changed['to']}: {changed['why']}")
     if tuning["augmentation"]:
-        _out(f"augmentation    {variant_sentence(tuning['augmentation'])}")
+        _out(f"augmentation    {variant_sentence(tuning['augmentation'], n_blocks=tuning['n_blocks'])}")
     for found in tuning.get("options", ()):
-        _out(f"option          {variant_sentence(found)}")
+        _out(f"option          {variant_sentence(found, n_blocks=tuning['n_blocks'])}")
     _out(f"stopped         {tuning['stopped_because']}")
     for warning in tuning["warnings"]:
         _out(f"  - {warning}")

@@ -359,7 +359,7 @@ def tune(
     if augment not in ("auto", "none"):
         check_policy(augment, backbone=backbone, tagged=target.tagged)
     if strategy is not None:
-        check_strategy(strategy, n_blocks=backbone.n_blocks, tagged=target.tagged)
+        check_strategy(strategy, widths=backbone.widths, tagged=target.tagged)
     folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
     stored = runs.read_advice(folder) if runs.is_run(folder) else None
     with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):

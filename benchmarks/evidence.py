@@ -32,7 +32,7 @@ from main_job import text_backbone
 from advisor import recommend
 from advisor.strategy import default_depth
 from advisor.target import load_target
-from tuner.backbone import Backbone, load_backbone
+from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.errors import TransferError
 from tuner.freezing import has_statistics
 from tuner.heads import FEATURES, fits
@@ -109,9 +109,12 @@ def cut(
 
 
 def projected_hours(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
-    """Hours for these cells from the first to the last run, at what a training row of each model took so far."""
-    per_row = runs.wall_seconds.sum() / max(runs.rows_seen.sum(), 1)
-    totals = runs.groupby("model")[["wall_seconds", "rows_seen"]].sum()
+    """Hours for these cells from the first to the last run, at what a training row of each model took so far on the
+    device that goes on, or on any where none was trained there yet."""
+    here = runs[runs.device == resolve_device("auto").type]
+    timed = here if here.rows_seen.sum() else runs
+    per_row = timed.wall_seconds.sum() / max(timed.rows_seen.sum(), 1)
+    totals = timed.groupby("model")[["wall_seconds", "rows_seen"]].sum()
     rates = {model: t.wall_seconds / t.rows_seen for model, t in totals.iterrows() if t.rows_seen}
     done = runs.groupby(KEY)[["wall_seconds", "rows_seen"]].sum().to_dict("index")
     seconds = 0.0

@@ -132,7 +132,8 @@ def policies(names: Iterable[str], *, n_blocks: int, profile: Mapping[str, Any])
 def regrets(runs: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
     """A row for each policy and complete cell: the cell's columns, ``policy``, ``regret`` in points.
 
-    A cell is complete when it has every candidate that any cell of its model and n has.
+    A cell is complete when it has a profile, so that all policies are compared on the same cells, and every candidate
+    that any cell of its model and n has.
     """
     measured = {tuple(row[column] for column in KEY): row for row in profiles.to_dict("records")}
     runs = at_chosen_rates(runs)
@@ -140,9 +141,9 @@ def regrets(runs: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, part in runs.groupby(KEY):
         right = {row.candidate: unpack(row.correct, n=row.test_rows) for row in part.itertuples()}
-        if set(right) != names[key[0], key[2]]:
+        if set(right) != names[key[0], key[2]] or key not in measured:
             continue
-        chosen = policies(right, n_blocks=int(part.frozen_blocks.max()), profile=measured.get(key, {}))
+        chosen = policies(right, n_blocks=int(part.frozen_blocks.max()), profile=measured[key])
         for policy, name in chosen.items():
             if name in right:
                 regret = cross_fitted_regret(right, name, halves=random_halves(len(right[name])))

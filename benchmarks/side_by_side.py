@@ -1,6 +1,6 @@
 """Missing runs of the evidence table, the strategies and the taggers, many processes side by side: for one large GPU.
 
-    python benchmarks/side_by_side.py --workers 14 --minutes 9 [--what tagging strategies evidence] [--device cuda]
+    python benchmarks/side_by_side.py --workers 14 --minutes 9 [--what tagging strategies evidence]
 
 One training of a small model leaves most of a GPU idle, and waits for Python between its kernels. Tasks are cells of
 the three benchmarks in the order of their plans; those whose learning rate an earlier seed chooses wait for it. What is

@@ -63,11 +63,15 @@ def test_projection_counts_what_was_spent_and_what_is_left():
     done = evidence.Cell(model=evidence.TEXT_MODEL, set="mr", n=100, seed=1)
     to_do = evidence.Cell(model=evidence.TEXT_MODEL, set="cr", n=100, seed=0)
     # Seven depths, 20 epochs of 5 steps, 16 rows each: 11,200 rows, twice on seed 0.
-    runs = pd.DataFrame([done.key | {"rows_seen": 1600, "wall_seconds": 160.0} for _ in range(7)])
+    runs = pd.DataFrame([done.key | {"rows_seen": 1600, "wall_seconds": 160.0, "device": "cpu"} for _ in range(7)])
     assert evidence.projected_hours([done], runs) == pytest.approx(1120 / 3600)
     assert evidence.projected_hours([done, to_do], runs) == pytest.approx((1120 + 2240) / 3600)
     image = evidence.Cell(model=evidence.RESNET, set="mnist_t10k", n=100, seed=1)  # ten depths, a model not seen yet
     assert evidence.projected_hours([image], runs) == pytest.approx(1600 / 3600)
+    # What a GPU took elsewhere does not say what is left here.
+    elsewhere = runs.assign(seed=2, wall_seconds=1.0, device="cuda")
+    assert evidence.projected_hours([to_do], pd.concat([runs, elsewhere])) == pytest.approx(2240 / 3600)
+    assert evidence.projected_hours([to_do], elsewhere) == pytest.approx(14 / 3600)
 
 
 def test_small_cells_hold_every_depth_and_variant_large_ones_the_few_and_scratch():
@@ -216,7 +220,9 @@ def test_regret_by_policy_counts_complete_cells_only():
     runs = runs_of(
         (0, "depth_0", 0.0, 0.0, all_right), (0, "depth_2", 0.0, 0.0, none), (0, "head_only", 0.0, 0.0, all_right),
         (1, "depth_0", 0.0, 0.0, none),
+        (2, "depth_0", 0.0, 0.0, none), (2, "depth_2", 0.0, 0.0, none), (2, "head_only", 0.0, 0.0, none),
     )  # fmt: skip
+    # Seed 1 lacks candidates, seed 2 the profile that the rule needs.
     profiles = pd.DataFrame(
         [{"model": "m", "set": "s", "n": 100, "seed": 0, "situation": 3, "p_1": 0, "p_2": 0, "p_3": 1, "p_4": 0}]
     )

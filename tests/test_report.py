@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from advisor.report import render_html, render_markdown, write_report
+from advisor.report.page import make_page
 from advisor.report.parts import same_candidate
 from advisor.report.wording import candidate_words
 from tuner.errors import DataError, MissingFileError
@@ -630,7 +631,7 @@ def test_drawing_survives_bare_and_extreme_numbers() -> None:
         ({"strategy": "head_only", "frozen_blocks": 7}, "Freeze the whole network and train only a classifier on top"),
         (
             {"strategy": "train_all", "start": "scratch", "frozen_blocks": 0},
-            "Train the whole network from random weights",
+            "Train the whole network from random weights, as a control",
         ),
     ],
 )
@@ -638,6 +639,38 @@ def test_every_kind_of_winner_has_its_sentence(candidate: Json, answer: str) -> 
     tuning = make_tuning()
     tuning["winner"]["candidate"] = candidate
     assert f"{answer}: 90.4% accuracy" in Reader(render_html(make_advice(), tuning=tuning)).words
+
+
+def depth_section(tuning: Json) -> tuple[str, int | None]:
+    """What is said of the depths, and the row of their table that is marked."""
+    page = make_page(make_advice(), tuning=tuning)
+    section = next(section for section in page.sections if section.anchor == "depth")
+    return " ".join(section.paragraphs), section.figures[0].table.mark
+
+
+@pytest.mark.parametrize(
+    ("candidate", "mark"),
+    [
+        ({"strategy": "freeze_part", "frozen_blocks": 5}, 5),
+        ({"strategy": "head_only", "frozen_blocks": 7}, 7),
+        ({"strategy": "feature_based", "features": "concat_last_four", "frozen_blocks": None}, None),
+        ({"strategy": "train_all", "start": "scratch", "frozen_blocks": 0}, None),
+    ],
+)
+def test_the_depth_that_won_is_marked_where_a_depth_won(candidate: Json, mark: int | None) -> None:
+    tuning = make_tuning()
+    tuning["winner"]["candidate"] = candidate
+    assert depth_section(tuning)[1] == mark
+
+
+@pytest.mark.parametrize(
+    ("advised", "searched", "said"),
+    [([2, 7], [0, 7], "widened from 2–7 to 0–7"), ([0, 0], [0, 0], None)],
+)
+def test_a_range_was_widened_where_the_search_left_its_own(advised: Json, searched: Json, said: str | None) -> None:
+    """A search that was limited to a strategy has a narrower range than the advice, which no control changed."""
+    text, _ = depth_section(make_tuning() | {"range": {"advised": advised, "searched": searched}})
+    assert (said in text) if said else ("widened" not in text)
 
 
 def test_interrupted_before_any_winner() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -19,7 +20,7 @@ from tuner.classifier import build_classifier
 from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
 from tuner.search import LabelledRows, TuningData, confirm, search
-from tuner.space import Candidate, SearchSpace, candidate_at, default_space, restrict, space_notes
+from tuner.space import Candidate, SearchSpace, candidate_at, check_strategy, default_space, restrict, space_notes
 from tuner.training import (
     Recipe,
     Rows,
@@ -316,6 +317,109 @@ def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
     assert result.limited_to == "head_only"
     with pytest.raises(OptionError, match="not to train_all"):
         run_search(backbone, tmp_path, n_trials=1, resume=True, limited_to="train_all")
+
+
+def test_another_augmentation_is_refused_when_a_search_goes_on(backbone, tmp_path, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    augmented = dataclasses.replace(default_space(4), augmentation="token_dropout")
+    monkeypatch.setattr(tuner.search, "_finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(backbone, tmp_path, n_trials=2, space=augmented)
+    monkeypatch.undo()
+    mixed = dataclasses.replace(augmented, augmentation="mixup")
+    with pytest.raises(OptionError, match="compares token_dropout, not mixup") as error:
+        run_search(backbone, tmp_path, n_trials=2, space=mixed, resume=True)
+    assert "--augment token_dropout" in error.value.fix
+    run_search(backbone, tmp_path, n_trials=2, space=augmented, resume=True)
+    with pytest.raises(OptionError, match="compares token_dropout, not no augmentation"):  # finished since
+        run_search(backbone, tmp_path, n_trials=2, resume=True)
+
+
+def test_ctrl_c_between_confirmations_ends_with_the_best_so_far(bench, monkeypatch):
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    kept(bench, "0", 2, 55)
+    monkeypatch.setattr(tuner.search, "choose_winner", interrupted)
+    assert confirm(bench, deadline=tuner.search.Deadline(1e-9), skip=False) is False
+
+
+def test_a_head_that_was_fitted_before_costs_what_fitting_it_took(bench, monkeypatch):
+    fit = Bench._fit
+
+    def slow(self, x, *, weighted):
+        time.sleep(0.3)
+        return fit(self, x, weighted=weighted)
+
+    monkeypatch.setattr(Bench, "_fit", slow)
+    bench.head("last")
+    monkeypatch.undo()
+    assert bench.run_linear("0", candidate_at(4, 4)).seconds > 0.3
+
+
+def test_depths_are_scored_by_what_is_trained_in_the_plain_way(backbone, tmp_path, monkeypatch):
+    right = {(2, None): 40, (2, "token_dropout"): 55, (4, None): 30}
+    keep = Bench.keep
+
+    def fixed(self, name, *, candidate, predictions, **rest):
+        predictions = DATA.validation.labels.copy()
+        wrong = slice(right[candidate.frozen_blocks, candidate.augmentation], None)
+        predictions[wrong] = 1 - predictions[wrong]
+        return keep(self, name, candidate=candidate, predictions=predictions, **rest)
+
+    monkeypatch.setattr(Bench, "keep", fixed)
+    monkeypatch.setattr(Bench, "why_no_native", lambda *_: "not here")
+    space = dataclasses.replace(
+        default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2), augmentation="token_dropout"
+    )
+    result = run_search(backbone, tmp_path, n_trials=1, space=space)
+    assert result.winner["candidate"]["augmentation"] == "token_dropout"
+    assert [(row["frozen_blocks"], row["mean"]) for row in result.by_depth] == [(2, pytest.approx(40 / 60))]
+
+
+def test_a_scratch_schedule_that_the_budget_cut_is_said(bench):
+    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+    run = kept(bench, "0", 0, 30)
+    assert tuner.search._cut_short(bench) == []
+    bench.runs["0"] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 3.1})
+    assert "cut training from scratch to 3.1 epochs, fewer than the 10" in tuner.search._cut_short(bench)[0]
+    bench.runs["0"] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 25.0})
+    assert tuner.search._cut_short(bench) == []
+
+
+def test_a_difference_on_one_seed_is_no_verdict(bench):
+    plain, changed = kept(bench, "0", 2, 30), kept(bench, "1", 3, 58)
+    assert tuner.search._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
+    assert tuner.search._against(bench, plain, changed)["why"] == "behind on one seed, which may be chance"
+    kept(bench, "2", 1, 58)
+    kept(bench, "2@1", 1, 55, seed=1)
+    kept(bench, "2@2", 1, 53, seed=2)
+    found = tuner.search._against(bench, changed, plain)
+    assert (found["why"], found["seeds"]) == ("it helped", 1)
+    # Seeds differ by a variance of 2 rows of sixty; rows alone by about .064: .467 [.34, .59].
+    rows_alone = 1.96 * np.sqrt(28 / 60 * 32 / 60 / 60)
+    seeds = 1.96 * np.sqrt(2 * np.var([55, 53], ddof=1)) / 60
+    assert found["difference"] - found["interval"][0] == pytest.approx(np.hypot(rows_alone, seeds), rel=0.1)
+
+
+def test_rows_that_are_all_right_on_every_seed_have_an_interval(bench):
+    for name, seed in (("0", 0), ("0@1", 1), ("0@2", 2)):
+        kept(bench, name, 2, 60, seed=seed)
+    (entry,) = compare(bench)
+    assert entry.mean == 1.0
+    assert entry.interval[0] == pytest.approx(0.94, abs=0.01)  # Wilson, 60 of 60
+
+
+def test_texts_are_mixed_behind_cached_blocks_only(bench):
+    mixed = [dataclasses.replace(candidate_at(depth, 4), augmentation="mixup") for depth in (0, 1, 3)]
+    assert [bench.why_not_augmented(candidate) for candidate in mixed] == [None] * 3
+    bench.cached_depths = []
+    bench.prefix_notes[3] = "computed anew in every step: the cache's byte budget is used up"
+    why = "texts are mixed behind cached blocks, and these are computed anew in every step: the cache's byte budget is"
+    assert [bench.why_not_augmented(candidate) for candidate in mixed[:2]] == [None] * 2
+    assert str(bench.why_not_augmented(mixed[2])).startswith(why)
 
 
 def test_candidates_without_a_score_are_listed_with_the_reason(backbone, tmp_path):
@@ -651,10 +755,35 @@ def test_a_space_can_be_restricted_to_a_strategy(strategy, depths, first):
 
 def test_feature_based_tries_the_named_variants():
     space = restrict(default_space(7), strategy="feature_based", widths=[32] * 7)
-    named = ["embeddings", "second_to_last", "weighted_last_four", "concat_last_four", "weighted_all"]
+    # The last block, by its own pooling, is head only.
+    named = ["embeddings", "second_to_last", None, "weighted_last_four", "concat_last_four", "weighted_all"]
     assert [c.features for c in space.first] == named
+    assert space.first[2] == candidate_at(7, 7)
     staged = restrict(default_space(4), strategy="feature_based", widths=[8, 8, 16, 16])
-    assert [c.features for c in staged.first] == ["embeddings", "second_to_last", "concat_last_four"]
+    assert [c.features for c in staged.first] == ["embeddings", "second_to_last", None, "concat_last_four"]
+
+
+def test_a_block_that_has_a_name_is_tried_under_that_only():
+    probed = tuple(
+        Candidate(strategy="feature_based", frozen_blocks=None, features=f"block_{block}") for block in (0, 2, 5)
+    )
+    space = restrict(dataclasses.replace(default_space(7), first=probed), strategy="feature_based", widths=[32] * 7)
+    assert [c.features for c in space.first if str(c.features).startswith("block")] == ["block_2"]
+
+
+@pytest.mark.parametrize("strategy", ["head_only", "feature_based", "bilstm"])
+def test_what_trains_no_block_is_neither_augmented_nor_trained_otherwise(strategy):
+    space = dataclasses.replace(default_space(4), options=("random_head",), augmentation="masking")
+    restricted = restrict(space, strategy=strategy, widths=[32] * 4, tagged=True)
+    assert (restricted.options, restricted.augmentation) == ((), None)
+
+
+def test_a_bilstm_on_the_best_probe_is_tried_first():
+    best = Candidate(strategy="feature_based", frozen_blocks=None, features="weighted_all", top="bilstm")
+    space = dataclasses.replace(default_space(4), first=(best,))
+    tried = restrict(space, strategy="bilstm", widths=[32] * 4, tagged=True).first
+    assert [c.features for c in tried[:2]] == ["weighted_all", "embeddings"]
+    assert len(tried) == 6
 
 
 @pytest.mark.parametrize("features", ["embeddings", "weighted_all", "block_2", "last"])
@@ -667,6 +796,8 @@ def test_a_space_can_be_restricted_to_features(features):
 def test_features_that_a_model_cannot_have_are_said():
     with pytest.raises(OptionError, match="weighted_all does not fit this model: its blocks are 8, 16 wide"):
         restrict(default_space(4), strategy="weighted_all", widths=[8, 8, 16, 16])
+    with pytest.raises(OptionError, match="weighted_all does not fit this model"):
+        check_strategy("weighted_all", widths=[8, 8, 16, 16])
     for name in ("block_4", "block_x", "block_²"):
         with pytest.raises(OptionError, match="or block_0 to block_3"):
             restrict(default_space(4), strategy=name, widths=[32] * 4)

@@ -39,9 +39,7 @@ def compare(bench: Bench) -> list[Comparison]:
         draws = np.mean([truth.draws(r.predictions, seed=bench.seed) for r in counted], axis=0)
         measured.append((run, counted, scores, draws))
     measured.sort(key=lambda entry: -entry[2].mean())  # stable: of equals the one that was ahead
-    repeated = [scores for _, _, scores, _ in measured if len(scores) > 1]
-    freedom = sum(len(scores) - 1 for scores in repeated)
-    seed_variance = sum(float(((s - s.mean()) ** 2).sum()) for s in repeated) / freedom if freedom else 0.0
+    seed_variance = pooled_variance(bench) or 0.0
 
     def over_seeds(run: Run, n: int) -> float:
         return 0.0 if run.candidate.is_linear else seed_variance / n
@@ -54,8 +52,9 @@ def compare(bench: Bench) -> list[Comparison]:
         rows = float(np.std(best_draws - draws))
         seeds = 0.0 if run is best_run else over_seeds(run, len(scores)) + over_seeds(best_run, len(best_scores))
         low, high = np.quantile(draws, [0.025, 0.975])
-        if len(scores) == 1:
-            low, high = truth.interval(counted[0].predictions, seed=bench.seed)
+        if len(scores) == 1 or low == high:  # draws of few rows that are all right tell nothing
+            alone = [truth.interval(repeat.predictions, seed=bench.seed) for repeat in counted]
+            low, high = min(edge for edge, _ in alone), max(edge for _, edge in alone)
         compared.append(
             Comparison(
                 run=run,
@@ -70,11 +69,20 @@ def compare(bench: Bench) -> list[Comparison]:
     return compared
 
 
-def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, float], int]:
-    """By how much one run scores more than another on the same validation rows, a 95 % interval, and the seeds.
+def pooled_variance(bench: Bench) -> float | None:
+    """Variance of validation scores over seeds, pooled over all that was repeated more than once; None without such."""
+    scores = [np.array([repeat.score for repeat in bench.repeats(run)[1:]]) for run in bench.leaders()]
+    repeated = [values for values in scores if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    return sum(float(((s - s.mean()) ** 2).sum()) for s in repeated) / freedom if freedom else None
 
-    Where both were repeated, the repeats count and not the trials that were picked. The interval comes from a paired
-    bootstrap over rows; seeds widen it only by being averaged.
+
+def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, float], int, bool]:
+    """By how much one run scores more than another on the same validation rows, a 95 % interval, the number of seeds,
+    and whether the interval covers the noise of seeds.
+
+    Where both were repeated, the repeats count and not the trials that were picked. A paired bootstrap over rows makes
+    the interval; the variance over seeds widens it, where anything was repeated that it could be taken from.
     """
     seeds = {repeat.seed: repeat for repeat in bench.repeats(run)[1:]}
     pairs = [(seeds[repeat.seed], repeat) for repeat in bench.repeats(other)[1:] if repeat.seed in seeds]
@@ -82,7 +90,10 @@ def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, 
     draws = [[bench.truth.draws(r.predictions, seed=bench.seed) for r in side] for side in zip(*pairs, strict=True)]
     low, high = np.quantile(np.mean(draws[0], axis=0) - np.mean(draws[1], axis=0), [0.025, 0.975])
     mean = float(np.mean([ours.score - theirs.score for ours, theirs in pairs]))
-    return mean, (float(low), float(high)), len(pairs)
+    variance = pooled_variance(bench)
+    over_seeds = 1.96 * math.sqrt(2 * (variance or 0.0) / len(pairs))
+    low, high = mean - math.hypot(mean - low, over_seeds), mean + math.hypot(high - mean, over_seeds)
+    return mean, (low, high), len(pairs), variance is not None
 
 
 def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:

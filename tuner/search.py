@@ -137,6 +137,7 @@ def search(
     earlier = read_result(finished) if resume and finished.exists() else None
     if earlier is not None and earlier.stopped_because != "interrupted":
         _check_limit(earlier.limited_to, limited_to, folder=folder)
+        _check_augmentation((earlier.augmentation or {}).get("policy"), space.augmentation, folder=folder)
         shutil.rmtree(folder / WORK, ignore_errors=True)  # left where the process died after writing the result
         return dataclasses.replace(earlier, warnings=(*earlier.warnings, ENDED_BEFORE))
     deadline = Deadline(budget_s)
@@ -156,7 +157,9 @@ def search(
             )
         if study.trials:
             _check_limit(study.user_attrs.get("limited_to"), limited_to, folder=folder)
+            _check_augmentation(study.user_attrs.get("augmentation"), space.augmentation, folder=folder)
         study.set_user_attr("limited_to", limited_to)
+        study.set_user_attr("augmentation", space.augmentation)
         trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
         stopped_because = trials.run()
         if stopped_because != "interrupted" and not trials.compare_variants():
@@ -198,6 +201,16 @@ def _check_limit(then: str | None, now: str | None, *, folder: Path) -> None:
             f"{'without a limit' if now is None else f'to {now}'}",
             why="candidates of both would be mixed, and the winner would be neither's",
             fix=f"{'leave --strategy away' if then is None else f'pass --strategy {then}'}, or --out with a new folder",
+        )
+
+
+def _check_augmentation(then: str | None, now: str | None, *, folder: Path) -> None:
+    """Raise `OptionError` where a search is to go on with other changes of its training rows."""
+    if then != now:
+        raise OptionError(
+            f"the search in {folder} compares {then or 'no augmentation'}, not {now or 'no augmentation'}",
+            why="what one was worth on some seeds would be counted as the other's",
+            fix=f"pass --augment {then or 'none'}, or --out with a new folder",
         )
 
 
@@ -366,9 +379,10 @@ class _Trials:
     def _left(self) -> float:
         """Seconds left for trials: the comparisons after them take their time from theirs."""
         left = self.deadline.left(SEARCH_SHARE)
-        if not self.queue:  # what was asked for and the controls go before options
-            due = (self._option_due(option) for option in self.bench.space.options)
-            left -= sum(leader.seconds for leader in due if leader is not None)
+        if self.queue:  # what was asked for and the controls go before variants
+            return left
+        due = (self._option_due(option) for option in self.bench.space.options)
+        left -= sum(leader.seconds for leader in due if leader is not None)
         if (native := self._native_due()) is not None:
             left -= native.seconds
         if (leader := self._augmentation_due()) is not None:
@@ -517,12 +531,13 @@ class _Trials:
 
     def _with_steps(self, values: dict[str, float], *, depth: int) -> dict[str, float]:
         """Epochs as steps, cut to a share of the budget: fewer steps with a full schedule beat half a schedule."""
-        steps = self.bench.steps_for(int(values["epochs"]))
+        steps = asked = self.bench.steps_for(int(values["epochs"]))
         if self.deadline.budget_s is not None:
             seconds = min(TRIAL_SHARE * self.deadline.budget_s, max(self._left(), 0.0))
             affordable = int(seconds / self.bench.seconds_per_step(depth) - self.bench.check_steps)
             steps = max(min(steps, affordable), min(steps, LEAST_STEPS))
-        return values | {"steps": float(steps)}
+        epochs = values["epochs"] if steps == asked else round(steps / self.bench.steps_for(1), 1)
+        return values | {"epochs": epochs, "steps": float(steps)}
 
     def _report(self, message: str, *, steps_done: int, steps: int) -> None:
         if self.bench.progress is None:
@@ -565,16 +580,16 @@ def confirm(bench: Bench, *, deadline: Deadline, skip: bool) -> bool:
         run, offset = wanted.pop(0)
         name = f"{run.name}@{bench.seed + offset}"
         confirmed.add(run.name)
-        if name not in bench.runs and deadline.left(CONFIRM_UNTIL) > run.seconds:
-            if bench.progress is not None:
-                label = run.candidate.label(bench.backbone.n_blocks)
-                fraction = 1.0 if deadline.budget_s is None else min(deadline.used / deadline.budget_s, 1.0)
-                bench.progress(f"confirming {label}: seed {bench.seed + offset}", fraction)
-            try:
+        try:
+            if name not in bench.runs and deadline.left(CONFIRM_UNTIL) > run.seconds:
+                if bench.progress is not None:
+                    label = run.candidate.label(bench.backbone.n_blocks)
+                    fraction = 1.0 if deadline.budget_s is None else min(deadline.used / deadline.budget_s, 1.0)
+                    bench.progress(f"confirming {label}: seed {bench.seed + offset}", fraction)
                 bench.run_again(name, run, seed=bench.seed + offset, on_step=step)
-            except KeyboardInterrupt:
-                return False
-        winner, _ = choose_winner(bench)
+            winner, _ = choose_winner(bench)
+        except KeyboardInterrupt:
+            return False
         if not wanted and winner.name not in confirmed and not winner.candidate.is_linear:
             wanted = [(winner, extra) for extra in range(1, CONFIRMATION_SEEDS + 1)]
     return True
@@ -599,7 +614,7 @@ def _finish(
     shipped = max(bench.repeats(winner), key=lambda run: run.score)
     model = bench.exported(shipped)
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
-    warnings = [*bench.warnings, *_beaten_by(baselines, chosen)]
+    warnings = [*bench.warnings, *_beaten_by(baselines, chosen), *_cut_short(bench)]
     test = _test_once(bench, model, run=shipped)
     warnings += test.pop("notes")
     if test["times"] > 1:
@@ -654,7 +669,8 @@ def _finish(
     ]
     at_depth: dict[int, dict[str, Any]] = {}
     for entry in rank:  # best first: of two heads at a depth the better one stands
-        if entry["frozen_blocks"] is not None and entry["start"] == "pretrained":
+        is_plain = entry["augmentation"] is None and entry["option"] in (None, bench.space.option)
+        if entry["frozen_blocks"] is not None and entry["start"] == "pretrained" and is_plain:
             kept = ("frozen_blocks", "mean", "sd", "n", "interval", "seconds")
             at_depth.setdefault(int(entry["frozen_blocks"]), {key: entry[key] for key in kept})
     return TuningResult(
@@ -754,8 +770,12 @@ def _options(bench: Bench, trials: _Trials) -> tuple[dict[str, Any], ...]:
 
 def _against(bench: Bench, run: Run, plain: Run) -> dict[str, Any]:
     """By how much a variant of a candidate scores more than the candidate itself."""
-    mean, (low, high), n = difference(bench, run, plain)
+    mean, (low, high), n, over_seeds = difference(bench, run, plain)
     verdict = "it helped" if low > 0 else "it harmed" if high < 0 else "no difference is shown"
+    if low == high != 0:
+        verdict = "the validation rows are too few to tell"
+    elif not over_seeds and not low <= 0 <= high:
+        verdict = f"{'ahead' if low > 0 else 'behind'} on one seed, which may be chance"
     return {
         "difference": mean,
         "interval": (low, high),
@@ -776,6 +796,17 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison) -> list[str]:
         if name in ("majority", "tfidf_linear", "pixel_linear", "entity_lookup", "token_linear")
         and baseline is not None
         and baseline["score"] > chosen.interval[1]
+    ]
+
+
+def _cut_short(bench: Bench) -> list[str]:
+    """Training from scratch whose schedule the budget cut to less than is searched otherwise is said to be."""
+    best = next((run for run in bench.leaders() if run.candidate.start == "scratch"), None)
+    if best is None or best.recipe["epochs"] >= SCRATCH_EPOCHS[0]:
+        return []
+    return [
+        f"the budget cut training from scratch to {best.recipe['epochs']:g} epochs, fewer than the {SCRATCH_EPOCHS[0]} "
+        "that fresh weights get at least: its score says little of what they can do; a longer --budget shows it"
     ]
 
 

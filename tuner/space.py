@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tuner.errors import OptionError, did_you_mean
-from tuner.heads import FEATURES, fits
+from tuner.heads import FEATURES, feature_blocks, fits
 from tuner.records import Record
 
 STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based", "bilstm", "scratch")
@@ -170,7 +170,7 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
     `widths` are those of the blocks' pooled states (`tuner.heads.fits`). Features of `tagged` words are read by a
     linear head and by a BiLSTM.
     """
-    check_strategy(strategy, n_blocks=space.n_blocks, tagged=tagged)
+    check_strategy(strategy, widths=widths, tagged=tagged)
     n = space.n_blocks
     if strategy == "scratch":
         scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
@@ -184,12 +184,6 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
         trained = tuple(replace(candidate_at(depth, n), option=strategy) for depth in tried if depth < n)
         return replace(space, first=trained, controls=(), depths=(0, n - 1), option=strategy, options=())
     if strategy not in STRATEGIES:
-        if not fits(strategy, widths=widths):
-            raise OptionError(
-                f"{strategy} does not fit this model: its blocks are {', '.join(map(str, dict.fromkeys(widths)))} wide",
-                why="a weighted sum adds states of one width",
-                fix="use concat_last_four, or a single block such as block_0",
-            )
         only = Candidate(strategy="feature_based", frozen_blocks=None, features=strategy)
         read = (only, replace(only, top="bilstm")) if tagged else (only,)
         return replace(space, first=read, controls=(), depths=(n, n), options=(), augmentation=None)
@@ -199,23 +193,32 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
         if fits(name, widths=widths)
     ]
     with_bilstm = tuple(replace(candidate, top="bilstm") for candidate in variants) if tagged else ()
-    if strategy == "bilstm":
+    if strategy == "bilstm":  # that on the best probe first
+        advised = (candidate for candidate in space.first if candidate.top == "bilstm")
+        with_bilstm = tuple(dict.fromkeys((*advised, *with_bilstm)))
         return replace(space, first=with_bilstm, controls=(), depths=(n, n), options=(), augmentation=None)
     depths = {"train_all": (0, 0), "freeze_part": (1, n - 1), "head_only": (n, n), "feature_based": (n, n)}[strategy]
     own = tuple(c for c in (*space.first, *space.controls) if c.strategy == strategy and c.start == "pretrained")
     if strategy == "feature_based":
-        own += tuple(candidate for candidate in variants if candidate.features != "last")  # that one is head only
+        named = {feature_blocks(name, n_blocks=n) for name in FEATURES}  # block_0 is embeddings
+        own = tuple(
+            c for c in own if c.features in FEATURES or feature_blocks(str(c.features), n_blocks=n) not in named
+        )
+        own += tuple(candidate_at(n, n) if candidate.features == "last" else candidate for candidate in variants)
         own += with_bilstm
     elif not own:
         own = (candidate_at(max(depths[0], min(round(0.75 * n), depths[1])), n),)
-    return replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)
+    restricted = replace(space, first=tuple(dict.fromkeys(own)), controls=(), depths=depths)
+    # What trains no block cannot be trained otherwise.
+    return replace(restricted, options=(), augmentation=None) if depths == (n, n) else restricted
 
 
-def check_strategy(name: str, *, n_blocks: int | None = None, tagged: bool = True) -> None:
-    """Raise `OptionError` unless a strategy is known, or names features that a model of so many blocks has.
+def check_strategy(name: str, *, widths: Sequence[int] | None = None, tagged: bool = True) -> None:
+    """Raise `OptionError` unless a strategy is known, or names features that a model whose blocks are so wide has.
 
     That of `tagged` words alone is refused for other data.
     """
+    n_blocks = None if widths is None else len(widths)
     if name == "bilstm" and not tagged:
         raise OptionError(
             "--strategy bilstm is for tagged words",
@@ -232,6 +235,12 @@ def check_strategy(name: str, *, n_blocks: int | None = None, tagged: bool = Tru
             f"unknown strategy {name!r}.{did_you_mean(name, (*STRATEGIES, *FEATURES, *OPTIONS))}",
             why="the search is limited to it",
             fix=f"use one of {', '.join((*STRATEGIES, *FEATURES, *OPTIONS))}, or block_0 to block_{last}",
+        )
+    if widths is not None and not fits(name, widths=widths):
+        raise OptionError(
+            f"{name} does not fit this model: its blocks are {', '.join(map(str, dict.fromkeys(widths)))} wide",
+            why="a weighted sum adds states of one width",
+            fix="use concat_last_four, or a single block such as block_0",
         )
 
 

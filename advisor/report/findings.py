@@ -412,7 +412,7 @@ def depth_section(run: Run) -> Section:
     paragraph = "Frozen blocks keep their pretrained weights; the blocks after them and the head are trained."
     if measured:
         paragraph += " Of the depths within one standard error of the best, the most frozen one wins: it costs least."
-        advised_range = interval(part(run.advice, "freeze").get("search"))
+        advised_range = interval(part(run.tuning, "range").get("advised"))
         if searched and advised_range and searched != advised_range:
             paragraph += (
                 f" A control outside the advised range led, so the range was widened from "
@@ -470,7 +470,7 @@ def _depth_table(run: Run, *, title: str, total: int) -> Table:
             ("Time", True),
             ("Before tuning", True),
         )
-    return make_table(title, columns, body, mark=run.depth if run.depth is not None and run.depth <= total else None)
+    return make_table(title, columns, body, mark=run.marked_depth())
 
 
 def _baseline_marks(run: Run) -> tuple[Mark, ...]:

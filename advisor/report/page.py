@@ -140,8 +140,11 @@ def _lead(run: Run) -> tuple[str, ...]:
             )
         augmentation = part(run.tuning, "augmentation")
         if augmentation:
-            said.append(f"Augmentation: {sentence(variant_sentence(augmentation))}")
-        said += [f"Option of training: {sentence(variant_sentence(row))}" for row in rows(run.tuning, "options")]
+            said.append(f"Augmentation: {sentence(variant_sentence(augmentation, n_blocks=run.n_blocks))}")
+        said += [
+            f"Option of training: {sentence(variant_sentence(row, n_blocks=run.n_blocks))}"
+            for row in rows(run.tuning, "options")
+        ]
     else:
         size, similarity = part(run.advice, "size"), part(run.advice, "similarity")
         said.append(

@@ -189,10 +189,15 @@ class Run:
                 found[depth] = row
         return dict(sorted(found.items()))
 
+    def marked_depth(self) -> int | None:
+        """The depth that was chosen, where what was chosen is one: from scratch or on other features it is not."""
+        is_depth = self.chosen.get("start") != "scratch" and self.chosen.get("strategy") != "feature_based"
+        inside = self.depth is not None and self.n_blocks is not None and self.depth <= self.n_blocks
+        return self.depth if is_depth and inside else None
+
     def measured_depths(self) -> tuple[Mark, ...]:
         """Validation score by depth, from the tuner."""
-        won = None if self.winner is None or self.chosen.get("start") == "scratch" else self.depth
-        won = None if self.chosen.get("strategy") == "feature_based" else won
+        won = None if self.winner is None else self.marked_depth()
         return tuple(
             measured_mark(row, label=self.words({"strategy": "freeze_part", "frozen_blocks": k}), x=k, strong=k == won)
             for k, row in self.best_by_depth().items()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from advisor.report.fields import Json, interval, line, number, whole
+from advisor.report.fields import Json, interval, line, number, part, whole
 from tuner.space import AUGMENTATIONS, OPTIONS
 
 NOT_MEASURED = "not measured"
@@ -224,7 +224,7 @@ def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
     strategy = candidate.get("strategy") or candidate.get("name")
     depth, features = whole(candidate.get("frozen_blocks")), line(candidate.get("features"), limit=60)
     if candidate.get("start") == "scratch":
-        return "Train the whole network from random weights"
+        return "Train the whole network from random weights, as a control"
     if strategy == "train_all":
         return "Train the whole network, starting from the pretrained weights"
     if strategy == "head_only":
@@ -251,12 +251,12 @@ def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
     return line(strategy, limit=80).replace("_", " ") or "No strategy was recorded"
 
 
-def variant_sentence(found: Json) -> str:
+def variant_sentence(found: Json, *, n_blocks: int | None) -> str:
     """What augmentation, or an option of training blocks, was worth, without its full stop.
 
-    >>> variant_sentence({"policy": "mixup", "difference": 0.02, "interval": [0.01, 0.03], "seeds": 1,
-    ...     "why": "it helped"})
-    'mixup: it helped: +2.0 points [+1.0, +3.0] on validation, 1 seed, everything else equal'
+    >>> variant_sentence({"policy": "mixup", "difference": 0.02, "interval": [0.01, 0.03], "seeds": 2,
+    ...     "why": "it helped", "candidate": {"strategy": "freeze_part", "frozen_blocks": 5}}, n_blocks=7)
+    'mixup: it helped: +2.0 points [+1.0, +3.0] on validation against 5 of 7 frozen, 2 seeds, everything else equal'
     """
     changed = line(found.get("policy") or found.get("option"), limit=40)
     name, why = (AUGMENTATIONS | OPTIONS).get(changed, changed), line(found.get("why"))
@@ -265,8 +265,9 @@ def variant_sentence(found: Json) -> str:
         return f"{name} was not tried: {why}"
     low, high = (100 * edge for edge in bounds)
     return (
-        f"{name}: {why}: {100 * difference:+.1f} points [{low:+.1f}, {high:+.1f}] on validation, "
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'}, everything else equal"
+        f"{name}: {why}: {100 * difference:+.1f} points [{low:+.1f}, {high:+.1f}] on validation against "
+        f"{candidate_words(part(found, 'candidate'), n_blocks=n_blocks)}, {seeds} {'seed' if seeds == 1 else 'seeds'}, "
+        "everything else equal"
     )
 
 
