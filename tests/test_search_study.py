@@ -394,14 +394,21 @@ def test_a_difference_on_one_seed_is_no_verdict(bench):
     assert tuner.search._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
     assert tuner.search._against(bench, plain, changed)["why"] == "behind on one seed, which may be chance"
     kept(bench, "2", 1, 58)
-    kept(bench, "2@1", 1, 55, seed=1)
-    kept(bench, "2@2", 1, 53, seed=2)
+    kept(bench, "2@1", 1, 54, seed=1)
+    kept(bench, "2@2", 1, 50, seed=2)
     found = tuner.search._against(bench, changed, plain)
     assert (found["why"], found["seeds"]) == ("it helped", 1)
-    # Seeds differ by a variance of 2 rows of sixty; rows alone by about .064: .467 [.34, .59].
+    # Seeds have a variance of 8 rows, so that two runs differ by four rows of sixty; the rows alone are a binomial.
     rows_alone = 1.96 * np.sqrt(28 / 60 * 32 / 60 / 60)
-    seeds = 1.96 * np.sqrt(2 * np.var([55, 53], ddof=1)) / 60
+    seeds = 1.96 * np.sqrt(2 * np.var([54, 50], ddof=1)) / 60
     assert found["difference"] - found["interval"][0] == pytest.approx(np.hypot(rows_alone, seeds), rel=0.1)
+
+
+def test_few_rows_that_all_change_alike_are_no_verdict(bench, monkeypatch):
+    plain, changed = kept(bench, "0", 2, 0), kept(bench, "1", 3, 60)
+    assert tuner.search._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
+    monkeypatch.setattr(tuner.search, "FEW_ROWS", 61)
+    assert tuner.search._against(bench, changed, plain)["why"] == "the validation rows are too few to tell"
 
 
 def test_rows_that_are_all_right_on_every_seed_have_an_interval(bench):

@@ -46,6 +46,8 @@ CONFIRMATION_SEEDS = 2
 CONFIRM_UNTIL = 0.92
 """Share of the budget after which no confirmation starts; the rest saves and tests the winner."""
 LEAST_STEPS = 50
+FEW_ROWS = 30
+"""With fewer validation rows than this, a bootstrap that finds no spread has seen too little of it."""
 DEFAULT_HEAD_RATIO, DEFAULT_EPOCHS = 5.0, 6
 ENDED_BEFORE = (
     "this search had come to its end and its test split has been used: the result is shown as it was; "
@@ -772,7 +774,7 @@ def _against(bench: Bench, run: Run, plain: Run) -> dict[str, Any]:
     """By how much a variant of a candidate scores more than the candidate itself."""
     mean, (low, high), n, over_seeds = difference(bench, run, plain)
     verdict = "it helped" if low > 0 else "it harmed" if high < 0 else "no difference is shown"
-    if low == high != 0:
+    if low == high != 0 and len(bench.validation_encoded) < FEW_ROWS:
         verdict = "the validation rows are too few to tell"
     elif not over_seeds and not low <= 0 <= high:
         verdict = f"{'ahead' if low > 0 else 'behind'} on one seed, which may be chance"
