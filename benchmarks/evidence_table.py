@@ -151,6 +151,34 @@ def regrets(runs: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*KEY, "policy", "regret"])
 
 
+def situations_table(runs: pd.DataFrame, profiles: pd.DataFrame) -> str:
+    """By situation, how many points the classic rule and the constants lost: means over sets of their mean regret over
+    sizes and seeds, with standard errors over sets. A set is counted once for each model that it was measured with."""
+    found = regrets(runs, profiles).merge(profiles[[*KEY, "situation"]], on=KEY)
+    found["situation"] = found.situation.fillna(0).astype(int)
+    n_blocks = runs.groupby("model").frozen_blocks.max()
+    named = {"classic rule, named": "classic rule", "as advised": "as advised", "head_only": "head only"}
+    for model, n in n_blocks.items():
+        depths = {round(0.75 * n): "three quarters frozen", round(0.5 * n): "half frozen", 0: "everything trained"}
+        names = named | {f"depth_{depth}": name for depth, name in depths.items()}
+        found.loc[found.model == model, "policy"] = found.policy.map(names)
+    columns = ["classic rule", "as advised", "head only", "three quarters frozen", "half frozen", "everything trained"]
+    lines = [
+        "| " + " | ".join(["situation", "sets (cells)", *columns]) + " |",
+        "|---|---:" + "|---:" * len(columns) + "|",
+    ]
+    for situation in (1, 2, 3, 4, 0):
+        part = found[found.situation == situation]
+        by_set = part.groupby(["policy", "model", "set"]).regret.mean().groupby("policy").agg(["mean", "sem", "size"])
+        cells = dict.fromkeys(columns, "–")
+        for name, row in by_set.iterrows():
+            cells[name] = f"{row['mean']:.1f}" + (f" ± {row['sem']:.1f}" if row["size"] > 1 else "")
+        n_sets, n_cells = part[["model", "set"]].drop_duplicates().shape[0], part[KEY].drop_duplicates().shape[0]
+        name = str(situation) if situation else "none is certain"
+        lines.append("| " + " | ".join([name, f"{n_sets} ({n_cells})", *cells.values()]) + " |")
+    return "\n".join(lines)
+
+
 def summary() -> str:
     """The table so far: rows, noise over seeds, and mean regret of constants and rules with the cells they cover."""
     runs, profiles = read(RUNS), read(PROFILES)

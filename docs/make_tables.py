@@ -16,12 +16,16 @@ def tables() -> dict[str, str]:
     """The tables by the names of their markers."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import blocks
+    import evidence_table
     import strategies
     import tagging
 
     made = strategies.markdown_tables(strategies.Table(strategies.RESULTS))
     made["blocks"] = blocks.markdown_table() if blocks.RESULTS.exists() else NOT_YET
     made["tagging"] = tagging.table() if tagging.TABLE.exists() else NOT_YET
+    made["situations"] = evidence_table.situations_table(
+        evidence_table.read(evidence_table.RUNS), evidence_table.read(evidence_table.PROFILES)
+    )
     return made
 
 

@@ -215,6 +215,24 @@ def test_the_classic_rule_chooses_by_the_situation():
     }  # fmt: skip
 
 
+def test_situations_are_compared_by_what_the_rule_and_constants_lost():
+    all_right, none = [1] * 8, [0] * 8
+    by_depth = {0: all_right, 2: none, 3: all_right}
+    runs = runs_of(
+        *((seed, f"depth_{depth}", 0.0, 0.0, right) for seed in (0, 1) for depth, right in by_depth.items()),
+        (0, "head_only", 0.0, 0.0, none), (1, "head_only", 0.0, 0.0, all_right),
+    )  # fmt: skip
+    cell = {"model": "m", "set": "s", "n": 100, "advised_depth": 3}
+    rule = {"p_1": 0, "p_2": 0, "p_3": 1, "p_4": 0}
+    profiles = pd.DataFrame([cell | rule | {"seed": 0, "situation": 3}, cell | rule | {"seed": 1, "situation": None}])
+    lines = table.situations_table(runs, profiles).splitlines()
+    assert lines[0].startswith("| situation | sets (cells) | classic rule | as advised | head only |")
+    assert lines[2] == "| 1 | 0 (0) | – | – | – | – | – | – |"
+    # Half of four blocks, which the rule means too, loses everything; three quarters, advised, and none lose nothing.
+    assert lines[4] == "| 3 | 1 (1) | 100.0 | 0.0 | 100.0 | 0.0 | 100.0 | 0.0 |"
+    assert lines[6] == "| none is certain | 1 (1) | – | 0.0 | 0.0 | 0.0 | 100.0 | 0.0 |"
+
+
 def test_regret_by_policy_counts_complete_cells_only():
     all_right, none = [1] * 8, [0] * 8
     runs = runs_of(

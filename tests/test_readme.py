@@ -72,7 +72,7 @@ def test_the_network_of_ones_own_runs(tmp_path, monkeypatch, capsys):
     from PIL import Image
     from safetensors.torch import save_file
 
-    (code,) = blocks("python", (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8"))
+    code, _ = blocks("python", (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
     definitions, _, use = code.partition("network = CifarResNet()")
     space = {}
@@ -95,6 +95,28 @@ def test_the_network_of_ones_own_runs(tmp_path, monkeypatch, capsys):
     assert found == str(["conv1", *units])
     assert measured.split()[0] in ("similar", "uncertain", "dissimilar", "unmeasured")
     assert label.strip("[]'") in ("a", "b")
+
+
+@pytest.mark.slow
+def test_the_language_model_of_ones_own_runs(tmp_path, monkeypatch, capsys):
+    """The budget is cut to one trial; all else as shown."""
+    from safetensors.torch import save_file
+    from test_cli import reviews
+
+    _, code = blocks("python", (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    lines = ["text,label", *(f"{row['text']},{row['label']}" for row in reviews(120))]
+    Path("reviews.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tiny.tokenizer().save_pretrained("tokenizer")
+    definitions, _, use = code.partition("reader = LanguageModel()")
+    space = {"WORDS": len(tiny.WORDS) + 4}
+    exec(compile(definitions, "own-models.md", "exec"), space)
+    torch.manual_seed(0)
+    save_file(space["LanguageModel"]().state_dict(), "language-model.safetensors")
+    exec(compile("reader = LanguageModel()" + use.replace('budget="1m"', "trials=1"), "own-models.md", "exec"), space)
+    assert space["result"].winner["candidate"]["features"] == "weighted_all"
+    label = [line for line in capsys.readouterr().out.splitlines() if line.strip()][-1]
+    assert label.strip("[]'") in {line.rpartition(",")[2] for line in lines[1:]}
 
 
 @pytest.mark.slow

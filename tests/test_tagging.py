@@ -270,7 +270,7 @@ def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> 
         backbone, data=DATA, space=variants, recommended=variants.first[0], folder=tmp_path / "features",
         budget_s=None, n_trials=len(variants.first),
     )  # fmt: skip
-    assert len(result.candidates) == len(variants.first) == 11
+    assert len(result.candidates) == len(variants.first) == 12
     assert result.candidates[0]["mean"] > 0.8
     depths = tuple(candidate_at(depth, 3) for depth in (0, 1, 2))
     result = search(
