@@ -179,9 +179,8 @@ def read_tagged(
 
     Raises `DataError` where tags do not match the words in number or belong to no scheme, and `MissingFileError`.
     """
-    tables, columns, names = _read_any(data, text=text, label=label)
+    tables, columns, names = _read_any(data, text=text, label=label, tag_names=tag_names)
     tables = only(tables, split) if split is not None else with_training_rows(tables)
-    names = tuple(tag_names) if tag_names is not None else names
     places = {part: tables.place if part == "all" else f"the {part} split of {tables.place}" for part in tables.parts}
     parts: dict[str, tuple[list[list[str]], list[list[str]]]] = {}
     empty: dict[str, int] = {}
@@ -190,7 +189,8 @@ def read_tagged(
         if part in unlabelled:
             continue
         tokens = table.column("tokens").to_pylist()
-        tags = _named_tags(table.column("tags").to_pylist(), names=names, place=places[part])
+        tags = [row or [] for row in table.column("tags").to_pylist()]
+        _refuse_numbers(tags, place=places[part])
         _check_numbers(tokens, tags, place=places[part])
         kept = [row for row, words in enumerate(tokens) if words]
         if not kept:
@@ -383,26 +383,34 @@ def _ordered(tags: set[str]) -> list[str]:
 # --- checks
 
 
-def _named_tags(rows: list[list[Any] | None], *, names: tuple[str, ...], place: str) -> list[list[str]]:
-    """Tags as names; numbers are positions in `names`."""
-    tagged = [row or [] for row in rows]
-    numbers = {tag for row in tagged for tag in row if isinstance(tag, int)}
-    if not numbers:
-        return tagged
-    if not names:
+def _named(table: pa.Table, names: Sequence[str], *, place: str) -> pa.Table:
+    """The rows with names in place of numbers, which are positions in `names`; masked tags, all below 0, stay."""
+    import pyarrow as pa
+
+    tags = table.column("tags")
+    numbers = {tag for row in tags.to_pylist() for tag in row or ()}
+    if not names or not pa.types.is_integer(tags.type.value_type) or (numbers and max(numbers) < 0):
+        return table
+    if numbers and (min(numbers) < 0 or max(numbers) >= len(names)):
         raise DataError(
-            f"{place}: the tags are numbers without names, from {min(numbers)} to {max(numbers)}",
-            why="which of them begin an entity, and of which type, cannot be known",
-            fix='write the tags as names such as B-person, or pass read_tagged(data, tag_names=["O", "B-person", ...])',
-        )
-    if min(numbers) < 0 or max(numbers) >= len(names):
-        wrong = min(numbers) if min(numbers) < 0 else max(numbers)
-        raise DataError(
-            f"{place}: tag {wrong} has no name",
+            f"{place}: tag {min(numbers) if min(numbers) < 0 else max(numbers)} has no name",
             why=f"there are {len(names)} names, counted from 0",
             fix="repair the names of the tags, or the tags",
         )
-    return [[names[tag] if isinstance(tag, int) else tag for tag in row] for row in tagged]
+    named = pa.array([[names[tag] for tag in row or ()] for row in tags.to_pylist()], pa.list_(pa.string()))
+    return table.set_column(table.column_names.index("tags"), "tags", named)
+
+
+def _refuse_numbers(tags: list[list[Any]], *, place: str) -> None:
+    """Raise `DataError` for tags that are numbers still, since nothing names them."""
+    numbers = {tag for row in tags for tag in row if isinstance(tag, int)}
+    if numbers:
+        raise DataError(
+            f"{place}: the tags are numbers without names, from {min(numbers)} to {max(numbers)}",
+            why="which of them begin an entity, and of which type, cannot be known",
+            fix="write the tags as names such as B-person, or save them with `datasets` as a ClassLabel, which names "
+            "its numbers",
+        )
 
 
 def _has_no_tags(table: pa.Table) -> bool:
@@ -456,13 +464,19 @@ def _notes(sentences: TaggedSentences, *, place: str) -> list[str]:
 
 
 def _read_any(
-    data: Any, *, text: str | None, label: str | None, labelled: bool = True
+    data: Any,
+    *,
+    text: str | None,
+    label: str | None,
+    tag_names: Sequence[str] | None = None,
+    labelled: bool = True,
 ) -> tuple[Tables, dict[str, str], tuple[str, ...]]:
-    """Tables whose columns ``tokens`` and ``tags`` are lists, the columns' own names, and names of numbered tags.
+    """Tables whose columns ``tokens`` and ``tags`` are lists, the columns' own names, and names of tags in order.
 
-    Where they need not be `labelled`, tags may be empty.
+    Every part's numbers are named by its own list, since lists may differ in order, or by `tag_names`. Where they need
+    not be `labelled`, tags may be empty.
     """
-    reader = _Reader(text=text, label=label, labelled=labelled)
+    reader = _Reader(text=text, label=label, tag_names=tag_names, labelled=labelled)
     data = loaded_from_hub(data)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
@@ -488,16 +502,17 @@ def _read_any(
         tables = Tables(name="data", place="the data", parts=parts)
     else:
         tables = Tables(name="data", place="the data", parts={"all": reader.memory(data, place="the data")})
-    return replace(tables, warnings=tuple(reader.warnings)), reader.columns, reader.names
+    return replace(tables, warnings=tuple(reader.warnings)), reader.columns, tuple(reader.names)
 
 
 class _Reader:
-    """Reads parts of one dataset; remembers the columns, the names of numbered tags, and warnings."""
+    """Reads parts of one dataset; remembers the columns, the names of all parts' numbered tags, and warnings."""
 
-    def __init__(self, *, text: str | None, label: str | None, labelled: bool) -> None:
+    def __init__(self, *, text: str | None, label: str | None, tag_names: Sequence[str] | None, labelled: bool) -> None:
         self._text, self._label, self._labelled = text, label, labelled
+        self._tag_names = tag_names
         self.columns: dict[str, str] = {}
-        self.names: tuple[str, ...] = ()
+        self.names: dict[str, None] = {}
         self.warnings: list[str] = []
 
     def folder(self, folder: Path) -> Tables:
@@ -548,46 +563,46 @@ class _Reader:
             return _table(words, place=str(path))
         result = read_file(path)
         self.warnings += result.warnings
-        text, label = self._choose(result.table.column_names, place=str(path))
+        chosen = self._choose(result.table.column_names, place=str(path))
         if path.read_bytes()[:4] == b"PAR1":
-            return self._parquet(path, text=text, label=label)
-        wanted = [name for name in (text, label) if name is not None]
-        columns = [result.table.column(name) for name in wanted]
-        if FORMATS.get(path.suffix.lower()) == "json" and any(_is_placeholder(column.type) for column in columns):
+            return self._parquet(path, chosen)
+        columns = {role: result.table.column(name) for role, name in chosen.items()}
+        if FORMATS.get(path.suffix.lower()) == "json" and any(
+            _is_placeholder(cells.type) for cells in columns.values()
+        ):
             rows = _json_rows(path)  # values of several kinds in one list, or a file that is one list
-            return _table(*([row.get(name) for row in rows] for name in wanted), place=str(path))
-        return _table(*(column.to_pylist() for column in columns), place=str(path))
+            return self._table(
+                {role: [row.get(name) for row in rows] for role, name in chosen.items()}, place=str(path)
+            )
+        return self._table({role: cells.to_pylist() for role, cells in columns.items()}, place=str(path))
 
-    def _parquet(self, path: Path, *, text: str, label: str | None) -> pa.Table:
+    def _parquet(self, path: Path, chosen: Mapping[str, str]) -> pa.Table:
         from pyarrow import parquet
 
-        if label is None:
-            return _table(parquet.read_table(path, columns=[text]).column(text).to_pylist(), place=str(path))
-        table = parquet.read_table(path, columns=[text, label])
-        feature = features_in(table.schema.metadata).get(label, {})
+        table = parquet.read_table(path, columns=list(chosen.values()))
+        feature = features_in(table.schema.metadata).get(chosen.get("label", ""), {})
         inner = feature.get("feature", {})
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            self.names = tuple(map(str, inner.get("names", ())))
-        return _table(table.column(text).to_pylist(), table.column(label).to_pylist(), place=str(path))
+        names = inner.get("names", ()) if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" else ()
+        cells = {role: table.column(name).to_pylist() for role, name in chosen.items()}
+        return self._table(cells, names=tuple(map(str, names)), place=str(path))
 
     def memory(self, data: Any, *, place: str) -> pa.Table:
         if hasattr(data, "columns") and hasattr(data, "iloc"):
             names = [str(name) for name in data.columns]
             refuse_repeated(names, place=place)
             refuse_no_rows(len(data), place=place)
-            text, label = self._choose(names, place=place)
             by_name = dict(zip(names, data.columns, strict=True))
-            tags = None if label is None else data[by_name[label]].tolist()
-            return _table(data[by_name[text]].tolist(), tags, place=place)
+            chosen = self._choose(names, place=place)
+            return self._table({role: data[by_name[name]].tolist() for role, name in chosen.items()}, place=place)
         if hasattr(data, "features") and hasattr(data, "column_names"):
             refuse_no_rows(len(data), place=place)
-            text, label = self._choose(data.column_names, place=place)
-            if label is None:
-                return _table(data.select_columns([text]).with_format("arrow")[:].column(text).to_pylist(), place=place)
-            inner = getattr(data.features[label], "feature", None)
-            self.names = tuple(getattr(inner, "names", ()))  # of a list of ClassLabel
-            rows = data.select_columns([text, label]).with_format("arrow")[:]
-            return _table(rows.column(text).to_pylist(), rows.column(label).to_pylist(), place=place)
+            chosen = self._choose(data.column_names, place=place)
+            rows = data.select_columns(list(chosen.values())).with_format("arrow")[:]
+            inner = getattr(data.features[chosen["label"]], "feature", None) if "label" in chosen else None
+            of_tags = tuple(getattr(inner, "names", ()))  # of a list of ClassLabel
+            return self._table(
+                {role: rows.column(name).to_pylist() for role, name in chosen.items()}, names=of_tags, place=place
+            )
         if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, str) for part in data):
             tokens, tags = list(data[0]), list(data[1])
             if len(tokens) != len(tags):
@@ -598,15 +613,21 @@ class _Reader:
                 )
             refuse_no_rows(len(tokens), place=place)
             self.columns = {"text": "tokens", "label": "tags"}
-            return _table(tokens, tags, place=place)
+            return self._table({"text": tokens, "label": tags}, place=place)
         raise DataError(
             f"tagged sentences cannot be read from data of type {type(data).__name__}",
             why="words and tags are looked for in tables and lists",
             fix="pass a path, a data frame or datasets.Dataset with tokens and tags, or (tokens, tags)",
         )
 
-    def _choose(self, names: Sequence[str], *, place: str) -> tuple[str, str | None]:
-        """The columns of words and tags, by the options or by name; None for tags that are not needed."""
+    def _table(self, cells: Mapping[str, Sequence[Any]], *, names: Sequence[str] = (), place: str) -> pa.Table:
+        """Cells as lists (`_table`), numbered tags named by the caller's list, or else by this part's own."""
+        names = names if self._tag_names is None else self._tag_names
+        self.names |= dict.fromkeys(names)
+        return _named(_table(cells["text"], cells.get("label"), place=place), names, place=place)
+
+    def _choose(self, names: Sequence[str], *, place: str) -> dict[str, str]:
+        """The columns of words (``text``) and tags (``label``), by the options or by name; of tags if needed."""
         chosen = []
         wanted = (("--text", self._text, TOKEN_NAMES), ("--label", self._label, TAG_NAMES))
         for option, given, usual in wanted if self._labelled else wanted[:1]:
@@ -622,7 +643,7 @@ class _Reader:
                 )
             chosen.append(name)
         self.columns = dict(zip(("text", "label"), chosen, strict=False))
-        return chosen[0], chosen[1] if self._labelled else None
+        return self.columns
 
 
 def _column(names: Sequence[str], usual: Sequence[str]) -> str | None:

@@ -146,6 +146,38 @@ def test_numbered_tags_have_names(tmp_path: Path) -> None:
         assert found.columns == {"text": "tokens", "label": "ner_tags"}
 
 
+def test_every_split_and_shard_is_named_by_its_own_list(tmp_path: Path) -> None:
+    def made(names: list[str]) -> datasets.Dataset:
+        kind = datasets.List(datasets.ClassLabel(names=names))
+        features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": kind})
+        rows = {"tokens": TOKENS, "ner_tags": [[names.index(tag) for tag in tags] for tags in TAGS]}
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    names = list(NAMES)
+    one, other = made(names), made([*names[::-1], "B-never"])
+    both = datasets.DatasetDict({"train": one, "test": other})
+    both.save_to_disk(tmp_path / "saved")
+    for folder, parts in (
+        ("a", {"train": one, "test": other}),
+        ("b", {f"train-0000{i}-of-00002": d for i, d in enumerate((one, other))}),
+    ):
+        (tmp_path / folder).mkdir()
+        for name, part in parts.items():
+            part.to_parquet(tmp_path / folder / f"{name}.parquet")
+    for data in (both, tmp_path / "saved", tmp_path / "a"):
+        parts = read_tagged(data).parts
+        assert {name: lists(part) for name, part in parts.items()} == {"train": (TOKENS, TAGS), "test": (TOKENS, TAGS)}
+        assert {part.tag_names for part in parts.values()} == {NAMES}
+    assert lists(read_tagged(tmp_path / "b").parts["train"]) == (TOKENS * 2, TAGS * 2)
+    masked = other.map(
+        lambda row: {"ner_tags": [-1] * len(row["tokens"])},
+        features=datasets.Features(
+            {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.Value("int64"))}
+        ),
+    )
+    assert list(read_tagged({"train": one, "test": masked}).parts) == ["train"]
+
+
 def test_folders_have_splits_that_share_their_names(tmp_path: Path) -> None:
     write(tmp_path / "train.txt", CONLL)
     write(tmp_path / "dev.conll", "Rome\tB-city\n")
@@ -342,6 +374,14 @@ def test_what_cannot_be_read_is_said(data: object, what: str) -> None:
         read_tagged(data)
     assert caught.value.why
     assert caught.value.fix
+
+
+def test_numbers_without_names_are_refused_with_what_works() -> None:
+    numbers = [[1, 0, 2, 0], [3, 4], [5, 0]]
+    with pytest.raises(DataError, match="numbers without names") as caught:
+        read_tagged(frame(tags=numbers))
+    assert "ClassLabel" in caught.value.fix
+    assert "tag_names" not in caught.value.fix  # the commands do not take it
 
 
 def test_options_that_name_no_column_or_no_tag_are_said() -> None:
