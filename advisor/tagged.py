@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import re
 from collections import Counter
@@ -19,6 +20,7 @@ from advisor.files import (
     FORMATS,
     detect_encoding,
     features_in,
+    first_rows,
     python_stream,
     read_file,
     read_head,
@@ -58,6 +60,8 @@ _PREFIXED = re.compile(r"([BIESLU])[-_](.+)", re.DOTALL)
 _ALMOST = re.compile(r"[bieslu][-_].+|.+[-_][BIESLU]", re.DOTALL)
 _NO_TYPE = "ENTITY"
 _FIRST_ROWS = 3
+_GLANCED_ROWS = 20
+_BETWEEN_ROWS = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,11 +272,13 @@ def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -
         return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         found = columns.of([str(name) for name in data.columns])
-        return all(name is not None and _holds_lists(data[name].head(20)) for name in found)
+        return all(name is not None and _holds_lists(data[name].head(_GLANCED_ROWS)) for name in found)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return _are_lists(data.features.arrow_schema, columns)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
-    return bool(pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:20]) for part in data))
+    return bool(
+        pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:_GLANCED_ROWS]) for part in data)
+    )
 
 
 # --- schemes
@@ -721,13 +727,7 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         written = cell.strip()
         if not written:
             return []
-        try:
-            cell = json.loads(written)
-        except (ValueError, RecursionError):
-            try:
-                cell = ast.literal_eval(written)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                cell = None
+        cell = _parsed(written)
     if isinstance(cell, (list, tuple)):
         return list(cell)
     raise DataError(
@@ -735,6 +735,17 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         why="a row is a sentence, as a list of its words beside a list of their tags",
         fix='write the lists as JSON, such as ["EU", "rejects"] and ["B-org", "O"], or pass a CoNLL file',
     )
+
+
+def _parsed(written: str) -> Any:
+    """What a text spells in JSON or Python; None where it spells nothing."""
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        try:
+            return ast.literal_eval(written)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
 
 
 def _word(word: Any, row: int, *, place: str) -> str:
@@ -910,7 +921,7 @@ def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
 
 
 def _is_tagged_file(path: Path, columns: _Columns) -> bool:
-    """By the name or first lines of CoNLL files, the first row of JSON, the types of Parquet, the header of CSV."""
+    """By the name or first lines of CoNLL files, the first rows of JSON and CSV, the types of Parquet."""
     try:
         if _is_conll(path):
             return True
@@ -920,23 +931,28 @@ def _is_tagged_file(path: Path, columns: _Columns) -> bool:
 
             return _are_lists(parquet.read_schema(path), columns)
         if FORMATS.get(path.suffix.lower()) == "json":
-            row = _first_json_row(head.decode("utf-8-sig", errors="replace"))
+            rows = _first_json_rows(head.decode("utf-8-sig", errors="replace"))
         else:
-            header, _, rest = head.decode("utf-8-sig", errors="replace").partition("\n")
-            names = [name.strip().strip('"') for name in re.split(r"[,;\t|]", header)]
-            row = dict.fromkeys(names, "[]" if '"[' in rest or "\t[" in rest else None)
-    except (OSError, ValueError, DataError):
+            refuse_binary(path, head)
+            rows = first_rows(path, most=_GLANCED_ROWS)
+    except (OSError, ValueError, csv.Error, DataError):
         return False
-    return all(_holds_lists([row.get(name or "")]) for name in columns.of(list(row)))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return all(name is not None and _holds_lists([row.get(name) for row in rows]) for name in columns.of(names))
 
 
-def _first_json_row(text: str) -> dict[str, Any]:
-    text = text.lstrip().removeprefix("[").lstrip()
-    try:
-        row, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
+def _first_json_rows(text: str) -> list[dict[str, Any]]:
+    """The objects at the beginning of JSON lines or of a list, up to one that is cut off."""
+    rows, decoder = [], json.JSONDecoder()
+    at = _BETWEEN_ROWS.match(text, len(text) - len(text.lstrip().removeprefix("[")))
+    while at is not None and at.end() < len(text):
+        try:
+            row, end = decoder.raw_decode(text, at.end())
+        except (ValueError, RecursionError):
+            break
+        rows += [row] if isinstance(row, dict) else []
+        at = _BETWEEN_ROWS.match(text, end)
+    return rows
 
 
 def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
@@ -950,11 +966,16 @@ def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
 
 
 def _holds_lists(cells: Any) -> bool:
-    """Whether there are cells that are not missing, and all of them lists, arrays, or lists written as text."""
-    filled = [cell for cell in cells if cell is not None and not (isinstance(cell, float) and cell != cell)]
-    return bool(filled) and all(
-        isinstance(cell, (list, tuple))
-        or getattr(cell, "ndim", 0) == 1
-        or (isinstance(cell, str) and cell.strip().startswith("["))
-        for cell in filled
-    )
+    """Whether most cells that are not missing are lists, arrays, or lists written as text: a few may be broken."""
+    filled = [cell for cell in cells if not _is_missing(cell)]
+    return sum(map(_is_list, filled)) > 0.5 * len(filled)
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip())
+
+
+def _is_list(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return cell.lstrip().startswith("[") and isinstance(_parsed(cell.strip()), list)
+    return isinstance(cell, (list, tuple)) or getattr(cell, "ndim", 0) == 1

@@ -227,6 +227,60 @@ def test_tables_of_texts_and_missing_files_are_not_tagged(tmp_path: Path) -> Non
         read_tagged(tmp_path / "none.conll")
 
 
+REVIEW = '"[the kid\'s] just too bratty to like"'
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "options"),
+    [
+        ("text,label", [f"{REVIEW},bad", "a fine plot,good"], {"text": "text"}),
+        ("text,label", [f"{REVIEW},bad", '"[sic], he said",good'], {"text": "text", "label": "label"}),
+        ("words,label", [f"{REVIEW},bad", "a fine plot,good"], {}),
+        ("first,second,label", [f"{REVIEW},a plot,bad", 'a plot,"[1]",good'], {"text": "first", "label": "label"}),
+        ("words,labels", ['"[1] a note","[""x"", ""y""]"', 'a plot,"[""x""]"'], {}),
+    ],
+)
+def test_a_bracket_in_a_text_makes_no_tagged_sentences(
+    tmp_path: Path, header: str, rows: list[str], options: dict[str, str]
+) -> None:
+    assert not is_tagged(write(tmp_path / "a.csv", "\n".join([header, *rows]) + "\n"), **options)
+    lines = [header.replace(",", "\t"), *(row.replace('",', '"\t').replace("plot,", "plot\t") for row in rows)]
+    assert not is_tagged(write(tmp_path / "a.tsv", "\n".join(lines) + "\n"), **options)
+
+
+def test_lists_in_delimited_files_are_found_however_they_are_written(tmp_path: Path) -> None:
+    rows = [(json.dumps(words), json.dumps(tags)) for words, tags in zip(TOKENS, TAGS, strict=True)]
+    doubled = [f'"{cell}"' for row in rows for cell in (text.replace('"', '""') for text in row)]
+    escaped = [f'"{cell}"' for row in rows for cell in (text.replace('"', '\\"') for text in row)]
+    for name, cells in (("a.csv", doubled), ("b.csv", escaped)):
+        lines = [f"{one};{other}" for one, other in zip(cells[::2], cells[1::2], strict=True)]
+        path = write(tmp_path / name, "\n".join(['"tokens";"tags"', ";", *lines]) + "\n")
+        assert is_tagged(path), name
+        assert lists(only(path)) == (TOKENS, TAGS), name
+    path = write(tmp_path / "c.csv", "tokens,tags\n" + '"[""EU""]","[""B-org""]"\n' * 20_000)  # more than is looked at
+    assert is_tagged(path)
+    broken = "tokens,tags\n" + '"[""EU""]","[""B-org""]"\n' * 3 + '"[""EU""","[""B-org""]"\n'
+    path = write(tmp_path / "d.csv", broken)
+    assert is_tagged(path)
+    with pytest.raises(DataError, match="row 4: the cell holds no list"):
+        read_tagged(path)
+
+
+@pytest.mark.parametrize("first", [{"tokens": None, "tags": None}, {"id": 1}, {"tokens": [], "tags": []}])
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_a_first_row_without_words_or_tags_does_not_decide(tmp_path: Path, first: dict, ending: str) -> None:
+    rows = [first, *({"tokens": words, "tags": tags} for words, tags in zip(TOKENS, TAGS, strict=True))]
+    content = json.dumps(rows, indent=1) if ending == "json" else "\n".join(map(json.dumps, rows))
+    path = write(tmp_path / f"a.{ending}", content)
+    assert is_tagged(path)
+    data = read_tagged(path)
+    assert lists(data.parts["all"]) == (TOKENS, TAGS)
+    assert data.warnings == (f"{path}: 1 sentence without a word was left out",)
+    texts = [{"tags": None}, *({"text": "a film", "label": label} for label in "abc")]
+    assert not is_tagged(write(tmp_path / f"b.{ending}", "\n".join(map(json.dumps, texts))))
+    assert not is_tagged(write(tmp_path / f"c.{ending}", '{"tokens": ["a"], "ta'))
+
+
 # --- schemes
 
 
