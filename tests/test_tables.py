@@ -337,6 +337,7 @@ def test_ambiguous_columns_are_listed_with_the_option(frame: dict[str, list[obje
 
 @pytest.mark.parametrize("labels", [
     {"label": [["a"], ["a", "b"]] * 20},
+    {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10},
     {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10, "threat": [True, False, False, False] * 10},
 ])  # fmt: skip
 def test_several_labels_a_row_are_refused_by_their_name(labels: dict[str, list[object]]) -> None:
