@@ -40,6 +40,8 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1", ".iob2", ".iobes", ".ner"})
+"""Names of files that hold one word a line, whatever is in them; ``.txt`` and ``.tsv`` files may, and are looked at."""
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 _SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart

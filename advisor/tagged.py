@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.files import (
+    CONLL_SUFFIXES,
     FORMATS,
     detect_encoding,
     features_in,
@@ -40,7 +41,7 @@ from advisor.tables import (
     with_training_rows,
 )
 from tuner.entities import count_types, find_entities
-from tuner.errors import DataError, did_you_mean
+from tuner.errors import DataError, OptionError, did_you_mean
 from tuner.records import Record
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 OUTSIDE = "O"
 SCHEMES = ("IO", "IOB1", "BIO", "BIOES", "BILOU")
 """How tags say where entities begin and end; BIO is also called IOB2, BIOES IOBES, BILOU BIOUL."""
-CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1", ".iob2", ".iobes", ".ner"})
-"""Names of files that hold one word a line, whatever is in them; ``.txt`` and ``.tsv`` files may, and are looked at."""
 TOKEN_NAMES = ("tokens", "words", "token", "word")
 TAG_NAMES = ("tags", "ner_tags", "labels", "ner", "entities", "tag", "label", "named_entity")
 
@@ -181,7 +180,8 @@ def read_tagged(
     or a dictionary of splits. Integer tags are positions in `tag_names`, by default the names in the dataset's own
     features.
 
-    Raises `DataError` where tags do not match the words in number or belong to no scheme, and `MissingFileError`.
+    Raises `DataError` where tags do not match the words in number or belong to no scheme, `OptionError` where columns
+    of a CoNLL file are named, and `MissingFileError`.
     """
     tables, columns, names = _read_any(data, text=text, label=label, tag_names=tag_names)
     tables = only(tables, split) if split is not None else with_training_rows(tables)
@@ -552,7 +552,8 @@ class _Reader:
         return {name: self.memory(part, place=f"{place}, {name}") for name, part in known.items()}
 
     def file(self, path: Path) -> pa.Table:
-        if _is_conll(path):
+        if is_conll(path):
+            self._refuse_columns(path)
             self.columns = {"text": "first column", "label": "last column"}
             tokens, tags, warnings = _read_conll(path, labelled=self._labelled)
             self.warnings += warnings
@@ -581,6 +582,16 @@ class _Reader:
                 {role: [row.get(name) for row in rows] for role, name in chosen.items()}, place=str(path)
             )
         return self._table({role: cells.to_pylist() for role, cells in columns.items()}, place=str(path))
+
+    def _refuse_columns(self, path: Path) -> None:
+        """Raise `OptionError` where columns are named for a CoNLL file, whose columns have no names."""
+        for option, name in (("--text", self._text), ("--label", self._label)):
+            if name is not None:
+                raise OptionError(
+                    f"{option} {name} does not go with {path}: it is a CoNLL file",
+                    why="its columns have no names: the first holds the words and the last one the tags",
+                    fix=f"leave {option} away, or pass a table whose columns hold lists",
+                )
 
     def _parquet(self, path: Path, chosen: Mapping[str, str]) -> pa.Table:
         from pyarrow import parquet
@@ -867,7 +878,7 @@ def _is_tag(text: str) -> bool:
     return text == OUTSIDE or bool(_PREFIXED.fullmatch(text)) or (len(text) == 1 and text in "BIESLU")
 
 
-def _is_conll(path: Path) -> bool:
+def is_conll(path: Path) -> bool:
     """Whether a file holds one word a line, by its name, else by its first lines."""
     if path.suffix.lower() in CONLL_SUFFIXES:
         return True
@@ -923,7 +934,7 @@ def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
 def _is_tagged_file(path: Path, columns: _Columns) -> bool:
     """By the name or first lines of CoNLL files, the first rows of JSON and CSV, the types of Parquet."""
     try:
-        if _is_conll(path):
+        if is_conll(path):
             return True
         head = read_head(path)
         if head.startswith(b"PAR1"):

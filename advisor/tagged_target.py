@@ -21,7 +21,7 @@ from advisor.splits import (
     repeats_note,
     without_leaks,
 )
-from advisor.tagged import OUTSIDE, TaggedData, read_tagged
+from advisor.tagged import OUTSIDE, TaggedData, is_conll, read_tagged
 from advisor.target import TargetData
 from tuner.errors import DataError, OptionError
 
@@ -78,7 +78,7 @@ def _with_test(given: TaggedData, test: str | Path, *, text: str | None, label: 
             why="the winner is scored on the sentences of one file",
             fix="pass a file with tagged sentences, or a DATA folder that holds train.* and test.*",
         )
-    read = read_tagged(path, text=text, label=label)
+    read = read_tagged(path) if path.is_file() and is_conll(path) else read_tagged(path, text=text, label=label)
     parts = dict(given.parts)
     parts["train"] = parts.pop("all") if "all" in parts else parts["train"]
     warnings = (*given.warnings, *read.warnings)

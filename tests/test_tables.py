@@ -182,7 +182,16 @@ def test_names_that_look_like_paths_are_missing_files_and_not_hub_ids(
 ) -> None:
     monkeypatch.chdir(save(tmp_path / "d", trec=4))
     (tmp_path / "d" / "sets").mkdir()
-    for name in ("./reviews", "/no/such", "reviews.csv", "sets/reviews", "trec.cvs", "~/nowhere/x"):
+    for name in (
+        "./reviews",
+        "/no/such",
+        "reviews.csv",
+        "sets/reviews",
+        "trec.cvs",
+        "a.conll",
+        "my/a.BIO",
+        "~/nowhere/x",
+    ):
         with pytest.raises(MissingFileError, match="does not exist"):
             read_tables(name)
 

@@ -16,6 +16,7 @@ from advisor.tagged import (
     count_entities,
     illegal_transitions,
     is_tagged,
+    read_sentences,
     read_tagged,
     tag_scheme,
 )
@@ -446,6 +447,17 @@ def test_options_that_name_no_column_or_no_tag_are_said() -> None:
         read_tagged(frame(tags=[[1, 0, 2, 0], [1, 1], [0, 0]]), tag_names=["O", "B-a"])
     named = pd.DataFrame({"w": TOKENS, "x": TAGS, "tokens": TAGS})
     assert lists(only(named, text="w", label="x")) == (TOKENS, TAGS)
+
+
+@pytest.mark.parametrize(("option", "which"), [({"text": "w"}, "--text w"), ({"label": "t"}, "--label t")])
+def test_columns_of_conll_files_cannot_be_named(tmp_path: Path, option: dict[str, str], which: str) -> None:
+    path = write(tmp_path / "a.txt", CONLL)
+    with pytest.raises(OptionError, match=f"{which} does not go with .*a.txt: it is a CoNLL file") as caught:
+        read_tagged(path, **option)
+    assert "the first holds the words and the last one the tags" in caught.value.why
+    if "text" in option:
+        with pytest.raises(OptionError, match="--text w does not go with"):
+            read_sentences(path, **option)
 
 
 # --- counts

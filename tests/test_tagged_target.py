@@ -156,6 +156,18 @@ def test_a_test_file_replaces_the_test_split(tmp_path):
         load_target(data, test=tmp_path / "d")
 
 
+def test_columns_are_named_in_the_data_and_not_in_a_conll_file_of_test_sentences(tmp_path):
+    tokens, tags = sentences(60)
+    data = pd.DataFrame({"toks": tokens, "spans": tags})
+    test = tmp_path / "test.conll"
+    test.write_text("".join(f"Bob B-person\nw{i} O\n\n" for i in range(7)))
+    target = load_target(data, text="toks", label="spans", test=test)
+    assert len(target.test) == 7
+    assert target.tags_at(target.test[:1]) == [["B-person", "O"]]
+    with pytest.raises(OptionError, match="--label spans does not go with"):
+        load_target(test, label="spans")
+
+
 def test_the_fingerprint_is_of_words_tags_and_splits(tmp_path):
     tokens, tags = sentences()
     same = load_target((tokens, tags)).fingerprint
