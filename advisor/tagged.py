@@ -70,7 +70,8 @@ class TaggedSentences:
     ``tags`` are ``O`` or a letter of the ``scheme`` and a type (``B-person``), and ``tag_names`` are those of all
     splits, ``O`` among them, so that numbers mean the same in each. ``n_empty`` sentences without a word are not here.
     ``n_illegal`` transitions break the scheme, such as ``I-person`` after ``O``; they are kept as they are and read as
-    conlleval reads them.
+    conlleval reads them. ``groups`` names what each sentence belongs to, such as its document, None where nothing does;
+    it is empty where no sentence has one.
     """
 
     tokens: tuple[tuple[str, ...], ...] = field(repr=False)
@@ -79,6 +80,7 @@ class TaggedSentences:
     scheme: str = "BIO"
     n_empty: int = 0
     n_illegal: int = 0
+    groups: tuple[str | None, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -126,6 +128,7 @@ class TaggedSentences:
             tags=tags,
             n_empty=0,
             n_illegal=sum(len(illegal_transitions(row, scheme=self.scheme)) for row in tags),
+            groups=tuple(self.groups[row] for row in positions) if self.groups else (),
         )
 
 
@@ -133,7 +136,8 @@ class TaggedSentences:
 class TaggedData:
     """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its sentences.
 
-    ``columns`` says where words (``text``) and tags (``label``) were read; ``warnings`` what was found and done.
+    ``columns`` says where words (``text``), tags (``label``) and, where a column was named, groups (``group``) were
+    read; ``warnings`` what was found and done.
     """
 
     name: str
@@ -168,6 +172,7 @@ def read_tagged(
     *,
     text: str | None = None,
     label: str | None = None,
+    group: str | None = None,
     tag_names: Sequence[str] | None = None,
     split: str | None = None,
 ) -> TaggedData:
@@ -178,15 +183,17 @@ def read_tagged(
     object whose columns `text` and `label` (guessed by name: ``tokens``, ``tags``, ``ner_tags``...) hold lists, arrays,
     or lists written as JSON; (tokens, tags); a folder with train.*, and validation.* and test.* where there are such;
     or a dictionary of splits. Integer tags are positions in `tag_names`, by default the names in the dataset's own
-    features.
+    features. What sentences belong to is in the column `group`; in a CoNLL file with two ``-DOCSTART-`` lines or more
+    it is the document.
 
     Raises `DataError` where tags do not match the words in number or belong to no scheme, `OptionError` where columns
     of a CoNLL file are named, and `MissingFileError`.
     """
-    tables, columns, names = _read_any(data, text=text, label=label, tag_names=tag_names)
+    tables, columns, names = _read_any(data, text=text, label=label, group=group, tag_names=tag_names)
     tables = only(tables, split) if split is not None else with_training_rows(tables)
     places = {part: tables.place if part == "all" else f"the {part} split of {tables.place}" for part in tables.parts}
     parts: dict[str, tuple[list[list[str]], list[list[str]]]] = {}
+    groups: dict[str, tuple[str | None, ...]] = {}
     empty: dict[str, int] = {}
     unlabelled = [part for part, table in tables.parts.items() if part in SPLITS[1:] and _has_no_tags(table)]
     for part, table in tables.parts.items():
@@ -203,6 +210,8 @@ def read_tagged(
             )
         empty[part] = len(tokens) - len(kept)
         parts[part] = [tokens[row] for row in kept], [tags[row] for row in kept]
+        of_rows = table.column("groups").to_pylist()
+        groups[part] = tuple(of_rows[row] for row in kept)
     every = [row for _, tags in parts.values() for row in tags]
     renamed, warnings = _regular_tags({tag for row in every for tag in row}, place=tables.place)
     parts = {part: (tokens, [[renamed[tag] for tag in row] for row in tags]) for part, (tokens, tags) in parts.items()}
@@ -220,6 +229,7 @@ def read_tagged(
             scheme=scheme,
             n_empty=empty[part],
             n_illegal=sum(len(illegal_transitions(row, scheme=scheme)) for row in tags),
+            groups=groups[part] if any(name is not None for name in groups[part]) else (),
         )
         for part, (tokens, tags) in parts.items()
     }
@@ -474,15 +484,16 @@ def _read_any(
     *,
     text: str | None,
     label: str | None,
+    group: str | None = None,
     tag_names: Sequence[str] | None = None,
     labelled: bool = True,
 ) -> tuple[Tables, dict[str, str], tuple[str, ...]]:
-    """Tables whose columns ``tokens`` and ``tags`` are lists, the columns' own names, and names of tags in order.
+    """Tables of ``tokens``, ``tags`` (both lists) and ``groups``, the columns' own names, and names of tags in order.
 
     Every part's numbers are named by its own list, since lists may differ in order, or by `tag_names`. Where they need
     not be `labelled`, tags may be empty.
     """
-    reader = _Reader(text=text, label=label, tag_names=tag_names, labelled=labelled)
+    reader = _Reader(text=text, label=label, group=group, tag_names=tag_names, labelled=labelled)
     data = loaded_from_hub(data)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
@@ -514,8 +525,16 @@ def _read_any(
 class _Reader:
     """Reads parts of one dataset; remembers the columns, the names of all parts' numbered tags, and warnings."""
 
-    def __init__(self, *, text: str | None, label: str | None, tag_names: Sequence[str] | None, labelled: bool) -> None:
-        self._text, self._label, self._labelled = text, label, labelled
+    def __init__(
+        self,
+        *,
+        text: str | None,
+        label: str | None,
+        group: str | None,
+        tag_names: Sequence[str] | None,
+        labelled: bool,
+    ) -> None:
+        self._text, self._label, self._group, self._labelled = text, label, group, labelled
         self._tag_names = tag_names
         self.columns: dict[str, str] = {}
         self.names: dict[str, None] = {}
@@ -555,9 +574,9 @@ class _Reader:
         if is_conll(path):
             self._refuse_columns(path)
             self.columns = {"text": "first column", "label": "last column"}
-            tokens, tags, warnings = _read_conll(path, labelled=self._labelled)
+            tokens, tags, documents, warnings = _read_conll(path, labelled=self._labelled)
             self.warnings += warnings
-            return _table(tokens, tags, place=str(path))
+            return _table(tokens, tags, documents, place=str(path))
         if not self._labelled and path.suffix.lower() == ".txt":
             head = read_head(path)
             refuse_binary(path, head)
@@ -592,6 +611,12 @@ class _Reader:
                     why="its columns have no names: the first holds the words and the last one the tags",
                     fix=f"leave {option} away, or pass a table whose columns hold lists",
                 )
+        if self._group is not None:
+            raise OptionError(
+                f"--group does not go with tagged sentences in a CoNLL file such as {path}",
+                why=f"its columns have no names; lines that begin with {_DOCUMENT} mark its documents",
+                fix=f"leave --group away: documents between {_DOCUMENT} lines are kept whole where splits are made",
+            )
 
     def _parquet(self, path: Path, chosen: Mapping[str, str]) -> pa.Table:
         from pyarrow import parquet
@@ -629,6 +654,12 @@ class _Reader:
                     fix="pass two lists of the same length",
                 )
             refuse_no_rows(len(tokens), place=place)
+            if self._group is not None:
+                raise OptionError(
+                    "--group does not go with tagged sentences that are given as lists",
+                    why="it names a column",
+                    fix="pass a table, such as a data frame with tokens, tags and that column",
+                )
             self.columns = {"text": "tokens", "label": "tags"}
             return self._table({"text": tokens, "label": tags}, place=place)
         raise DataError(
@@ -641,10 +672,13 @@ class _Reader:
         """Cells as lists (`_table`), numbered tags named by the caller's list, or else by this part's own."""
         names = names if self._tag_names is None else self._tag_names
         self.names |= dict.fromkeys(names)
-        return _named(_table(cells["text"], cells.get("label"), place=place), names, place=place)
+        return _named(_table(cells["text"], cells.get("label"), cells.get("group"), place=place), names, place=place)
 
     def _choose(self, names: Sequence[str], *, place: str) -> dict[str, str]:
-        """The columns of words (``text``) and tags (``label``), by the options or by name; of tags if needed."""
+        """The columns of words (``text``) and tags (``label``), by the options or by name, and of groups if named.
+
+        Tags are left out where they are not needed.
+        """
         chosen = []
         wanted = (("--text", self._text, TOKEN_NAMES), ("--label", self._label, TAG_NAMES))
         for option, given, usual in wanted if self._labelled else wanted[:1]:
@@ -660,6 +694,20 @@ class _Reader:
                 )
             chosen.append(name)
         self.columns = dict(zip(("text", "label"), chosen, strict=False))
+        if self._group is not None:
+            if self._group not in names:
+                raise DataError(
+                    f"{place} has no column '{self._group}'.{did_you_mean(self._group, names)}",
+                    why="--group names it",
+                    fix=f"pass --group with one of: {', '.join(names)}",
+                )
+            if self._group in chosen:
+                raise OptionError(
+                    f"--group names the column '{self._group}', which holds words or tags",
+                    why="sentences of a group stay in one split, and every sentence would be a group of its own",
+                    fix="leave --group away, or name the column of what belongs together, such as a document",
+                )
+            self.columns["group"] = self._group
         return self.columns
 
 
@@ -706,12 +754,17 @@ def _below(tables: Iterator[pa.Table]) -> pa.Table:
 # --- cells
 
 
-def _table(tokens: Sequence[Any], tags: Sequence[Any] | None = None, *, place: str) -> pa.Table:
-    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none."""
+def _table(
+    tokens: Sequence[Any], tags: Sequence[Any] | None = None, groups: Sequence[Any] | None = None, *, place: str
+) -> pa.Table:
+    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none.
+
+    Groups are names, missing where there are none.
+    """
     import pyarrow as pa
 
     tags = [None] * len(tokens) if tags is None else tags
-
+    groups = [None] * len(tokens) if groups is None else groups
     words = [
         [_word(word, row, place=place) for word in _items(cell, row, place=place)] for row, cell in enumerate(tokens)
     ]
@@ -720,8 +773,11 @@ def _table(tokens: Sequence[Any], tags: Sequence[Any] | None = None, *, place: s
     if not numbered:
         tagged = [["" if tag is None else _clean(str(tag)).strip() for tag in row] for row in tagged]
     kind = pa.list_(pa.int64() if numbered else pa.string())
+    names = pa.array([_group_name(cell, row, place=place) for row, cell in enumerate(groups)], pa.string())
     try:
-        return pa.table({"tokens": pa.array(words, pa.list_(pa.string())), "tags": pa.array(tagged, kind)})
+        return pa.table(
+            {"tokens": pa.array(words, pa.list_(pa.string())), "tags": pa.array(tagged, kind), "groups": names}
+        )
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(
             f"{place}: the tags hold numbers beyond 64 bits", why="tags are names or class numbers", fix="repair them"
@@ -770,6 +826,17 @@ def _word(word: Any, row: int, *, place: str) -> str:
     )
 
 
+def _group_name(cell: Any, row: int, *, place: str) -> str | None:
+    """The name of a group, the same for 3 and 3.0; None for a missing cell."""
+    if isinstance(cell, (list, tuple, dict, bytes)) or getattr(cell, "ndim", 0) > 0:
+        raise DataError(
+            f"{place}, row {row + 1:,}: the group is of type {type(cell).__name__}",
+            why="--group needs one text, number or name a row",
+            fix="write one value a row into that column, or name another column with --group",
+        )
+    return None if _is_missing(cell) else _clean(str(_whole(cell)))
+
+
 def _whole(tag: Any) -> Any:
     """3.0 and True as integers: tables with gaps turn class numbers into floats."""
     tag = tag.item() if isinstance(tag, np.generic) else tag
@@ -803,10 +870,13 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 # --- CoNLL files
 
 
-def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], list[list[str]], list[str]]:
-    """Words and tags of every sentence, and warnings; lines without a tag raise with their numbers.
+def _read_conll(
+    path: Path, *, labelled: bool = True
+) -> tuple[list[list[str]], list[list[str]], list[str] | None, list[str]]:
+    """Words and tags of every sentence, its document, and warnings; lines without a tag raise with their numbers.
 
-    Where they need not be `labelled`, there are no tags, and a line may hold a word alone.
+    There are no documents without two lines that begin one. Where they need not be `labelled`, there are no tags, and a
+    line may hold a word alone.
     """
     head = read_head(path)
     refuse_binary(path, head)
@@ -815,11 +885,14 @@ def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], 
         content = stream.read().decode("utf-8")
     tokens: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
+    documents: list[str] = []
+    n_documents = 0
     alone: list[int] = []
     n_comments = 0
     for number, line in enumerate(content.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         fields = _fields(line)
         if not fields or fields[0] == _DOCUMENT:
+            n_documents += bool(fields)
             if tokens[-1]:
                 tokens.append([])
                 tags.append([])
@@ -828,6 +901,7 @@ def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], 
         elif len(fields) < 2 and labelled:
             alone.append(number)
         else:
+            documents += [] if tokens[-1] else [f"{path} {n_documents}"]
             tokens[-1].append(fields[0])
             tags[-1] += [fields[-1]] if labelled else []
     if alone:
@@ -854,7 +928,7 @@ def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], 
     warnings = [warning] if warning else []
     if n_comments:
         warnings.append(f"{path.name}: {n_comments:,} comment lines were skipped")
-    return tokens, tags, warnings
+    return tokens, tags, documents if n_documents > 1 else None, warnings
 
 
 def _fields(line: str) -> list[str]:
