@@ -88,9 +88,9 @@ def choose_columns(
             why="a text cannot be its own label",
             fix=f"choose two of: {', '.join(table.column_names)}",
         )
-    if group is not None and group in (text, label):
+    if group is not None and (group == label or (group == text and text_pair is None)):
         raise OptionError(
-            f"--group and --{'text' if group == text else 'label'} both name the column '{group}'",
+            f"--group and --{'label' if group == label else 'text'} both name the column '{group}'",
             why="rows of a group stay in one split, so every text or class would be a group of its own",
             fix="leave --group away, or name the column of what belongs together, such as an author",
         )
@@ -143,9 +143,12 @@ def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None
 
 
 def _check_pair_option(table: pa.Table, pair: str, *, named: Mapping[str, str | None]) -> None:
-    """Raise where the second text of a pair is named as something else too, or the first one is not named."""
+    """Raise where the second text of a pair is its first one or its label too, or an image is named.
+
+    It may be the group: all pairs of one text then stay in one split.
+    """
     for option, name in named.items():
-        if option != "--text-pair" and (name == pair or (option == "--image" and name is not None)):
+        if option not in ("--text-pair", "--group") and (name == pair or (option == "--image" and name is not None)):
             raise OptionError(
                 f"--text-pair {pair} and {option} {name} contradict each other",
                 why="a pair is two texts, in two columns of their own",
@@ -330,7 +333,7 @@ def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: st
     what = {"--text": "texts", "--image": "images"}.get(option, "labels")
     why = "a wrong guess would advise on another task than yours"
     values = {str(value).lower() for name in names for value in pc.unique(sample.column(name)).to_pylist()[:3]}
-    if option == "--label" and len(names) > 2 and values <= {"0", "1", "true", "false"}:
+    if option == "--label" and values <= {"0", "1", "true", "false"}:
         why = "several yes-or-no labels a row (multi-label targets) are not supported yet: every row has one class"
     return DataError(
         f"{place}: several columns could hold the {what}: {', '.join(names)}",

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -39,6 +40,8 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1", ".iob2", ".iobes", ".ner"})
+"""Names of files that hold one word a line, whatever is in them; ``.txt`` and ``.tsv`` files may, and are looked at."""
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 _SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
@@ -475,17 +478,40 @@ def _sniff_quoting(path: Path, sample: str, *, delimiter: str, whole: bool) -> d
     return {"quote_char": False} if failure else {}
 
 
-def _bad_line(
-    path: Path, encoding: str, delimiter: str, quoting: Mapping[str, Any], *, n_columns: int, error: Exception
-) -> DataError:
-    """Arrow's refusal with the number of the line, which it does not know when it reads in parallel."""
-    dialect: dict[str, Any] = {"delimiter": delimiter, "strict": True}
+def _dialect(delimiter: str, quoting: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrow's parse options as those of Python's csv module."""
+    dialect: dict[str, Any] = {"delimiter": delimiter}
     if quoting.get("quote_char") is False:
         dialect["quoting"] = csv.QUOTE_NONE
     elif "escape_char" in quoting:
         dialect |= {"doublequote": False, "escapechar": "\\"}
+    return dialect
+
+
+def first_rows(path: Path, *, most: int) -> list[dict[str, str]]:
+    """The first rows of a delimited file by column, as `read_file` parses them; none that the sample cuts off.
+
+    Of the encoding only a byte-order mark is looked at, since this is a glance. Raises `DataError` as `read_file` does.
+    """
+    encoding = next((name for mark, name in _BOMS if read_head(path).startswith(mark)), "utf-8")
+    sample, whole = _text_sample(path, encoding)
+    with _long_fields_allowed():
+        delimiter = _sniff_delimiter(path, sample, whole=whole)
+        quoting = _sniff_quoting(path, sample, delimiter=delimiter, whole=whole)
+        reader = csv.reader(_lines(sample), **_dialect(delimiter, quoting))
+        records = list(islice((record for record in reader if record), most + 2))
+    if not whole and len(records) < most + 2:
+        records.pop()
+    header = [name.strip() for name in records[0]] if records else []
+    return [dict(zip(header, record, strict=False)) for record in records[1 : most + 1]]
+
+
+def _bad_line(
+    path: Path, encoding: str, delimiter: str, quoting: Mapping[str, Any], *, n_columns: int, error: Exception
+) -> DataError:
+    """Arrow's refusal with the number of the line, which it does not know when it reads in parallel."""
     with _long_fields_allowed(), path.open("r", encoding=encoding, errors="replace", newline="") as file:
-        reader = csv.reader(file, **dialect)
+        reader = csv.reader(file, strict=True, **_dialect(delimiter, quoting))
         line = 1
         try:
             for record in reader:

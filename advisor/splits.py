@@ -89,6 +89,20 @@ def kept_together(text_ids: NDArray[np.integer[Any]], groups: NDArray[np.integer
     return np.asarray(connected_components(links, directed=False)[1][texts], np.int32)
 
 
+def sentence_units(text_ids: NDArray[np.integer[Any]], groups: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """As `kept_together`, but the groups alone where copies would link more than half of the rows to one set.
+
+    Short sentences, such as datelines, stand in document after document: with them nothing could be divided.
+
+    >>> sentence_units(np.array([0, 1, 0, 2]), np.array([7, 8, 9, 9])).tolist()
+    [0, 1, 2, 2]
+    """
+    units = kept_together(text_ids, groups)
+    if 2 * int(np.bincount(units).max()) <= len(units):
+        return units
+    return np.asarray(np.unique(groups, return_inverse=True)[1], np.int32)
+
+
 def carve(
     units: NDArray[np.integer[Any]],
     labels: NDArray[np.int32],
@@ -209,6 +223,16 @@ def leakage_note(n_leaked: int, n_left_out: int, *, noun: str) -> str:
         f"leakage: {n_leaked:,} validation or test rows have {with_article(noun)} that also occurs in train; the "
         f"earlier copies ({n_left_out:,} rows) were left out, so that scores are about new {noun}s"
     )
+
+
+def shared_groups(groups: NDArray[np.int32] | None, split: NDArray[np.int8]) -> list[str]:
+    """A warning where given splits share groups; splits made here never do."""
+    if groups is None:
+        return []
+    shared = int(np.isin(groups[split > 0], groups[split == 0]).sum())
+    if not shared:
+        return []
+    return [f"leakage: {shared:,} validation or test rows are of a group that train has too; given splits were kept"]
 
 
 def repeats_note(n_duplicates: int, n: int, *, noun: str) -> str:

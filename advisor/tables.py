@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.files import (
+    CONLL_SUFFIXES,
     FORMATS,
     column_from_values,
     is_nested,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
-_FILE_SUFFIXES = frozenset({*FORMATS, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".zip", ".gz", ".xlsx"})
+_FILE_SUFFIXES = frozenset({*FORMATS, *CONLL_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".zip", ".gz", ".xlsx"})
 SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import re
 from collections import Counter
@@ -16,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.files import (
+    CONLL_SUFFIXES,
     FORMATS,
     detect_encoding,
     features_in,
+    first_rows,
     python_stream,
     read_file,
     read_head,
@@ -38,7 +41,7 @@ from advisor.tables import (
     with_training_rows,
 )
 from tuner.entities import count_types, find_entities
-from tuner.errors import DataError, did_you_mean
+from tuner.errors import DataError, OptionError, did_you_mean
 from tuner.records import Record
 
 if TYPE_CHECKING:
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
 OUTSIDE = "O"
 SCHEMES = ("IO", "IOB1", "BIO", "BIOES", "BILOU")
 """How tags say where entities begin and end; BIO is also called IOB2, BIOES IOBES, BILOU BIOUL."""
-CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1", ".iob2", ".iobes", ".ner"})
-"""Names of files that hold one word a line, whatever is in them; ``.txt`` and ``.tsv`` files may, and are looked at."""
 TOKEN_NAMES = ("tokens", "words", "token", "word")
 TAG_NAMES = ("tags", "ner_tags", "labels", "ner", "entities", "tag", "label", "named_entity")
 
@@ -58,6 +59,8 @@ _PREFIXED = re.compile(r"([BIESLU])[-_](.+)", re.DOTALL)
 _ALMOST = re.compile(r"[bieslu][-_].+|.+[-_][BIESLU]", re.DOTALL)
 _NO_TYPE = "ENTITY"
 _FIRST_ROWS = 3
+_GLANCED_ROWS = 20
+_BETWEEN_ROWS = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,8 @@ class TaggedSentences:
     ``tags`` are ``O`` or a letter of the ``scheme`` and a type (``B-person``), and ``tag_names`` are those of all
     splits, ``O`` among them, so that numbers mean the same in each. ``n_empty`` sentences without a word are not here.
     ``n_illegal`` transitions break the scheme, such as ``I-person`` after ``O``; they are kept as they are and read as
-    conlleval reads them.
+    conlleval reads them. ``groups`` names what each sentence belongs to, such as its document, None where nothing does;
+    it is empty where no sentence has one.
     """
 
     tokens: tuple[tuple[str, ...], ...] = field(repr=False)
@@ -76,6 +80,7 @@ class TaggedSentences:
     scheme: str = "BIO"
     n_empty: int = 0
     n_illegal: int = 0
+    groups: tuple[str | None, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -123,6 +128,7 @@ class TaggedSentences:
             tags=tags,
             n_empty=0,
             n_illegal=sum(len(illegal_transitions(row, scheme=self.scheme)) for row in tags),
+            groups=tuple(self.groups[row] for row in positions) if self.groups else (),
         )
 
 
@@ -130,7 +136,8 @@ class TaggedSentences:
 class TaggedData:
     """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its sentences.
 
-    ``columns`` says where words (``text``) and tags (``label``) were read; ``warnings`` what was found and done.
+    ``columns`` says where words (``text``), tags (``label``) and, where a column was named, groups (``group``) were
+    read; ``warnings`` what was found and done.
     """
 
     name: str
@@ -165,6 +172,7 @@ def read_tagged(
     *,
     text: str | None = None,
     label: str | None = None,
+    group: str | None = None,
     tag_names: Sequence[str] | None = None,
     split: str | None = None,
 ) -> TaggedData:
@@ -175,22 +183,25 @@ def read_tagged(
     object whose columns `text` and `label` (guessed by name: ``tokens``, ``tags``, ``ner_tags``...) hold lists, arrays,
     or lists written as JSON; (tokens, tags); a folder with train.*, and validation.* and test.* where there are such;
     or a dictionary of splits. Integer tags are positions in `tag_names`, by default the names in the dataset's own
-    features.
+    features. What sentences belong to is in the column `group`; in a CoNLL file with two ``-DOCSTART-`` lines or more
+    it is the document.
 
-    Raises `DataError` where tags do not match the words in number or belong to no scheme, and `MissingFileError`.
+    Raises `DataError` where tags do not match the words in number or belong to no scheme, `OptionError` where columns
+    of a CoNLL file are named, and `MissingFileError`.
     """
-    tables, columns, names = _read_any(data, text=text, label=label)
+    tables, columns, names = _read_any(data, text=text, label=label, group=group, tag_names=tag_names)
     tables = only(tables, split) if split is not None else with_training_rows(tables)
-    names = tuple(tag_names) if tag_names is not None else names
     places = {part: tables.place if part == "all" else f"the {part} split of {tables.place}" for part in tables.parts}
     parts: dict[str, tuple[list[list[str]], list[list[str]]]] = {}
+    groups: dict[str, tuple[str | None, ...]] = {}
     empty: dict[str, int] = {}
     unlabelled = [part for part, table in tables.parts.items() if part in SPLITS[1:] and _has_no_tags(table)]
     for part, table in tables.parts.items():
         if part in unlabelled:
             continue
         tokens = table.column("tokens").to_pylist()
-        tags = _named_tags(table.column("tags").to_pylist(), names=names, place=places[part])
+        tags = [row or [] for row in table.column("tags").to_pylist()]
+        _refuse_numbers(tags, place=places[part])
         _check_numbers(tokens, tags, place=places[part])
         kept = [row for row, words in enumerate(tokens) if words]
         if not kept:
@@ -199,6 +210,8 @@ def read_tagged(
             )
         empty[part] = len(tokens) - len(kept)
         parts[part] = [tokens[row] for row in kept], [tags[row] for row in kept]
+        of_rows = table.column("groups").to_pylist()
+        groups[part] = tuple(of_rows[row] for row in kept)
     every = [row for _, tags in parts.values() for row in tags]
     renamed, warnings = _regular_tags({tag for row in every for tag in row}, place=tables.place)
     parts = {part: (tokens, [[renamed[tag] for tag in row] for row in tags]) for part, (tokens, tags) in parts.items()}
@@ -216,6 +229,7 @@ def read_tagged(
             scheme=scheme,
             n_empty=empty[part],
             n_illegal=sum(len(illegal_transitions(row, scheme=scheme)) for row in tags),
+            groups=groups[part] if any(name is not None for name in groups[part]) else (),
         )
         for part, (tokens, tags) in parts.items()
     }
@@ -268,11 +282,13 @@ def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -
         return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         found = columns.of([str(name) for name in data.columns])
-        return all(name is not None and _holds_lists(data[name].head(20)) for name in found)
+        return all(name is not None and _holds_lists(data[name].head(_GLANCED_ROWS)) for name in found)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return _are_lists(data.features.arrow_schema, columns)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
-    return bool(pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:20]) for part in data))
+    return bool(
+        pair and all(isinstance(part, (tuple, list)) and part and _holds_lists(part[:_GLANCED_ROWS]) for part in data)
+    )
 
 
 # --- schemes
@@ -383,26 +399,34 @@ def _ordered(tags: set[str]) -> list[str]:
 # --- checks
 
 
-def _named_tags(rows: list[list[Any] | None], *, names: tuple[str, ...], place: str) -> list[list[str]]:
-    """Tags as names; numbers are positions in `names`."""
-    tagged = [row or [] for row in rows]
-    numbers = {tag for row in tagged for tag in row if isinstance(tag, int)}
-    if not numbers:
-        return tagged
-    if not names:
+def _named(table: pa.Table, names: Sequence[str], *, place: str) -> pa.Table:
+    """The rows with names in place of numbers, which are positions in `names`; masked tags, all below 0, stay."""
+    import pyarrow as pa
+
+    tags = table.column("tags")
+    numbers = {tag for row in tags.to_pylist() for tag in row or ()}
+    if not names or not pa.types.is_integer(tags.type.value_type) or (numbers and max(numbers) < 0):
+        return table
+    if numbers and (min(numbers) < 0 or max(numbers) >= len(names)):
         raise DataError(
-            f"{place}: the tags are numbers without names, from {min(numbers)} to {max(numbers)}",
-            why="which of them begin an entity, and of which type, cannot be known",
-            fix='write the tags as names such as B-person, or pass read_tagged(data, tag_names=["O", "B-person", ...])',
-        )
-    if min(numbers) < 0 or max(numbers) >= len(names):
-        wrong = min(numbers) if min(numbers) < 0 else max(numbers)
-        raise DataError(
-            f"{place}: tag {wrong} has no name",
+            f"{place}: tag {min(numbers) if min(numbers) < 0 else max(numbers)} has no name",
             why=f"there are {len(names)} names, counted from 0",
             fix="repair the names of the tags, or the tags",
         )
-    return [[names[tag] if isinstance(tag, int) else tag for tag in row] for row in tagged]
+    named = pa.array([[names[tag] for tag in row or ()] for row in tags.to_pylist()], pa.list_(pa.string()))
+    return table.set_column(table.column_names.index("tags"), "tags", named)
+
+
+def _refuse_numbers(tags: list[list[Any]], *, place: str) -> None:
+    """Raise `DataError` for tags that are numbers still, since nothing names them."""
+    numbers = {tag for row in tags for tag in row if isinstance(tag, int)}
+    if numbers:
+        raise DataError(
+            f"{place}: the tags are numbers without names, from {min(numbers)} to {max(numbers)}",
+            why="which of them begin an entity, and of which type, cannot be known",
+            fix="write the tags as names such as B-person, or save them with `datasets` as a ClassLabel, which names "
+            "its numbers",
+        )
 
 
 def _has_no_tags(table: pa.Table) -> bool:
@@ -456,13 +480,20 @@ def _notes(sentences: TaggedSentences, *, place: str) -> list[str]:
 
 
 def _read_any(
-    data: Any, *, text: str | None, label: str | None, labelled: bool = True
+    data: Any,
+    *,
+    text: str | None,
+    label: str | None,
+    group: str | None = None,
+    tag_names: Sequence[str] | None = None,
+    labelled: bool = True,
 ) -> tuple[Tables, dict[str, str], tuple[str, ...]]:
-    """Tables whose columns ``tokens`` and ``tags`` are lists, the columns' own names, and names of numbered tags.
+    """Tables of ``tokens``, ``tags`` (both lists) and ``groups``, the columns' own names, and names of tags in order.
 
-    Where they need not be `labelled`, tags may be empty.
+    Every part's numbers are named by its own list, since lists may differ in order, or by `tag_names`. Where they need
+    not be `labelled`, tags may be empty.
     """
-    reader = _Reader(text=text, label=label, labelled=labelled)
+    reader = _Reader(text=text, label=label, group=group, tag_names=tag_names, labelled=labelled)
     data = loaded_from_hub(data)
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
@@ -488,16 +519,25 @@ def _read_any(
         tables = Tables(name="data", place="the data", parts=parts)
     else:
         tables = Tables(name="data", place="the data", parts={"all": reader.memory(data, place="the data")})
-    return replace(tables, warnings=tuple(reader.warnings)), reader.columns, reader.names
+    return replace(tables, warnings=tuple(reader.warnings)), reader.columns, tuple(reader.names)
 
 
 class _Reader:
-    """Reads parts of one dataset; remembers the columns, the names of numbered tags, and warnings."""
+    """Reads parts of one dataset; remembers the columns, the names of all parts' numbered tags, and warnings."""
 
-    def __init__(self, *, text: str | None, label: str | None, labelled: bool) -> None:
-        self._text, self._label, self._labelled = text, label, labelled
+    def __init__(
+        self,
+        *,
+        text: str | None,
+        label: str | None,
+        group: str | None,
+        tag_names: Sequence[str] | None,
+        labelled: bool,
+    ) -> None:
+        self._text, self._label, self._group, self._labelled = text, label, group, labelled
+        self._tag_names = tag_names
         self.columns: dict[str, str] = {}
-        self.names: tuple[str, ...] = ()
+        self.names: dict[str, None] = {}
         self.warnings: list[str] = []
 
     def folder(self, folder: Path) -> Tables:
@@ -531,11 +571,12 @@ class _Reader:
         return {name: self.memory(part, place=f"{place}, {name}") for name, part in known.items()}
 
     def file(self, path: Path) -> pa.Table:
-        if _is_conll(path):
+        if is_conll(path):
+            self._refuse_columns(path)
             self.columns = {"text": "first column", "label": "last column"}
-            tokens, tags, warnings = _read_conll(path, labelled=self._labelled)
+            tokens, tags, documents, warnings = _read_conll(path, labelled=self._labelled)
             self.warnings += warnings
-            return _table(tokens, tags, place=str(path))
+            return _table(tokens, tags, documents, place=str(path))
         if not self._labelled and path.suffix.lower() == ".txt":
             head = read_head(path)
             refuse_binary(path, head)
@@ -548,46 +589,62 @@ class _Reader:
             return _table(words, place=str(path))
         result = read_file(path)
         self.warnings += result.warnings
-        text, label = self._choose(result.table.column_names, place=str(path))
+        chosen = self._choose(result.table.column_names, place=str(path))
         if path.read_bytes()[:4] == b"PAR1":
-            return self._parquet(path, text=text, label=label)
-        wanted = [name for name in (text, label) if name is not None]
-        columns = [result.table.column(name) for name in wanted]
-        if FORMATS.get(path.suffix.lower()) == "json" and any(_is_placeholder(column.type) for column in columns):
+            return self._parquet(path, chosen)
+        columns = {role: result.table.column(name) for role, name in chosen.items()}
+        if FORMATS.get(path.suffix.lower()) == "json" and any(
+            _is_placeholder(cells.type) for cells in columns.values()
+        ):
             rows = _json_rows(path)  # values of several kinds in one list, or a file that is one list
-            return _table(*([row.get(name) for row in rows] for name in wanted), place=str(path))
-        return _table(*(column.to_pylist() for column in columns), place=str(path))
+            return self._table(
+                {role: [row.get(name) for row in rows] for role, name in chosen.items()}, place=str(path)
+            )
+        return self._table({role: cells.to_pylist() for role, cells in columns.items()}, place=str(path))
 
-    def _parquet(self, path: Path, *, text: str, label: str | None) -> pa.Table:
+    def _refuse_columns(self, path: Path) -> None:
+        """Raise `OptionError` where columns are named for a CoNLL file, whose columns have no names."""
+        for option, name in (("--text", self._text), ("--label", self._label)):
+            if name is not None:
+                raise OptionError(
+                    f"{option} {name} does not go with {path}: it is a CoNLL file",
+                    why="its columns have no names: the first holds the words and the last one the tags",
+                    fix=f"leave {option} away, or pass a table whose columns hold lists",
+                )
+        if self._group is not None:
+            raise OptionError(
+                f"--group does not go with tagged sentences in a CoNLL file such as {path}",
+                why=f"its columns have no names; lines that begin with {_DOCUMENT} mark its documents",
+                fix=f"leave --group away: documents between {_DOCUMENT} lines are kept whole where splits are made",
+            )
+
+    def _parquet(self, path: Path, chosen: Mapping[str, str]) -> pa.Table:
         from pyarrow import parquet
 
-        if label is None:
-            return _table(parquet.read_table(path, columns=[text]).column(text).to_pylist(), place=str(path))
-        table = parquet.read_table(path, columns=[text, label])
-        feature = features_in(table.schema.metadata).get(label, {})
+        table = parquet.read_table(path, columns=list(chosen.values()))
+        feature = features_in(table.schema.metadata).get(chosen.get("label", ""), {})
         inner = feature.get("feature", {})
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            self.names = tuple(map(str, inner.get("names", ())))
-        return _table(table.column(text).to_pylist(), table.column(label).to_pylist(), place=str(path))
+        names = inner.get("names", ()) if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" else ()
+        cells = {role: table.column(name).to_pylist() for role, name in chosen.items()}
+        return self._table(cells, names=tuple(map(str, names)), place=str(path))
 
     def memory(self, data: Any, *, place: str) -> pa.Table:
         if hasattr(data, "columns") and hasattr(data, "iloc"):
             names = [str(name) for name in data.columns]
             refuse_repeated(names, place=place)
             refuse_no_rows(len(data), place=place)
-            text, label = self._choose(names, place=place)
             by_name = dict(zip(names, data.columns, strict=True))
-            tags = None if label is None else data[by_name[label]].tolist()
-            return _table(data[by_name[text]].tolist(), tags, place=place)
+            chosen = self._choose(names, place=place)
+            return self._table({role: data[by_name[name]].tolist() for role, name in chosen.items()}, place=place)
         if hasattr(data, "features") and hasattr(data, "column_names"):
             refuse_no_rows(len(data), place=place)
-            text, label = self._choose(data.column_names, place=place)
-            if label is None:
-                return _table(data.select_columns([text]).with_format("arrow")[:].column(text).to_pylist(), place=place)
-            inner = getattr(data.features[label], "feature", None)
-            self.names = tuple(getattr(inner, "names", ()))  # of a list of ClassLabel
-            rows = data.select_columns([text, label]).with_format("arrow")[:]
-            return _table(rows.column(text).to_pylist(), rows.column(label).to_pylist(), place=place)
+            chosen = self._choose(data.column_names, place=place)
+            rows = data.select_columns(list(chosen.values())).with_format("arrow")[:]
+            inner = getattr(data.features[chosen["label"]], "feature", None) if "label" in chosen else None
+            of_tags = tuple(getattr(inner, "names", ()))  # of a list of ClassLabel
+            return self._table(
+                {role: rows.column(name).to_pylist() for role, name in chosen.items()}, names=of_tags, place=place
+            )
         if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, str) for part in data):
             tokens, tags = list(data[0]), list(data[1])
             if len(tokens) != len(tags):
@@ -597,16 +654,31 @@ class _Reader:
                     fix="pass two lists of the same length",
                 )
             refuse_no_rows(len(tokens), place=place)
+            if self._group is not None:
+                raise OptionError(
+                    "--group does not go with tagged sentences that are given as lists",
+                    why="it names a column",
+                    fix="pass a table, such as a data frame with tokens, tags and that column",
+                )
             self.columns = {"text": "tokens", "label": "tags"}
-            return _table(tokens, tags, place=place)
+            return self._table({"text": tokens, "label": tags}, place=place)
         raise DataError(
             f"tagged sentences cannot be read from data of type {type(data).__name__}",
             why="words and tags are looked for in tables and lists",
             fix="pass a path, a data frame or datasets.Dataset with tokens and tags, or (tokens, tags)",
         )
 
-    def _choose(self, names: Sequence[str], *, place: str) -> tuple[str, str | None]:
-        """The columns of words and tags, by the options or by name; None for tags that are not needed."""
+    def _table(self, cells: Mapping[str, Sequence[Any]], *, names: Sequence[str] = (), place: str) -> pa.Table:
+        """Cells as lists (`_table`), numbered tags named by the caller's list, or else by this part's own."""
+        names = names if self._tag_names is None else self._tag_names
+        self.names |= dict.fromkeys(names)
+        return _named(_table(cells["text"], cells.get("label"), cells.get("group"), place=place), names, place=place)
+
+    def _choose(self, names: Sequence[str], *, place: str) -> dict[str, str]:
+        """The columns of words (``text``) and tags (``label``), by the options or by name, and of groups if named.
+
+        Tags are left out where they are not needed.
+        """
         chosen = []
         wanted = (("--text", self._text, TOKEN_NAMES), ("--label", self._label, TAG_NAMES))
         for option, given, usual in wanted if self._labelled else wanted[:1]:
@@ -622,7 +694,21 @@ class _Reader:
                 )
             chosen.append(name)
         self.columns = dict(zip(("text", "label"), chosen, strict=False))
-        return chosen[0], chosen[1] if self._labelled else None
+        if self._group is not None:
+            if self._group not in names:
+                raise DataError(
+                    f"{place} has no column '{self._group}'.{did_you_mean(self._group, names)}",
+                    why="--group names it",
+                    fix=f"pass --group with one of: {', '.join(names)}",
+                )
+            if self._group in chosen:
+                raise OptionError(
+                    f"--group names the column '{self._group}', which holds words or tags",
+                    why="sentences of a group stay in one split, and every sentence would be a group of its own",
+                    fix="leave --group away, or name the column of what belongs together, such as a document",
+                )
+            self.columns["group"] = self._group
+        return self.columns
 
 
 def _column(names: Sequence[str], usual: Sequence[str]) -> str | None:
@@ -668,12 +754,17 @@ def _below(tables: Iterator[pa.Table]) -> pa.Table:
 # --- cells
 
 
-def _table(tokens: Sequence[Any], tags: Sequence[Any] | None = None, *, place: str) -> pa.Table:
-    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none."""
+def _table(
+    tokens: Sequence[Any], tags: Sequence[Any] | None = None, groups: Sequence[Any] | None = None, *, place: str
+) -> pa.Table:
+    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none.
+
+    Groups are names, missing where there are none.
+    """
     import pyarrow as pa
 
     tags = [None] * len(tokens) if tags is None else tags
-
+    groups = [None] * len(tokens) if groups is None else groups
     words = [
         [_word(word, row, place=place) for word in _items(cell, row, place=place)] for row, cell in enumerate(tokens)
     ]
@@ -682,8 +773,11 @@ def _table(tokens: Sequence[Any], tags: Sequence[Any] | None = None, *, place: s
     if not numbered:
         tagged = [["" if tag is None else _clean(str(tag)).strip() for tag in row] for row in tagged]
     kind = pa.list_(pa.int64() if numbered else pa.string())
+    names = pa.array([_group_name(cell, row, place=place) for row, cell in enumerate(groups)], pa.string())
     try:
-        return pa.table({"tokens": pa.array(words, pa.list_(pa.string())), "tags": pa.array(tagged, kind)})
+        return pa.table(
+            {"tokens": pa.array(words, pa.list_(pa.string())), "tags": pa.array(tagged, kind), "groups": names}
+        )
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(
             f"{place}: the tags hold numbers beyond 64 bits", why="tags are names or class numbers", fix="repair them"
@@ -700,13 +794,7 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         written = cell.strip()
         if not written:
             return []
-        try:
-            cell = json.loads(written)
-        except (ValueError, RecursionError):
-            try:
-                cell = ast.literal_eval(written)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                cell = None
+        cell = _parsed(written)
     if isinstance(cell, (list, tuple)):
         return list(cell)
     raise DataError(
@@ -714,6 +802,17 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         why="a row is a sentence, as a list of its words beside a list of their tags",
         fix='write the lists as JSON, such as ["EU", "rejects"] and ["B-org", "O"], or pass a CoNLL file',
     )
+
+
+def _parsed(written: str) -> Any:
+    """What a text spells in JSON or Python; None where it spells nothing."""
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        try:
+            return ast.literal_eval(written)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
 
 
 def _word(word: Any, row: int, *, place: str) -> str:
@@ -725,6 +824,17 @@ def _word(word: Any, row: int, *, place: str) -> str:
         why="the words are given to a tokenizer",
         fix="write a sentence as a flat list of words",
     )
+
+
+def _group_name(cell: Any, row: int, *, place: str) -> str | None:
+    """The name of a group, the same for 3 and 3.0; None for a missing cell."""
+    if isinstance(cell, (list, tuple, dict, bytes)) or getattr(cell, "ndim", 0) > 0:
+        raise DataError(
+            f"{place}, row {row + 1:,}: the group is of type {type(cell).__name__}",
+            why="--group needs one text, number or name a row",
+            fix="write one value a row into that column, or name another column with --group",
+        )
+    return None if _is_missing(cell) else _clean(str(_whole(cell)))
 
 
 def _whole(tag: Any) -> Any:
@@ -760,10 +870,13 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 # --- CoNLL files
 
 
-def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], list[list[str]], list[str]]:
-    """Words and tags of every sentence, and warnings; lines without a tag raise with their numbers.
+def _read_conll(
+    path: Path, *, labelled: bool = True
+) -> tuple[list[list[str]], list[list[str]], list[str] | None, list[str]]:
+    """Words and tags of every sentence, its document, and warnings; lines without a tag raise with their numbers.
 
-    Where they need not be `labelled`, there are no tags, and a line may hold a word alone.
+    There are no documents without two lines that begin one. Where they need not be `labelled`, there are no tags, and a
+    line may hold a word alone.
     """
     head = read_head(path)
     refuse_binary(path, head)
@@ -772,11 +885,14 @@ def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], 
         content = stream.read().decode("utf-8")
     tokens: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
+    documents: list[str] = []
+    n_documents = 0
     alone: list[int] = []
     n_comments = 0
     for number, line in enumerate(content.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         fields = _fields(line)
         if not fields or fields[0] == _DOCUMENT:
+            n_documents += bool(fields)
             if tokens[-1]:
                 tokens.append([])
                 tags.append([])
@@ -785,6 +901,7 @@ def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], 
         elif len(fields) < 2 and labelled:
             alone.append(number)
         else:
+            documents += [] if tokens[-1] else [f"{path} {n_documents}"]
             tokens[-1].append(fields[0])
             tags[-1] += [fields[-1]] if labelled else []
     if alone:
@@ -811,7 +928,7 @@ def _read_conll(path: Path, *, labelled: bool = True) -> tuple[list[list[str]], 
     warnings = [warning] if warning else []
     if n_comments:
         warnings.append(f"{path.name}: {n_comments:,} comment lines were skipped")
-    return tokens, tags, warnings
+    return tokens, tags, documents if n_documents > 1 else None, warnings
 
 
 def _fields(line: str) -> list[str]:
@@ -835,7 +952,7 @@ def _is_tag(text: str) -> bool:
     return text == OUTSIDE or bool(_PREFIXED.fullmatch(text)) or (len(text) == 1 and text in "BIESLU")
 
 
-def _is_conll(path: Path) -> bool:
+def is_conll(path: Path) -> bool:
     """Whether a file holds one word a line, by its name, else by its first lines."""
     if path.suffix.lower() in CONLL_SUFFIXES:
         return True
@@ -889,9 +1006,9 @@ def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
 
 
 def _is_tagged_file(path: Path, columns: _Columns) -> bool:
-    """By the name or first lines of CoNLL files, the first row of JSON, the types of Parquet, the header of CSV."""
+    """By the name or first lines of CoNLL files, the first rows of JSON and CSV, the types of Parquet."""
     try:
-        if _is_conll(path):
+        if is_conll(path):
             return True
         head = read_head(path)
         if head.startswith(b"PAR1"):
@@ -899,23 +1016,28 @@ def _is_tagged_file(path: Path, columns: _Columns) -> bool:
 
             return _are_lists(parquet.read_schema(path), columns)
         if FORMATS.get(path.suffix.lower()) == "json":
-            row = _first_json_row(head.decode("utf-8-sig", errors="replace"))
+            rows = _first_json_rows(head.decode("utf-8-sig", errors="replace"))
         else:
-            header, _, rest = head.decode("utf-8-sig", errors="replace").partition("\n")
-            names = [name.strip().strip('"') for name in re.split(r"[,;\t|]", header)]
-            row = dict.fromkeys(names, "[]" if '"[' in rest or "\t[" in rest else None)
-    except (OSError, ValueError, DataError):
+            refuse_binary(path, head)
+            rows = first_rows(path, most=_GLANCED_ROWS)
+    except (OSError, ValueError, csv.Error, DataError):
         return False
-    return all(_holds_lists([row.get(name or "")]) for name in columns.of(list(row)))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return all(name is not None and _holds_lists([row.get(name) for row in rows]) for name in columns.of(names))
 
 
-def _first_json_row(text: str) -> dict[str, Any]:
-    text = text.lstrip().removeprefix("[").lstrip()
-    try:
-        row, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
+def _first_json_rows(text: str) -> list[dict[str, Any]]:
+    """The objects at the beginning of JSON lines or of a list, up to one that is cut off."""
+    rows, decoder = [], json.JSONDecoder()
+    at = _BETWEEN_ROWS.match(text, len(text) - len(text.lstrip().removeprefix("[")))
+    while at is not None and at.end() < len(text):
+        try:
+            row, end = decoder.raw_decode(text, at.end())
+        except (ValueError, RecursionError):
+            break
+        rows += [row] if isinstance(row, dict) else []
+        at = _BETWEEN_ROWS.match(text, end)
+    return rows
 
 
 def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
@@ -929,11 +1051,16 @@ def _are_lists(schema: pa.Schema, columns: _Columns) -> bool:
 
 
 def _holds_lists(cells: Any) -> bool:
-    """Whether there are cells that are not missing, and all of them lists, arrays, or lists written as text."""
-    filled = [cell for cell in cells if cell is not None and not (isinstance(cell, float) and cell != cell)]
-    return bool(filled) and all(
-        isinstance(cell, (list, tuple))
-        or getattr(cell, "ndim", 0) == 1
-        or (isinstance(cell, str) and cell.strip().startswith("["))
-        for cell in filled
-    )
+    """Whether most cells that are not missing are lists, arrays, or lists written as text: a few may be broken."""
+    filled = [cell for cell in cells if not _is_missing(cell)]
+    return sum(map(_is_list, filled)) > 0.5 * len(filled)
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip())
+
+
+def _is_list(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return cell.lstrip().startswith("[") and isinstance(_parsed(cell.strip()), list)
+    return isinstance(cell, (list, tuple)) or getattr(cell, "ndim", 0) == 1

@@ -34,6 +34,8 @@ from advisor.splits import (
     number_texts,
     percent_of,
     repeats_note,
+    sentence_units,
+    shared_groups,
     with_article,
     without_leaks,
 )
@@ -130,6 +132,8 @@ class TargetData:
     def kept_together(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int32] | None:
         """Numbers of the rows that folds must not part, equal texts and groups; None where each row stands alone."""
         groups = None if self.groups is None else self.groups[positions]
+        if self.tagged and groups is not None:
+            return sentence_units(self.text_ids[positions], groups)
         units = kept_together(self.text_ids[positions], groups)
         return units if groups is not None or len(np.unique(units)) < len(units) else None
 
@@ -176,8 +180,8 @@ def load_target(
     if is_tagged(data, text=text, label=label):
         from advisor.tagged_target import load_tagged
 
-        other = {"text-pair": text_pair, "image": image, "group": group, "drop-rare": drop_rare}
-        return load_tagged(data, text=text, label=label, split=split, test=test, seed=seed, refused=other)
+        other = {"text-pair": text_pair, "image": image, "drop-rare": drop_rare}
+        return load_tagged(data, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other)
     tables = read_tables(data, split=split)
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
@@ -859,7 +863,7 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
         if n_conflicting > 1:
             kept = f"{noun}s occur with more than one label; they were kept as they are"
         warnings.append(f"{n_conflicting:,} {kept}")
-    warnings.extend(_shared_groups(rows, split))
+    warnings.extend(shared_groups(rows.groups, split))
     columns = {noun: rows.columns.content, "label": rows.columns.label, "group": rows.columns.group}
     if rows.columns.text_pair is not None:
         columns["text_pair"] = rows.columns.text_pair
@@ -886,17 +890,6 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
         warnings=tuple(warnings),
         fingerprint=_fingerprint(rows, split),
     )
-
-
-def _shared_groups(rows: _Rows, split: NDArray[np.int8]) -> list[str]:
-    """A warning where given splits share groups; splits made here never do."""
-    if rows.groups is None:
-        return []
-    train = rows.groups[split == 0]
-    shared = int(np.isin(rows.groups[split > 0], train).sum())
-    if not shared:
-        return []
-    return [f"leakage: {shared:,} validation or test rows are of a group that train has too; given splits were kept"]
 
 
 def _fingerprint(rows: _Rows, split: NDArray[np.int8]) -> str:

@@ -182,7 +182,16 @@ def test_names_that_look_like_paths_are_missing_files_and_not_hub_ids(
 ) -> None:
     monkeypatch.chdir(save(tmp_path / "d", trec=4))
     (tmp_path / "d" / "sets").mkdir()
-    for name in ("./reviews", "/no/such", "reviews.csv", "sets/reviews", "trec.cvs", "~/nowhere/x"):
+    for name in (
+        "./reviews",
+        "/no/such",
+        "reviews.csv",
+        "sets/reviews",
+        "trec.cvs",
+        "a.conll",
+        "my/a.BIO",
+        "~/nowhere/x",
+    ):
         with pytest.raises(MissingFileError, match="does not exist"):
             read_tables(name)
 
@@ -337,6 +346,7 @@ def test_ambiguous_columns_are_listed_with_the_option(frame: dict[str, list[obje
 
 @pytest.mark.parametrize("labels", [
     {"label": [["a"], ["a", "b"]] * 20},
+    {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10},
     {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10, "threat": [True, False, False, False] * 10},
 ])  # fmt: skip
 def test_several_labels_a_row_are_refused_by_their_name(labels: dict[str, list[object]]) -> None:

@@ -16,6 +16,7 @@ from advisor.tagged import (
     count_entities,
     illegal_transitions,
     is_tagged,
+    read_sentences,
     read_tagged,
     tag_scheme,
 )
@@ -146,6 +147,38 @@ def test_numbered_tags_have_names(tmp_path: Path) -> None:
         assert found.columns == {"text": "tokens", "label": "ner_tags"}
 
 
+def test_every_split_and_shard_is_named_by_its_own_list(tmp_path: Path) -> None:
+    def made(names: list[str]) -> datasets.Dataset:
+        kind = datasets.List(datasets.ClassLabel(names=names))
+        features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": kind})
+        rows = {"tokens": TOKENS, "ner_tags": [[names.index(tag) for tag in tags] for tags in TAGS]}
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    names = list(NAMES)
+    one, other = made(names), made([*names[::-1], "B-never"])
+    both = datasets.DatasetDict({"train": one, "test": other})
+    both.save_to_disk(tmp_path / "saved")
+    for folder, parts in (
+        ("a", {"train": one, "test": other}),
+        ("b", {f"train-0000{i}-of-00002": d for i, d in enumerate((one, other))}),
+    ):
+        (tmp_path / folder).mkdir()
+        for name, part in parts.items():
+            part.to_parquet(tmp_path / folder / f"{name}.parquet")
+    for data in (both, tmp_path / "saved", tmp_path / "a"):
+        parts = read_tagged(data).parts
+        assert {name: lists(part) for name, part in parts.items()} == {"train": (TOKENS, TAGS), "test": (TOKENS, TAGS)}
+        assert {part.tag_names for part in parts.values()} == {NAMES}
+    assert lists(read_tagged(tmp_path / "b").parts["train"]) == (TOKENS * 2, TAGS * 2)
+    masked = other.map(
+        lambda row: {"ner_tags": [-1] * len(row["tokens"])},
+        features=datasets.Features(
+            {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.Value("int64"))}
+        ),
+    )
+    assert list(read_tagged({"train": one, "test": masked}).parts) == ["train"]
+
+
 def test_folders_have_splits_that_share_their_names(tmp_path: Path) -> None:
     write(tmp_path / "train.txt", CONLL)
     write(tmp_path / "dev.conll", "Rome\tB-city\n")
@@ -193,6 +226,60 @@ def test_tables_of_texts_and_missing_files_are_not_tagged(tmp_path: Path) -> Non
         assert not is_tagged(data), data
     with pytest.raises(MissingFileError, match="does not exist"):
         read_tagged(tmp_path / "none.conll")
+
+
+REVIEW = '"[the kid\'s] just too bratty to like"'
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "options"),
+    [
+        ("text,label", [f"{REVIEW},bad", "a fine plot,good"], {"text": "text"}),
+        ("text,label", [f"{REVIEW},bad", '"[sic], he said",good'], {"text": "text", "label": "label"}),
+        ("words,label", [f"{REVIEW},bad", "a fine plot,good"], {}),
+        ("first,second,label", [f"{REVIEW},a plot,bad", 'a plot,"[1]",good'], {"text": "first", "label": "label"}),
+        ("words,labels", ['"[1] a note","[""x"", ""y""]"', 'a plot,"[""x""]"'], {}),
+    ],
+)
+def test_a_bracket_in_a_text_makes_no_tagged_sentences(
+    tmp_path: Path, header: str, rows: list[str], options: dict[str, str]
+) -> None:
+    assert not is_tagged(write(tmp_path / "a.csv", "\n".join([header, *rows]) + "\n"), **options)
+    lines = [header.replace(",", "\t"), *(row.replace('",', '"\t').replace("plot,", "plot\t") for row in rows)]
+    assert not is_tagged(write(tmp_path / "a.tsv", "\n".join(lines) + "\n"), **options)
+
+
+def test_lists_in_delimited_files_are_found_however_they_are_written(tmp_path: Path) -> None:
+    rows = [(json.dumps(words), json.dumps(tags)) for words, tags in zip(TOKENS, TAGS, strict=True)]
+    doubled = [f'"{cell}"' for row in rows for cell in (text.replace('"', '""') for text in row)]
+    escaped = [f'"{cell}"' for row in rows for cell in (text.replace('"', '\\"') for text in row)]
+    for name, cells in (("a.csv", doubled), ("b.csv", escaped)):
+        lines = [f"{one};{other}" for one, other in zip(cells[::2], cells[1::2], strict=True)]
+        path = write(tmp_path / name, "\n".join(['"tokens";"tags"', ";", *lines]) + "\n")
+        assert is_tagged(path), name
+        assert lists(only(path)) == (TOKENS, TAGS), name
+    path = write(tmp_path / "c.csv", "tokens,tags\n" + '"[""EU""]","[""B-org""]"\n' * 20_000)  # more than is looked at
+    assert is_tagged(path)
+    broken = "tokens,tags\n" + '"[""EU""]","[""B-org""]"\n' * 3 + '"[""EU""","[""B-org""]"\n'
+    path = write(tmp_path / "d.csv", broken)
+    assert is_tagged(path)
+    with pytest.raises(DataError, match="row 4: the cell holds no list"):
+        read_tagged(path)
+
+
+@pytest.mark.parametrize("first", [{"tokens": None, "tags": None}, {"id": 1}, {"tokens": [], "tags": []}])
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_a_first_row_without_words_or_tags_does_not_decide(tmp_path: Path, first: dict, ending: str) -> None:
+    rows = [first, *({"tokens": words, "tags": tags} for words, tags in zip(TOKENS, TAGS, strict=True))]
+    content = json.dumps(rows, indent=1) if ending == "json" else "\n".join(map(json.dumps, rows))
+    path = write(tmp_path / f"a.{ending}", content)
+    assert is_tagged(path)
+    data = read_tagged(path)
+    assert lists(data.parts["all"]) == (TOKENS, TAGS)
+    assert data.warnings == (f"{path}: 1 sentence without a word was left out",)
+    texts = [{"tags": None}, *({"text": "a film", "label": label} for label in "abc")]
+    assert not is_tagged(write(tmp_path / f"b.{ending}", "\n".join(map(json.dumps, texts))))
+    assert not is_tagged(write(tmp_path / f"c.{ending}", '{"tokens": ["a"], "ta'))
 
 
 # --- schemes
@@ -344,6 +431,14 @@ def test_what_cannot_be_read_is_said(data: object, what: str) -> None:
     assert caught.value.fix
 
 
+def test_numbers_without_names_are_refused_with_what_works() -> None:
+    numbers = [[1, 0, 2, 0], [3, 4], [5, 0]]
+    with pytest.raises(DataError, match="numbers without names") as caught:
+        read_tagged(frame(tags=numbers))
+    assert "ClassLabel" in caught.value.fix
+    assert "tag_names" not in caught.value.fix  # the commands do not take it
+
+
 def test_options_that_name_no_column_or_no_tag_are_said() -> None:
     with pytest.raises(DataError, match=r"no column 'tag'\. Did you mean 'tags'") as caught:
         read_tagged(frame(), label="tag")
@@ -352,6 +447,17 @@ def test_options_that_name_no_column_or_no_tag_are_said() -> None:
         read_tagged(frame(tags=[[1, 0, 2, 0], [1, 1], [0, 0]]), tag_names=["O", "B-a"])
     named = pd.DataFrame({"w": TOKENS, "x": TAGS, "tokens": TAGS})
     assert lists(only(named, text="w", label="x")) == (TOKENS, TAGS)
+
+
+@pytest.mark.parametrize(("option", "which"), [({"text": "w"}, "--text w"), ({"label": "t"}, "--label t")])
+def test_columns_of_conll_files_cannot_be_named(tmp_path: Path, option: dict[str, str], which: str) -> None:
+    path = write(tmp_path / "a.txt", CONLL)
+    with pytest.raises(OptionError, match=f"{which} does not go with .*a.txt: it is a CoNLL file") as caught:
+        read_tagged(path, **option)
+    assert "the first holds the words and the last one the tags" in caught.value.why
+    if "text" in option:
+        with pytest.raises(OptionError, match="--text w does not go with"):
+            read_sentences(path, **option)
 
 
 # --- counts

@@ -318,7 +318,7 @@ def test_the_command_prints_entities(model, data, tmp_path, capsys):
     [
         (["--metric", "accuracy"], "--metric accuracy does not go with tagged words"),
         (["--metric", "f1"], "unknown metric"),
-        (["--group", "g"], "--group does not go with tagged sentences"),
+        (["--group", "g"], "has no column 'g'"),
         (["--image", "i"], "--image does not go with tagged sentences"),
         (["--model", "cifar-resnet"], "reads images, but animals holds texts"),
     ],

@@ -156,6 +156,184 @@ def test_a_test_file_replaces_the_test_split(tmp_path):
         load_target(data, test=tmp_path / "d")
 
 
+def test_columns_are_named_in_the_data_and_not_in_a_conll_file_of_test_sentences(tmp_path):
+    tokens, tags = sentences(60)
+    data = pd.DataFrame({"toks": tokens, "spans": tags})
+    test = tmp_path / "test.conll"
+    test.write_text("".join(f"Bob B-person\nw{i} O\n\n" for i in range(7)))
+    target = load_target(data, text="toks", label="spans", test=test)
+    assert len(target.test) == 7
+    assert target.tags_at(target.test[:1]) == [["B-person", "O"]]
+    with pytest.raises(OptionError, match="--label spans does not go with"):
+        load_target(test, label="spans")
+
+
+# --- groups
+
+
+def grouped(n: int = 60, *, size: int = 4, start: int = 0) -> pd.DataFrame:
+    """Groups of `size` sentences, named d0, d1..."""
+    tokens, tags = sentences(n, start=start)
+    return pd.DataFrame({"tokens": tokens, "tags": tags, "doc": [f"d{(start + i) // size}" for i in range(n)]})
+
+
+def sides(target) -> list[set[int]]:
+    return [set(target.groups[rows].tolist()) for rows in (target.train, target.validation, target.test)]
+
+
+@pytest.mark.parametrize("kind", ["frame", "dataset", "jsonl", "json", "parquet", "csv", "folder"])
+def test_groups_of_tagged_sentences_are_never_divided(tmp_path, kind):
+    data = grouped()
+    given = data
+    if kind == "dataset":
+        given = datasets.Dataset.from_pandas(data)
+    elif kind == "folder":
+        (tmp_path / "d").mkdir()
+        data.to_json(tmp_path / "d" / "train.jsonl", orient="records", lines=True)
+        given = tmp_path / "d"
+    elif kind != "frame":
+        given = tmp_path / f"a.{kind}"
+        if kind == "parquet":
+            data.to_parquet(given)
+        elif kind == "csv":
+            data.assign(tokens=data["tokens"].map(json.dumps), tags=data["tags"].map(json.dumps)).to_csv(given)
+        else:
+            data.to_json(given, orient="records", lines=kind == "jsonl")
+    target = load_target(given, group="doc")
+    assert target.groups.tolist() == [i // 4 for i in range(60)]
+    assert [len(side) for side in sides(target)] == [9, 3, 3]
+    assert len(set.union(*sides(target))) == 15
+    for rows in (target.train, target.validation, target.test):
+        assert (target.labels[rows] > 0).any()
+    assert target.columns == {"text": "tokens", "label": "tags", "group": "doc"}
+    assert target.tags_at(range(60)) == data["tags"].tolist()
+    assert target.kept_together(np.array([0, 3, 4, 8])).tolist() == [0, 0, 1, 2]
+    plain = load_target(data)
+    assert plain.groups is None
+    assert plain.columns["group"] is None
+
+
+def test_groups_reach_what_is_trained_and_scored():
+    from advisor.pipeline import tuning_data
+
+    target = load_target(grouped(), group="doc")
+    data = tuning_data(target, seed=0)
+    for part, rows in ((data.train, target.train), (data.test, target.test)):
+        expected = np.unique(target.groups[rows], return_inverse=True)[1]
+        assert np.unique(part.groups, return_inverse=True)[1].tolist() == expected.tolist()
+        assert len(part.groups) == len(rows) > len(np.unique(expected))
+
+
+def test_missing_groups_stand_alone_and_numbers_are_equal_however_written():
+    data = grouped(60).assign(doc=[3.0, 3.0, None, " ", float("nan")] + [float(i // 2) for i in range(10, 65)])
+    target = load_target(data, group="doc")
+    assert target.groups[:5].tolist() == [0, 0, 1, 2, 3]
+    assert len(set(target.groups.tolist())) == 4 + 28
+    both = {"train": data.assign(doc=[i // 2 for i in range(60)]), "test": grouped(20, start=60).assign(doc=["7"] * 20)}
+    assert any(
+        "leakage: 20 validation or test rows are of a group" in line for line in load_target(both, group="doc").warnings
+    )
+
+
+def test_a_sentence_that_every_group_holds_does_not_link_them():
+    data = grouped(100, size=5)
+    for row in range(0, 100, 5):
+        data.at[row, "tokens"], data.at[row, "tags"] = ["OSLO", "today"], ["B-place", "O"]
+    target = load_target(data, group="doc")
+    assert [len(side) for side in sides(target)][1:] == [3, 4]
+    assert not set.intersection(*sides(target)[1:])
+    assert len(np.unique(target.kept_together(np.arange(100)))) == 20
+    of_train = set(target.text_ids[target.train].tolist())
+    assert not of_train & set(target.text_ids[target.test].tolist())  # the earlier copies left
+    assert target.n_dropped["leaked"] == 16
+
+
+def test_copies_link_groups_where_enough_remain():
+    data = grouped(60)
+    data.at[4, "tokens"], data.at[4, "tags"] = data.at[1, "tokens"], data.at[1, "tags"]
+    target = load_target(data, group="doc")
+    assert any({0, 1} <= side for side in sides(target))
+    assert target.n_leaked == 0
+    assert len(np.unique(target.kept_together(np.arange(60)))) == 14
+
+
+def test_groups_that_are_too_few_are_refused():
+    data = grouped(60, size=15)
+    with pytest.raises(DataError, match="4 training groups in column 'doc' hold an entity") as caught:
+        load_target(data, group="doc")
+    assert "5 are needed: 3 to learn from, 1 for test and 1 for validation" in caught.value.why
+    assert [len(side) for side in sides(load_target(grouped(60, size=12), group="doc"))] == [3, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_with_and_without_entities_leave_some_in_every_split(seed):
+    data = grouped(90, size=3).sample(frac=1, random_state=seed)
+    order = {name: number for number, name in enumerate(sorted(set(data["doc"])))}
+    data["tags"] = [tags if order[doc] < 5 else ["O"] * 4 for tags, doc in zip(data["tags"], data["doc"], strict=True)]
+    target = load_target(data, group="doc", seed=seed)
+    for rows in (target.train, target.validation, target.test):
+        assert (target.labels[rows] > 0).any()
+
+
+def test_groups_are_named_by_one_column_of_single_values():
+    data = grouped()
+    with pytest.raises(DataError, match=r"no column 'docs'\. Did you mean 'doc'"):
+        load_target(data, group="docs")
+    with pytest.raises(OptionError, match="--group names the column 'tokens', which holds words or tags"):
+        load_target(data, group="tokens")
+    with pytest.raises(DataError, match="row 1: the group is of type list"):
+        load_target(data.assign(doc=[["a"]] * 60), group="doc")
+    with pytest.raises(OptionError, match="sentences that are given as lists"):
+        load_target(sentences(), group="doc")
+
+
+def conll(path: Path, *, n: int, size: int) -> Path:
+    data = grouped(n, size=size)
+    lines = []
+    for row, (tokens, tags) in enumerate(zip(data["tokens"], data["tags"], strict=True)):
+        lines += ["-DOCSTART- O", ""] if row % size == 0 else []
+        lines += [*(f"{word} {tag}" for word, tag in zip(tokens, tags, strict=True)), ""]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_documents_of_a_conll_file_are_kept_whole(tmp_path):
+    path = conll(tmp_path / "a.conll", n=60, size=4)
+    target = load_target(path)
+    assert target.groups.tolist() == [i // 4 for i in range(60)]
+    assert [len(side) for side in sides(target)] == [9, 3, 3]
+    assert len(set.union(*sides(target))) == 15
+    assert target.columns == {"text": "first column", "label": "last column", "group": "-DOCSTART- lines"}
+    assert target.warnings == (
+        f"{path}: -DOCSTART- lines mark 15 documents; the sentences of a document stay in one split",
+    )
+    with pytest.raises(OptionError, match="--group does not go with tagged sentences in a CoNLL file") as caught:
+        load_target(path, group="doc")
+    assert "-DOCSTART- mark its documents" in caught.value.why
+
+
+def test_documents_are_left_aside_where_they_are_few_or_splits_are_given(tmp_path):
+    few = load_target(conll(tmp_path / "few.conll", n=60, size=15))
+    assert few.groups is None
+    assert [len(rows) for rows in (few.train, few.validation, few.test)] == [38, 10, 12]
+    assert "mark 4 documents, too few to keep them whole" in few.warnings[0]
+    one = load_target(conll(tmp_path / "one.conll", n=60, size=60))
+    assert (one.groups, one.warnings) == (None, ())
+    (tmp_path / "d").mkdir()
+    conll(tmp_path / "d" / "train.conll", n=60, size=4)
+    write(tmp_path / "d" / "test.jsonl", *sentences(20, start=100))
+    given = load_target(tmp_path / "d")
+    assert (given.groups, given.warnings, given.given_splits) == (None, (), ("train", "test"))
+
+
+def test_groups_of_the_data_go_with_a_conll_file_of_test_sentences(tmp_path):
+    test = tmp_path / "test.conll"
+    test.write_text("".join(f"Bob B-person\nw{i} O\n\n" for i in range(7)))
+    target = load_target(grouped(), group="doc", test=test)
+    assert target.groups.tolist() == [*(i // 4 for i in range(60)), *range(15, 22)]
+    assert len(target.test) == 7
+
+
 def test_the_fingerprint_is_of_words_tags_and_splits(tmp_path):
     tokens, tags = sentences()
     same = load_target((tokens, tags)).fingerprint

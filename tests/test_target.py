@@ -564,6 +564,22 @@ def test_unusual_label_columns_are_read(kind: str) -> None:
     assert target.class_counts.tolist() == [40, 40, 40]
 
 
+@pytest.mark.parametrize("column", ["premise", "hypothesis"])
+def test_the_group_of_pairs_may_be_either_text(column: str) -> None:
+    shared, own = [f"shared {i // 4}" for i in range(120)], [f"own {i}" for i in range(120)]
+    texts = {"premise": shared, "hypothesis": own} if column == "premise" else {"premise": own, "hypothesis": shared}
+    data = pd.DataFrame({**texts, "label": ["a", "b"] * 60})
+    target = load_target(data, text="premise", text_pair="hypothesis", group=column)
+    assert target.groups is not None
+    assert target.groups.tolist() == [i // 4 for i in range(120)]
+    sides = [set(target.groups[rows].tolist()) for rows in (target.train, target.validation, target.test)]
+    assert [len(side) for side in sides] == [19, 5, 6]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 30
+    assert target.columns == {"text": "premise", "text_pair": "hypothesis", "label": "label", "group": column}
+    with pytest.raises(OptionError, match="--group and --label both name"):
+        load_target(data, text="premise", text_pair="hypothesis", label="label", group="label")
+
+
 @pytest.mark.parametrize("column", ["text", "label"])
 def test_a_group_is_neither_text_nor_label(column: str) -> None:
     data = pd.DataFrame({"text": [f"text {i}" for i in range(60)], "label": ["a", "b"] * 30})
