@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -200,6 +201,14 @@ def test_a_search_saves_a_tagger(backbone, tmp_path, candidate) -> None:
     assert config["architectures"] == [type(model.classifier).__name__]
     with pytest.raises(DataError, match="a sentence is a list of words"):
         model.predict(["the cat"])
+    shown = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    said = {}
+    exec(compile(shown.replace("path/to/this/folder", str(tmp_path / "model")), "README.md", "exec"), said)
+    if candidate == BILSTM:
+        assert said["tags"] == model.predict([["EU", "rejects", "lamb", "."]])
+        assert "transformers import pipeline" not in card
+    else:
+        assert {found["entity"] for found in said["classify"]("the cat was sad")} <= set(NAMES)
 
 
 def test_masking_is_the_augmentation_of_tagged_words(backbone, tmp_path) -> None:

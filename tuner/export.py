@@ -45,6 +45,18 @@ SUPPORT_FILE = "support.safetensors"
 ADVICE_FILE = "advice.json"
 REGISTERS = "import tuner.export  # registers the architecture; no remote code\n"
 ROWS_AT_ONCE = 4096
+WITH_PIPELINE = """from transformers import pipeline
+
+classify = pipeline("{task}", "path/to/this/folder")
+"""
+WITH_WORDS = """from tuner.export import TransferModel
+
+model = TransferModel.from_pretrained("path/to/this/folder")
+tags = model.predict([["EU", "rejects", "lamb", "."]])
+"""
+OF_WHOLE_WORDS = """
+The model reads whole words, which transformers' own token classification does not find; `advisor predict` does, too.
+"""
 OF_WORDS = """
 A word's tag is the one at its first token, which `advisor predict` reads, or in Python
 `TransferModel.from_pretrained("path/to/this/folder").predict([["EU", "rejects", "lamb", "."]])` of `tuner.export`.
@@ -273,9 +285,12 @@ def _check_sentences(rows: Sequence[Any]) -> None:
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
     recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
-    kind: str = "text", native: bool = False,
+    kind: str = "text", native: bool = False, whole_words: bool = False,
 ) -> str:  # fmt: skip
-    """The README of the model folder, with the metadata that hubs and pipelines read."""
+    """The README of the model folder, with the metadata that hubs and pipelines read.
+
+    A model that reads `whole_words` is shown without a pipeline, which could not feed it.
+    """
     import yaml
 
     named = {"macro_f1": "f1", "entity_f1": "f1"}.get(metric, metric)
@@ -301,6 +316,10 @@ def model_card(
     }
     if "/" in base and not base.startswith(("/", ".")):
         metadata["base_model"] = base
+    shown = ("" if native else REGISTERS) + WITH_PIPELINE.format(task=task)
+    notes = OF_WORDS if kind == "token" else ""
+    if whole_words:
+        shown, notes = WITH_WORDS, OF_WHOLE_WORDS
     rows = "\n".join(f"| {key} | {value:.3g} |" for key, value in recipe.items() if isinstance(value, (int, float)))
     return f"""---
 {yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}
@@ -315,11 +334,8 @@ Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
 
 ```python
-{"" if native else REGISTERS}from transformers import pipeline
-
-classify = pipeline("{task}", "path/to/this/folder")
-```
-{OF_WORDS if kind == "token" else ""}
+{shown}```
+{notes}
 `advisor predict` also says which rows are unlike the training data: `{SUPPORT_FILE}` holds features of training rows
 (numbers only) for that. `{ADVICE_FILE}` is the recommendation that the search started from.
 
