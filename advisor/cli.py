@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
 import sys
 import time
@@ -265,11 +266,12 @@ def predict(
 
 
 def _tags(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
-    """One sentence of the output."""
+    """One sentence of the output; a word that the model does not see has a tag, and no probability."""
+    probabilities = predictions.probabilities[row].tolist()
     return {
         "tokens": list(predictions.tokens[row]),
         "tags": list(predictions.tags[row]),
-        "probabilities": [round(float(probability), 6) for probability in predictions.probabilities[row]],
+        "probabilities": [None if math.isnan(probability) else round(probability, 6) for probability in probabilities],
         "unlike_training": bool(predictions.unlike[row]),
     }
 

@@ -80,6 +80,29 @@ def test_predictions_are_written_word_by_word(capsys, tuned, tmp_path, ending):
         assert lines[-1][0] == "9"
 
 
+def test_words_that_the_model_does_not_see_are_said_and_have_no_probability(capsys, tuned, tmp_path):
+    long, lost = ["the", "cat"] * 210, ["very", "\u3000", "sad"]
+    found = predict(tuned[0], [long, lost, ["dog"]])
+    length = tuned[1].model.reader.model_max_length
+    assert found.warnings == (
+        f"1 of 3 sentences are longer than the model's length and were cut: {420 - (length - 2)} of 424 words are not "
+        "seen and predicted O",
+        "1 of 424 words in the sentences have no token (such as control characters) and are predicted O",
+    )
+    assert np.isnan(found.probabilities[0]).tolist() == [False] * (length - 2) + [True] * (420 - (length - 2))
+    assert np.isnan(found.probabilities[1]).tolist() == [False, True, False]
+    assert set(found.tags[0][length - 2 :]) == {"O"}
+    assert found.to_json()["probabilities"][1][1] is None
+    new = tmp_path / "new.jsonl"
+    new.write_text("".join(json.dumps({"tokens": words}) + "\n" for words in (long, lost, ["dog"])), encoding="utf-8")
+    told = json.loads(printed(capsys, "predict", tuned[0], new, "--json"))
+    assert told["warnings"] == list(found.warnings)
+    assert [value is None for value in told["predictions"][1]["probabilities"]] == [False, True, False]
+    lines = printed(capsys, "predict", tuned[0], new).splitlines()
+    assert lines[1].startswith(f"1,the,{found.tags[0][0]},0.")
+    assert lines[420] == f"1,cat,O,,{told['predictions'][0]['unlike_training']}"
+
+
 def test_words_can_be_read_without_tags(tuned, tmp_path):
     rows = [["the", "cat"], ["dog", "red"]]
     plain = tmp_path / "new.txt"

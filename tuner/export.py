@@ -24,6 +24,7 @@ from transformers import (
 from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.errors import DataError, MissingFileError, ModelError
+from tuner.inputs import Encoded
 from tuner.loading import TOKENIZER_FILES
 from tuner.native import save_native
 from tuner.pairs import paired
@@ -151,7 +152,10 @@ class TransferModel:
         return [labels[end - len(words) : end] for end, words in zip(ends, rows, strict=True)]
 
     def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
-        """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence."""
+        """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence.
+
+        A word that the model does not see has the same probability of every tag.
+        """
         return self.predict_with_support(rows)[0]
 
     def unlike_training(self, rows: Sequence[Any]) -> np.ndarray:
@@ -162,7 +166,11 @@ class TransferModel:
         self, rows: Sequence[Any], *, progress: Progress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities as `predict_proba`, and from the same pass which rows are unlike the training data (n,)."""
-        logits, features = self.run(rows, progress=progress)
+        return self.predict_encoded(self.encode(rows, progress=progress), progress=progress)
+
+    def predict_encoded(self, encoded: Encoded, *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict_with_support` says of rows that `encode` has read."""
+        logits, features = classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
         probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
         return probabilities, self.support.unlike(features)
 
@@ -172,24 +180,29 @@ class TransferModel:
         One text or image counts as a list; of pairs, `rows` are (text, text); of sentences, lists of words. Raises
         `DataError` where words are wanted and something else comes.
         """
+        encoded = self.encode(rows, progress=progress)
+        return classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
+
+    def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
+        """The rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
         if isinstance(rows, str) or (not self.reads_text and is_one_picture(rows)):
             rows = [rows]
         if self.tags_words:
             _check_sentences(rows)
         elif self.reads_text:
             rows = [row if isinstance(row, str) else paired(*row) for row in rows]
+        return self._read_by.encode(rows, progress=progress)
+
+    @property
+    def _read_by(self) -> Backbone:
+        """The classifier's base with its tokenizer or image processor."""
         if self._backbone is None:
             pair = (self.classifier.base_model, self.reader)
             length = getattr(self.reader, "model_max_length", None)
             loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
             pooling = "tokens" if self.tags_words else getattr(self.classifier.config, "pooling", loaded.pooling)
             self._backbone = replace(loaded, pooling=pooling)
-        return classify(
-            self.classifier,
-            backbone=self._backbone,
-            encoded=self._backbone.encode(rows, progress=progress),
-            progress=progress,
-        )
+        return self._backbone
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config, weights, tokenizer or image processor, card and support into a folder."""
