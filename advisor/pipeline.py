@@ -35,7 +35,7 @@ from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
-from advisor.target import TargetData, load_target, read_images, read_texts
+from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
@@ -459,6 +459,7 @@ def predict(
             text = trained_on.get("text")
         rows: Sequence[Any] = read_texts(data, text=text, text_pair=pair)[0]
         named: Sequence[str] = [in_words(text) for text in rows]
+        warnings = notes_on_texts(rows)
     else:
         rows, named, warnings = read_images(data, image=image)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)

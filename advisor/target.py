@@ -199,18 +199,25 @@ def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = No
     """The texts of a file or object without need of labels, in its order and none dropped, and their column's name.
 
     A ``.txt`` file is one text a line; a list of strings is taken as it is; of several splits, the test split.
-    Missing texts are empty strings. With `text_pair`, the column of second texts, or a list of (text, text), they are
-    pairs (`tuner.pairs`).
+    Missing texts are empty strings, which `notes_on_texts` counts. With `text_pair`, the column of second texts, or a
+    list of (text, text), they are pairs (`tuner.pairs`).
     """
     if isinstance(data, (list, tuple)) and data and all(isinstance(item, str) for item in data):
         return list(data), "text"
     if isinstance(data, list) and data and all(_is_pair(item) for item in data):
-        return [paired(*item) for item in data], "text"
-    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt" and text is None and text_pair is None:
+        return [paired(first or "", second or "") for first, second in data], "text"
+    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt":
         path = Path(data).expanduser()
         if not path.is_file():
             raise missing_file(path)
-        return _read_lines(path), "line"
+        if text is None and text_pair is None:
+            return _read_lines(path), "line"
+        if text_pair is not None and text_pair not in _read_lines(path)[0]:
+            raise DataError(
+                f"{path} holds a text a line, and a pair needs two columns",
+                why=f"the second text of a pair is read in a column '{text_pair}'",
+                fix="pass a CSV, JSONL or Parquet file with a column for each of the two texts",
+            )
     tables = read_tables(data)
     table = tables.parts.get("test", next(iter(tables.parts.values())))
     column = text
@@ -225,7 +232,28 @@ def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = No
 
 
 def _is_pair(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(part, str) for part in item)
+    """Two texts, of which one may be missing."""
+    pair = isinstance(item, (list, tuple)) and len(item) == 2
+    return pair and any(item) and all(part is None or isinstance(part, str) for part in item)
+
+
+def notes_on_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    """How many texts hold nothing, or pairs in one of their texts, said; nothing where all are filled.
+
+    >>> notes_on_texts(["a film", " ", ""])
+    ('2 of 3 texts are empty: they are labelled all the same, and their labels say little',)
+    >>> notes_on_texts([paired("a film", ""), paired("a film", "a cat")])
+    ('1 of 2 pairs lacks a text: it is labelled all the same, and its label says little',)
+    """
+    n = sum(not all(part.strip().strip("\u200b\ufeff").strip() for part in text.split(BETWEEN)) for text in texts)
+    if not n:
+        return ()
+    pairs = any(BETWEEN in text for text in texts)
+    what = ("lacks a text" if n == 1 else "lack a text") if pairs else ("is empty" if n == 1 else "are empty")
+    labelled = "they are labelled all the same, and their labels say little"
+    if n == 1:
+        labelled = "it is labelled all the same, and its label says little"
+    return (f"{n:,} of {len(texts):,} {'pairs' if pairs else 'texts'} {what}: {labelled}",)
 
 
 def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str], tuple[str, ...]]:

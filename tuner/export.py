@@ -27,7 +27,7 @@ from tuner.errors import DataError, MissingFileError, ModelError
 from tuner.inputs import Encoded
 from tuner.loading import TOKENIZER_FILES
 from tuner.native import save_native
-from tuner.pairs import paired
+from tuner.pairs import BETWEEN, paired
 from tuner.pictures import is_one_picture
 from tuner.records import Progress, write_text_atomically
 
@@ -119,11 +119,14 @@ class TransferModel:
         reader: PreTrainedTokenizerBase | BaseImageProcessor,
         support: Support,
         card: str,
+        pairs: bool | None = None,
     ) -> None:
         self.classifier = classifier.eval()
         self.reader = reader
         self.support = support
         self.card = card
+        self.pairs = pairs
+        """Whether it was tuned on pairs of texts; None where that is not known."""
         self._backbone: Backbone | None = None
 
     @property
@@ -178,7 +181,7 @@ class TransferModel:
         """Logits (n, C) and the features (n, d) that the last linear layer read.
 
         One text or image counts as a list; of pairs, `rows` are (text, text); of sentences, lists of words. Raises
-        `DataError` where words are wanted and something else comes.
+        `DataError` for rows of another kind than the model was tuned on.
         """
         encoded = self.encode(rows, progress=progress)
         return classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
@@ -190,7 +193,7 @@ class TransferModel:
         if self.tags_words:
             _check_sentences(rows)
         elif self.reads_text:
-            rows = [row if isinstance(row, str) else paired(*row) for row in rows]
+            rows = _as_texts(rows, pairs=self.pairs)
         return self._read_by.encode(rows, progress=progress)
 
     @property
@@ -268,6 +271,10 @@ class TransferModel:
             reader_of = AutoTokenizer if reads_text else AutoImageProcessor
             reader = reader_of.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             stored = load_file(path / SUPPORT_FILE)
+            pairs = None
+            if (path / ADVICE_FILE).exists():
+                advice = json.loads((path / ADVICE_FILE).read_text(encoding="utf-8"))
+                pairs = advice["data"]["columns"].get("text_pair") is not None
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, ModelError):
                 raise
@@ -277,7 +284,8 @@ class TransferModel:
             ) from error
         card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").exists() else ""
         support = Support(features=stored["features"].astype(np.float32), radius=float(stored["radius"][0]))
-        return cls(classifier=classifier.to(resolve_device(device)), reader=reader, support=support, card=card)
+        classifier = classifier.to(resolve_device(device))
+        return cls(classifier=classifier, reader=reader, support=support, card=card, pairs=pairs)
 
 
 def _tags_tokens(architectures: Sequence[str] | None) -> bool:
@@ -293,6 +301,32 @@ def _check_sentences(rows: Sequence[Any]) -> None:
             why="this model gives every word a tag",
             fix='pass sentences as lists of words, such as [["EU", "rejects", "lamb", "."]]',
         )
+
+
+def _as_texts(rows: Sequence[Any], *, pairs: bool | None) -> list[str]:
+    """Texts as they are, and the two of a pair in one. Raises `DataError` for the kind that is not read."""
+    texts = []
+    for number, row in enumerate(rows, 1):
+        text = row
+        if isinstance(row, (tuple, list)) and len(row) == 2 and all(isinstance(part, str) for part in row):
+            text = paired(*row)
+        if not isinstance(text, str):
+            raise DataError(
+                f"row {number:,} is neither a text nor a pair of texts: {type(row).__name__} {str(row)[:40]!r}",
+                why="they are given to a tokenizer",
+                fix='pass texts such as ["It is warm."], or pairs such as [("Is it warm?", "It is.")]',
+            )
+        if pairs is not None and pairs != (BETWEEN in text):
+            raise DataError(
+                f"row {number:,} is {'one text' if pairs else 'a pair'}, but this model reads "
+                f"{'pairs' if pairs else 'single texts'}",
+                why=f"it was tuned on {'two texts' if pairs else 'one text'} a row",
+                fix='pass pairs, such as [("Is it warm?", "It is.")]'
+                if pairs
+                else 'pass texts, such as ["It is warm."]',
+            )
+        texts.append(text)
+    return texts
 
 
 def model_card(
