@@ -9,6 +9,7 @@ from test_cli import failed, printed
 from test_tagging import DATA, NAMES, sentences
 
 from advisor import recommend, tune
+from advisor.cli import run
 from advisor.pipeline import predict
 from advisor.tagged import read_sentences
 from tuner.errors import DataError
@@ -78,6 +79,25 @@ def test_predictions_are_written_word_by_word(capsys, tuned, tmp_path, ending):
         lines = [line.split(",") for line in written.splitlines()[1:]]
         assert [line[2] for line in lines] == [tag for tags in expected for tag in tags]
         assert lines[-1][0] == "9"
+
+
+def test_a_conll_file_of_predictions_can_be_read_again(capsys, tuned, tmp_path):
+    rows = [["New York", "cat\ndog", "the\tred\u00a0film", ""], [], ["sad"], []]
+    new, out = tmp_path / "new.jsonl", tmp_path / "tags.conll"
+    new.write_text("".join(json.dumps({"tokens": words}) + "\n" for words in rows), encoding="utf-8")
+    assert run(["predict", str(tuned[0]), str(new), "--out", str(out)]) == 0
+    notes = (
+        "warning: 4 words are empty or hold white space, which parts columns: _ stands in its place in tags.conll\n",
+        "warning: 2 of 4 sentences have no words and are left out of tags.conll\n",
+    )
+    said = capsys.readouterr().err
+    assert all(note in said for note in notes)
+    assert read_sentences(out)[0] == [["New_York", "cat_dog", "the_red_film", "_"], ["sad"]]
+    again = tmp_path / "again.conll"
+    assert run(["predict", str(tuned[0]), str(out), "--out", str(again)]) == 0
+    assert not [note for note in notes if note in capsys.readouterr().err]
+    assert run(["predict", str(tuned[0]), str(new), "--out", str(tmp_path / "tags.jsonl")]) == 0
+    assert "white space" not in capsys.readouterr().err
 
 
 def test_words_that_the_model_does_not_see_are_said_and_have_no_probability(capsys, tuned, tmp_path):
