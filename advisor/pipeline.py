@@ -35,6 +35,7 @@ from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
+from advisor.tagged_target import refuse_options
 from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.alignment import notes_on_words
@@ -452,6 +453,7 @@ def predict(
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
     if transfer_model.tags_words:
+        refuse_options({"text-pair": text_pair, "image": image})
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}

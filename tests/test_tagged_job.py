@@ -100,6 +100,12 @@ def test_a_conll_file_of_predictions_can_be_read_again(capsys, tuned, tmp_path):
     assert "white space" not in capsys.readouterr().err
 
 
+def test_a_tagger_takes_no_pairs(capsys, tuned, data):
+    message = failed(capsys, "predict", tuned[0], data, "--text-pair", "x")
+    assert "--text-pair does not go with tagged sentences" in message
+    assert "--image does not go with tagged sentences" in failed(capsys, "predict", tuned[0], data, "--image", "x")
+
+
 def test_words_that_the_model_does_not_see_are_said_and_have_no_probability(capsys, tuned, tmp_path):
     long, lost = ["the", "cat"] * 210, ["very", "\u3000", "sad"]
     found = predict(tuned[0], [long, lost, ["dog"]])
