@@ -700,13 +700,7 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         written = cell.strip()
         if not written:
             return []
-        try:
-            cell = json.loads(written)
-        except (ValueError, RecursionError):
-            try:
-                cell = ast.literal_eval(written)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                cell = None
+        cell = read_literal(written)
     if isinstance(cell, (list, tuple)):
         return list(cell)
     raise DataError(
@@ -714,6 +708,21 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         why="a row is a sentence, as a list of its words beside a list of their tags",
         fix='write the lists as JSON, such as ["EU", "rejects"] and ["B-org", "O"], or pass a CoNLL file',
     )
+
+
+def read_literal(written: str) -> Any:
+    """A value written as JSON or Python; None of anything else.
+
+    >>> read_literal('["EU", null]'), read_literal("['EU']"), read_literal("EU")
+    (['EU', None], ['EU'], None)
+    """
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        try:
+            return ast.literal_eval(written)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
 
 
 def _word(word: Any, row: int, *, place: str) -> str:

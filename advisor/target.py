@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.columns import Columns, choose_columns
+from advisor.columns import Columns, choose_columns, several_labels
 from advisor.images import (
     IMAGE_SUFFIXES,
     Held,
@@ -47,7 +47,7 @@ from advisor.tables import (
     read_path,
     read_tables,
 )
-from advisor.tagged import is_tagged
+from advisor.tagged import is_tagged, read_literal
 from tuner.errors import DataError, OptionError, did_you_mean
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import Pictures, is_one_picture
@@ -621,6 +621,11 @@ def _name_classes(rows: _Rows) -> _Rows:
     values = encoded.dictionary
     if not rows.labels_are_names:
         _check_label_values(rows, values, np.asarray(encoded.indices))
+        if pa.types.is_floating(values.type):
+            rows = rows.warn(
+                f"column '{rows.columns.label}' holds fractional numbers, which were taken as names of {len(values)} "
+                "classes: their order is not learned"
+            )
     shown = [_label_name(value) for value in values.to_pylist()]
     by_name = _is_text(values.type)
     if by_name and rows.labels_are_names and all(name.isascii() and name.isdigit() for name in shown):
@@ -676,7 +681,7 @@ def _label_name(value: object) -> str:
 
 
 def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32]) -> None:
-    """Raise where the labels are a quantity or free text rather than classes."""
+    """Raise where the labels are a quantity, free text, or lists rather than classes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -698,6 +703,8 @@ def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32])
         return
     if not _is_text(values.type):
         return
+    if n_values and all(_is_written_list(value) for value in values.to_pylist()):
+        raise several_labels(str(column), place=rows.place)
     mean_length = float(pc.mean(pc.utf8_length(values)).as_py())
     if n_values > 10 and (n_values > n / 2 or (n_values > n / 5 and mean_length > 40)):
         raise DataError(
@@ -705,6 +712,10 @@ def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32])
             why="a class needs several rows; these labels are nearly all distinct",
             fix="name the column that holds the classes with --label",
         )
+
+
+def _is_written_list(label: str) -> bool:
+    return label.lstrip().startswith("[") and isinstance(read_literal(label.strip()), list)
 
 
 def _checked_classes(rows: _Rows) -> _Rows:
