@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -246,11 +248,13 @@ def predict(
             fix="name the file predictions.csv or predictions.jsonl",
         )
     share = predictions.share_unlike
+    warnings = list(predictions.warnings)
+    if out is not None and ending == ".conll":
+        warnings += _notes_on_conll(rows, file=Path(out).name)
     if out is not None:
         write_text_atomically(Path(out), written[ending](rows))
     if as_json:
-        warnings = {"warnings": list(predictions.warnings)}
-        _print_json({"n": len(rows), "share_unlike_training": share, **warnings, "predictions": rows})
+        _print_json({"n": len(rows), "share_unlike_training": share, "warnings": warnings, "predictions": rows})
     elif out is not None:
         _out(f"{len(rows):,} predictions written to {out}; {share:.1%} of the rows are unlike the training data")
     else:
@@ -258,18 +262,19 @@ def predict(
         if not quiet:
             sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
     if not quiet:
-        sys.stderr.writelines(f"warning: {warning}\n" for warning in predictions.warnings)
+        sys.stderr.writelines(f"warning: {warning}\n" for warning in warnings)
     unreadable = sum("unreadable" in row for row in rows)
     if unreadable and not quiet:
         sys.stderr.write(f"{unreadable:,} of {len(rows):,} images cannot be read and have no label\n")
 
 
 def _tags(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
-    """One sentence of the output."""
+    """One sentence of the output; a word that the model does not see has a tag, and no probability."""
+    probabilities = predictions.probabilities[row].tolist()
     return {
         "tokens": list(predictions.tokens[row]),
         "tags": list(predictions.tags[row]),
-        "probabilities": [round(float(probability), 6) for probability in predictions.probabilities[row]],
+        "probabilities": [None if math.isnan(probability) else round(probability, 6) for probability in probabilities],
         "unlike_training": bool(predictions.unlike[row]),
     }
 
@@ -289,9 +294,26 @@ def _words_as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _as_conll(rows: Sequence[dict[str, Any]]) -> str:
-    """A word and its tag a line, with a blank line between sentences."""
-    sentences = (zip(row["tokens"], row["tags"], strict=True) for row in rows)
-    return "\n".join("".join(f"{word}\t{tag}\n" for word, tag in words) for words in sentences)
+    """A word and its tag a line, with a blank line between sentences; `_notes_on_conll` says what is not as it was."""
+    sentences = (zip(row["tokens"], row["tags"], strict=True) for row in rows if row["tokens"])
+    return "\n".join("".join(f"{_in_one_piece(word)}\t{tag}\n" for word, tag in words) for words in sentences)
+
+
+def _in_one_piece(word: str) -> str:
+    """A word without white space, which would part the line, or end it."""
+    return re.sub(r"\s", "_", word) or "_"
+
+
+def _notes_on_conll(rows: Sequence[dict[str, Any]], *, file: str) -> list[str]:
+    """What such a file cannot hold, said."""
+    notes = []
+    if parted := sum(word != _in_one_piece(word) for row in rows for word in row["tokens"]):
+        words = "1 word is empty or holds" if parted == 1 else f"{parted:,} words are empty or hold"
+        notes.append(f"{words} white space, which parts columns: _ stands in its place in {file}")
+    if empty := sum(not row["tokens"] for row in rows):
+        have = "has no words and is" if empty == 1 else "have no words and are"
+        notes.append(f"{empty:,} of {len(rows):,} sentences {have} left out of {file}")
+    return notes
 
 
 def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:

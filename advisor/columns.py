@@ -133,7 +133,7 @@ def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None
                 fix=f"pass --image with one of: {', '.join(table.column_names)}",
             )
     elif is_nested(kind) and option == "--label":
-        raise _several_labels(name, place=place)
+        raise several_labels(name, place=place)
     elif is_nested(kind):
         raise DataError(
             f"{place}: column '{name}' holds lists, objects or bytes",
@@ -319,7 +319,8 @@ def _could_be_label(sample: pa.Table, name: str) -> bool:
     return not _is_string(kind) or (pc.mean(pc.utf8_length(column)).as_py() or 0.0) < 60
 
 
-def _several_labels(name: str, *, place: str) -> DataError:
+def several_labels(name: str, *, place: str) -> DataError:
+    """The refusal of multi-label targets."""
     return DataError(
         f"{place}: column '{name}' holds lists, objects or bytes in place of labels",
         why="several labels a row (multi-label targets) are not supported yet: every row has one class",
@@ -360,7 +361,7 @@ def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
     usual = {name for tier in LABEL_NAMES for name in tier}
     for name in nested:
         if option == "--label" and _plain(name) in usual:
-            return _several_labels(name, place=place)
+            return several_labels(name, place=place)
     names = sample.column_names
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:

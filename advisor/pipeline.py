@@ -35,13 +35,16 @@ from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
-from advisor.target import TargetData, load_target, read_images, read_texts
+from advisor.tagged_target import refuse_options
+from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
+from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
+from tuner.inputs import Tokens
 from tuner.loading import DEFAULT_IMAGE_MODEL
 from tuner.metrics import METRICS, check_metric
 from tuner.pairs import in_words
@@ -98,7 +101,8 @@ class Predictions(Record):
 class TaggedPredictions(Record):
     """Tags for the words of n new sentences, with the share of sentences unlike the training data.
 
-    ``probabilities`` hold for every sentence a (words,) array: how probable each word's tag is.
+    ``probabilities`` hold for every sentence a (words,) array: how probable each word's tag is, not a number (NaN) for
+    words that the model does not see.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -449,6 +453,7 @@ def predict(
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
     if transfer_model.tags_words:
+        refuse_options({"text-pair": text_pair, "image": image})
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}
@@ -456,6 +461,7 @@ def predict(
             text = trained_on.get("text")
         rows: Sequence[Any] = read_texts(data, text=text, text_pair=pair)[0]
         named: Sequence[str] = [in_words(text) for text in rows]
+        warnings = notes_on_texts(rows)
     else:
         rows, named, warnings = read_images(data, image=image)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
@@ -479,12 +485,17 @@ def predict(
 def _tag(model: TransferModel, data: Any, *, text: str | None, progress: Progress | None) -> TaggedPredictions:
     """Tags of the words of sentences, with each one's probability."""
     sentences, warnings = read_sentences(data, text=text)
-    probabilities, unlike = model.predict_with_support(sentences, progress=progress)
+    encoded = model.encode(sentences, progress=progress)
+    assert isinstance(encoded, Tokens)
+    probabilities, unlike = model.predict_encoded(encoded, progress=progress)
     names, ends = model.class_names, np.cumsum([len(words) for words in sentences])[:-1]
+    if sentences:
+        warnings = (*warnings, *notes_on_words(encoded, what="sentences"))
+    most_probable = np.where(encoded.seen, probabilities.max(1), np.nan)
     return TaggedPredictions(
         tokens=tuple(map(tuple, sentences)),
         tags=tuple(tuple(names[tag] for tag in part) for part in np.split(probabilities.argmax(1), ends)),
-        probabilities=tuple(np.split(probabilities.max(1), ends)),
+        probabilities=tuple(np.split(most_probable, ends)),
         unlike=unlike,
         warnings=warnings,
     )

@@ -794,7 +794,7 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
         written = cell.strip()
         if not written:
             return []
-        cell = _parsed(written)
+        cell = read_literal(written)
     if isinstance(cell, (list, tuple)):
         return list(cell)
     raise DataError(
@@ -804,8 +804,12 @@ def _items(cell: Any, row: int, *, place: str) -> list[Any]:
     )
 
 
-def _parsed(written: str) -> Any:
-    """What a text spells in JSON or Python; None where it spells nothing."""
+def read_literal(written: str) -> Any:
+    """A value written as JSON or Python; None of anything else.
+
+    >>> read_literal('["EU", null]'), read_literal("['EU']"), read_literal("EU")
+    (['EU', None], ['EU'], None)
+    """
     try:
         return json.loads(written)
     except (ValueError, RecursionError):
@@ -1062,5 +1066,5 @@ def _is_missing(cell: Any) -> bool:
 
 def _is_list(cell: Any) -> bool:
     if isinstance(cell, str):
-        return cell.lstrip().startswith("[") and isinstance(_parsed(cell.strip()), list)
+        return cell.lstrip().startswith("[") and isinstance(read_literal(cell.strip()), list)
     return isinstance(cell, (list, tuple)) or getattr(cell, "ndim", 0) == 1

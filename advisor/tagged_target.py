@@ -54,13 +54,13 @@ def load_tagged(
     >>> target.class_names, target.tags[0].tolist(), len(target.train), len(target.test)
     (('O', 'B-person', 'B-place'), [1, 0, 2], 6, 2)
     """
-    _refuse(refused or {})
+    refuse_options(refused or {})
     given = read_tagged(data, text=text, label=label, group=group, split=split)
     given = _with_test(given, test, text=text, label=label, group=group) if test is not None else given
     return _divide(_gather(given), seed=seed)
 
 
-def _refuse(options: Mapping[str, Any]) -> None:
+def refuse_options(options: Mapping[str, Any]) -> None:
     """Raise `OptionError` for options of other kinds of data."""
     why = {
         "text-pair": "a sentence and its tags stand alone",

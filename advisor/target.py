@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.columns import Columns, choose_columns
+from advisor.columns import Columns, choose_columns, several_labels
 from advisor.images import (
     IMAGE_SUFFIXES,
     Held,
@@ -49,7 +49,7 @@ from advisor.tables import (
     read_path,
     read_tables,
 )
-from advisor.tagged import is_tagged
+from advisor.tagged import is_tagged, read_literal
 from tuner.errors import DataError, OptionError, did_you_mean
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import Pictures, is_one_picture
@@ -203,18 +203,25 @@ def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = No
     """The texts of a file or object without need of labels, in its order and none dropped, and their column's name.
 
     A ``.txt`` file is one text a line; a list of strings is taken as it is; of several splits, the test split.
-    Missing texts are empty strings. With `text_pair`, the column of second texts, or a list of (text, text), they are
-    pairs (`tuner.pairs`).
+    Missing texts are empty strings, which `notes_on_texts` counts. With `text_pair`, the column of second texts, or a
+    list of (text, text), they are pairs (`tuner.pairs`).
     """
     if isinstance(data, (list, tuple)) and data and all(isinstance(item, str) for item in data):
         return list(data), "text"
     if isinstance(data, list) and data and all(_is_pair(item) for item in data):
-        return [paired(*item) for item in data], "text"
-    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt" and text is None and text_pair is None:
+        return [paired(first or "", second or "") for first, second in data], "text"
+    if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt":
         path = Path(data).expanduser()
         if not path.is_file():
             raise missing_file(path)
-        return _read_lines(path), "line"
+        if text is None and text_pair is None:
+            return _read_lines(path), "line"
+        if text_pair is not None and text_pair not in _read_lines(path)[0]:
+            raise DataError(
+                f"{path} holds a text a line, and a pair needs two columns",
+                why=f"the second text of a pair is read in a column '{text_pair}'",
+                fix="pass a CSV, JSONL or Parquet file with a column for each of the two texts",
+            )
     tables = read_tables(data)
     table = tables.parts.get("test", next(iter(tables.parts.values())))
     column = text
@@ -229,7 +236,28 @@ def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = No
 
 
 def _is_pair(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(part, str) for part in item)
+    """Two texts, of which one may be missing."""
+    pair = isinstance(item, (list, tuple)) and len(item) == 2
+    return pair and any(item) and all(part is None or isinstance(part, str) for part in item)
+
+
+def notes_on_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    """How many texts hold nothing, or pairs in one of their texts, said; nothing where all are filled.
+
+    >>> notes_on_texts(["a film", " ", ""])
+    ('2 of 3 texts are empty: they are labelled all the same, and their labels say little',)
+    >>> notes_on_texts([paired("a film", ""), paired("a film", "a cat")])
+    ('1 of 2 pairs lacks a text: it is labelled all the same, and its label says little',)
+    """
+    n = sum(not all(part.strip().strip("\u200b\ufeff").strip() for part in text.split(BETWEEN)) for text in texts)
+    if not n:
+        return ()
+    pairs = any(BETWEEN in text for text in texts)
+    what = ("lacks a text" if n == 1 else "lack a text") if pairs else ("is empty" if n == 1 else "are empty")
+    labelled = "they are labelled all the same, and their labels say little"
+    if n == 1:
+        labelled = "it is labelled all the same, and its label says little"
+    return (f"{n:,} of {len(texts):,} {'pairs' if pairs else 'texts'} {what}: {labelled}",)
 
 
 def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str], tuple[str, ...]]:
@@ -597,6 +625,11 @@ def _name_classes(rows: _Rows) -> _Rows:
     values = encoded.dictionary
     if not rows.labels_are_names:
         _check_label_values(rows, values, np.asarray(encoded.indices))
+        if pa.types.is_floating(values.type):
+            rows = rows.warn(
+                f"column '{rows.columns.label}' holds fractional numbers, which were taken as names of {len(values)} "
+                "classes: their order is not learned"
+            )
     shown = [_label_name(value) for value in values.to_pylist()]
     by_name = _is_text(values.type)
     if by_name and rows.labels_are_names and all(name.isascii() and name.isdigit() for name in shown):
@@ -652,7 +685,7 @@ def _label_name(value: object) -> str:
 
 
 def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32]) -> None:
-    """Raise where the labels are a quantity or free text rather than classes."""
+    """Raise where the labels are a quantity, free text, or lists rather than classes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -674,6 +707,8 @@ def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32])
         return
     if not _is_text(values.type):
         return
+    if n_values and all(_is_written_list(value) for value in values.to_pylist()):
+        raise several_labels(str(column), place=rows.place)
     mean_length = float(pc.mean(pc.utf8_length(values)).as_py())
     if n_values > 10 and (n_values > n / 2 or (n_values > n / 5 and mean_length > 40)):
         raise DataError(
@@ -681,6 +716,10 @@ def _check_label_values(rows: _Rows, values: pa.Array, codes: NDArray[np.int32])
             why="a class needs several rows; these labels are nearly all distinct",
             fix="name the column that holds the classes with --label",
         )
+
+
+def _is_written_list(label: str) -> bool:
+    return label.lstrip().startswith("[") and isinstance(read_literal(label.strip()), list)
 
 
 def _checked_classes(rows: _Rows) -> _Rows:

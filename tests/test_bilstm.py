@@ -105,6 +105,19 @@ def test_the_best_epoch_is_kept_and_training_ends_after_it() -> None:
     assert all(torch.equal(kept[name], ended[name]) for name in kept)
 
 
+def test_a_tagger_says_when_the_time_ended_its_training() -> None:
+    rows = words(40, seed=0)
+
+    def fitted(**limits: float) -> tuple[bool, int]:
+        tagger = fit_tagger(rows, validation=rows, **FAST | limits)
+        return tagger.out_of_time, len(tagger.f1_by_epoch)
+
+    assert fitted(most_seconds=0.0, most_epochs=2) == (True, 1)
+    assert fitted(most_seconds=0.0, most_epochs=1) == (False, 1)
+    assert fitted(most_seconds=0.0, patience=0) == (False, 1)
+    assert fitted(most_epochs=2) == (False, 2)
+
+
 def test_without_entities_found_the_loss_decides() -> None:
     """Entities are rare at first; early stopping must not take that for the end."""
     train, validation = words(60, seed=0), words(60, seed=1)

@@ -8,6 +8,9 @@ import tiny
 
 from advisor import __version__
 from advisor.cli import run
+from advisor.pipeline import predict
+from tuner.errors import DataError
+from tuner.export import TransferModel
 
 GOOD, BAD = tiny.WORDS[:6], tiny.WORDS[6:12]
 FILLER = tiny.WORDS[12:]
@@ -142,6 +145,26 @@ def test_predict_labels_a_new_file(capsys, tmp_path, tuned):
     assert stored["n"] == 40
     assert 0 <= stored["share_unlike_training"] <= 1
     assert stored["predictions"][0] == first
+
+
+def test_texts_that_are_missing_are_labelled_and_counted(capsys, tmp_path, tuned):
+    new = tmp_path / "new.csv"
+    new.write_text('text\n"the film"\n""\n"\u200b "\n')
+    told = json.loads(printed(capsys, "predict", tuned, new, "--json"))
+    assert told["n"] == 3
+    assert told["warnings"] == ["2 of 3 texts are empty: they are labelled all the same, and their labels say little"]
+    assert predict(tuned, ["the film"]).warnings == ()
+
+
+def test_a_model_of_single_texts_refuses_pairs(capsys, tmp_path, tuned):
+    new = tmp_path / "new.csv"
+    new.write_text("text,other\nthe film,a cat\n")
+    options = ("--text", "text", "--text-pair", "other")
+    assert "row 1 is a pair, but this model reads single texts" in failed(capsys, "predict", tuned, new, *options)
+    model = TransferModel.from_pretrained(tuned / "model", device="cpu")
+    with pytest.raises(DataError, match="row 2 is a pair, but this model reads single texts") as told:
+        model.predict(["the film", ("the film", "a cat")])
+    assert told.value.why == "it was tuned on one text a row"
 
 
 def test_reports_are_written_again(capsys, tuned):

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from test_cli import failed, printed
 
 from advisor.cli import run
+from advisor.pipeline import predict
 from tuner.augmentation import token_views
 from tuner.backbone import load_backbone
+from tuner.errors import DataError
 from tuner.export import TransferModel
 from tuner.pairs import paired
 from tuner.prefix import PrefixCache
@@ -99,3 +102,29 @@ def test_from_two_columns_to_predictions(tmp_path, capsys):
     with torch.inference_mode():
         plain = tuned.classifier(**encoded).logits.softmax(-1).numpy()
     np.testing.assert_allclose(plain, ours[:5], atol=0.02)  # ours ran in half precision
+    gaps = [{**row} for row in rows[:4]]
+    gaps[1]["claim"], gaps[2]["premise"] = None, " "
+    (tmp_path / "gaps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in gaps))
+    told = json.loads(printed(capsys, "predict", out, tmp_path / "gaps.jsonl", "--json"))
+    assert told["n"] == 4
+    assert told["warnings"] == ["2 of 4 pairs lack a text: they are labelled all the same, and their labels say little"]
+    assert predict(out, [("the film", None), ("the plot", "a cat")]).warnings == (
+        "1 of 2 pairs lacks a text: it is labelled all the same, and its label says little",
+    )
+    (tmp_path / "lines.txt").write_text("the film was good\n")
+    message = failed(capsys, "predict", out, tmp_path / "lines.txt")
+    assert "holds a text a line, and a pair needs two columns" in message
+    assert "a column 'claim'" in message
+    (tmp_path / "table.txt").write_text("premise\tclaim\nthe film\twas good\nthe plot\twas bad\n")
+    assert len(predict(out, tmp_path / "table.txt").labels) == 2
+    for given in (["one text"], "one text", [pairs[0], "one text"]):
+        with pytest.raises(
+            DataError, match=f"row {len(given) if given[0] == pairs[0] else 1} is one text, but"
+        ) as told:
+            tuned.predict(given)
+        assert told.value.why == "it was tuned on two texts a row"
+    with pytest.raises(DataError, match="row 1 is one text, but this model reads pairs"):
+        predict(out, ["one text"])
+    for given in (("a", "b", "c"), ("a",), ("a", 3), 7):
+        with pytest.raises(DataError, match="row 2 is neither a text nor a pair of texts: "):
+            tuned.predict([pairs[0], given])

@@ -9,6 +9,7 @@ from test_cli import failed, printed
 from test_tagging import DATA, NAMES, sentences
 
 from advisor import recommend, tune
+from advisor.cli import run
 from advisor.pipeline import predict
 from advisor.tagged import read_sentences
 from tuner.errors import DataError
@@ -78,6 +79,54 @@ def test_predictions_are_written_word_by_word(capsys, tuned, tmp_path, ending):
         lines = [line.split(",") for line in written.splitlines()[1:]]
         assert [line[2] for line in lines] == [tag for tags in expected for tag in tags]
         assert lines[-1][0] == "9"
+
+
+def test_a_conll_file_of_predictions_can_be_read_again(capsys, tuned, tmp_path):
+    rows = [["New York", "cat\ndog", "the\tred\u00a0film", ""], [], ["sad"], []]
+    new, out = tmp_path / "new.jsonl", tmp_path / "tags.conll"
+    new.write_text("".join(json.dumps({"tokens": words}) + "\n" for words in rows), encoding="utf-8")
+    assert run(["predict", str(tuned[0]), str(new), "--out", str(out)]) == 0
+    notes = (
+        "warning: 4 words are empty or hold white space, which parts columns: _ stands in its place in tags.conll\n",
+        "warning: 2 of 4 sentences have no words and are left out of tags.conll\n",
+    )
+    said = capsys.readouterr().err
+    assert all(note in said for note in notes)
+    assert read_sentences(out)[0] == [["New_York", "cat_dog", "the_red_film", "_"], ["sad"]]
+    again = tmp_path / "again.conll"
+    assert run(["predict", str(tuned[0]), str(out), "--out", str(again)]) == 0
+    assert not [note for note in notes if note in capsys.readouterr().err]
+    assert run(["predict", str(tuned[0]), str(new), "--out", str(tmp_path / "tags.jsonl")]) == 0
+    assert "white space" not in capsys.readouterr().err
+
+
+def test_a_tagger_takes_no_pairs(capsys, tuned, data):
+    message = failed(capsys, "predict", tuned[0], data, "--text-pair", "x")
+    assert "--text-pair does not go with tagged sentences" in message
+    assert "--image does not go with tagged sentences" in failed(capsys, "predict", tuned[0], data, "--image", "x")
+
+
+def test_words_that_the_model_does_not_see_are_said_and_have_no_probability(capsys, tuned, tmp_path):
+    long, lost = ["the", "cat"] * 210, ["very", "\u3000", "sad"]
+    found = predict(tuned[0], [long, lost, ["dog"]])
+    length = tuned[1].model.reader.model_max_length
+    assert found.warnings == (
+        f"1 of 3 sentences are longer than the model's length and were cut: {420 - (length - 2)} of 424 words are not "
+        "seen and predicted O",
+        "1 of 424 words in the sentences have no token (such as control characters) and are predicted O",
+    )
+    assert np.isnan(found.probabilities[0]).tolist() == [False] * (length - 2) + [True] * (420 - (length - 2))
+    assert np.isnan(found.probabilities[1]).tolist() == [False, True, False]
+    assert set(found.tags[0][length - 2 :]) == {"O"}
+    assert found.to_json()["probabilities"][1][1] is None
+    new = tmp_path / "new.jsonl"
+    new.write_text("".join(json.dumps({"tokens": words}) + "\n" for words in (long, lost, ["dog"])), encoding="utf-8")
+    told = json.loads(printed(capsys, "predict", tuned[0], new, "--json"))
+    assert told["warnings"] == list(found.warnings)
+    assert [value is None for value in told["predictions"][1]["probabilities"]] == [False, True, False]
+    lines = printed(capsys, "predict", tuned[0], new).splitlines()
+    assert lines[1].startswith(f"1,the,{found.tags[0][0]},0.")
+    assert lines[420] == f"1,cat,O,,{told['predictions'][0]['unlike_training']}"
 
 
 def test_words_can_be_read_without_tags(tuned, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -144,6 +145,11 @@ def test_a_confirmation_of_a_bilstm_takes_no_more_epochs_than_its_trial(backbone
     bench = bench_of(backbone, tmp_path, BILSTM)
     run = bench.run_head("0", BILSTM, seed=0, most_seconds=0.0)
     assert run.recipe == {"epochs": 1.0}
+    cut = [warning for warning in bench.warnings if "the time ended" in warning]
+    assert cut == [
+        "feature-based, concat last four, BiLSTM: the time ended its training after 1 of at most 40 epochs, so that "
+        "its score says little of what it can do; a longer --budget shows it"
+    ]
     assert bench.run_again("0@1", run, seed=1).recipe == {"epochs": 1.0}
 
     def out_of_time(_done) -> None:
@@ -151,6 +157,7 @@ def test_a_confirmation_of_a_bilstm_takes_no_more_epochs_than_its_trial(backbone
 
     assert bench.run_again("0@2", run, seed=2, on_step=out_of_time) is None
     assert set(bench.runs) == {"0", "0@1"}
+    assert [warning for warning in bench.warnings if "the time ended" in warning] == cut
 
 
 def test_words_that_the_model_does_not_see_are_outside(backbone, tmp_path) -> None:
@@ -194,6 +201,14 @@ def test_a_search_saves_a_tagger(backbone, tmp_path, candidate) -> None:
     assert config["architectures"] == [type(model.classifier).__name__]
     with pytest.raises(DataError, match="a sentence is a list of words"):
         model.predict(["the cat"])
+    shown = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    said = {}
+    exec(compile(shown.replace("path/to/this/folder", str(tmp_path / "model")), "README.md", "exec"), said)
+    if candidate == BILSTM:
+        assert said["tags"] == model.predict([["EU", "rejects", "lamb", "."]])
+        assert "transformers import pipeline" not in card
+    else:
+        assert {found["entity"] for found in said["classify"]("the cat was sad")} <= set(NAMES)
 
 
 def test_masking_is_the_augmentation_of_tagged_words(backbone, tmp_path) -> None:

@@ -163,6 +163,29 @@ def test_labels_that_are_no_classes_are_refused(labels: list[object], message: s
         load_target(frame().assign(label=labels), label="label")
 
 
+@pytest.mark.parametrize("labels", [["['a', 'b']", "['b']", "[]"], ['["a"]', ' ["a", "b"]'], ["[0, 1]", "[true]"]])
+def test_lists_written_as_labels_are_several_labels(labels: list[str]) -> None:
+    with pytest.raises(DataError, match="column 'label' holds lists, objects or bytes in place of labels") as told:
+        load_target(frame().assign(label=[labels[i % len(labels)] for i in range(60)]), label="label")
+    assert "(multi-label targets) are not supported yet: every row has one class" in told.value.why
+
+
+def test_names_in_brackets_are_names() -> None:
+    names = ("[a]", "[b", "['c']")
+    target = load_target(frame().assign(label=[names[i % 3] for i in range(60)]), label="label")
+    assert target.class_names == ("['c']", "[a]", "[b")
+    assert target.warnings == ()
+
+
+def test_fractions_as_class_names_are_said() -> None:
+    target = load_target(frame(180).assign(label=[i % 9 / 2 for i in range(180)]), label="label")
+    assert target.class_names == ("0", "0.5", "1", "1.5", "2", "2.5", "3", "3.5", "4")
+    assert target.warnings == (
+        "column 'label' holds fractional numbers, which were taken as names of 9 classes: their order is not learned",
+    )
+    assert load_target(frame(180).assign(label=[float(i % 9) for i in range(180)]), label="label").warnings == ()
+
+
 def test_many_class_numbers_are_classes() -> None:
     assert load_target(frame(3_000, 1).assign(label=[i % 150 for i in range(3_000)])).n_classes == 150
 

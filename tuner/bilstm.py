@@ -111,7 +111,8 @@ class Tagger:
     """A fitted tagger on a feature variant of a model's blocks.
 
     ``f1_by_epoch`` are entity F1 on the validation sentences after every epoch of training, of which the best one's
-    weights are kept.
+    weights are kept. ``out_of_time`` says that the time ended training, and not the validation sentences
+    or the last epoch.
     """
 
     classifier: BiLSTMTagger
@@ -119,6 +120,7 @@ class Tagger:
     tag_names: tuple[str, ...]
     f1_by_epoch: tuple[float, ...]
     seconds: float
+    out_of_time: bool = False
 
     @property
     def mix(self) -> np.ndarray | None:
@@ -160,7 +162,7 @@ def fit_tagger(
     same machine, and torch's global random state is left alone. `on_epoch` is called with the epoch and its F1.
 
     The paper does not say whether its 768 dimensions are those of one direction or of both together; here of both. With
-    `half`, matrix products run in bf16. No epoch begins after `most_seconds`.
+    `half`, matrix products run in bf16. No epoch begins after `most_seconds`; the tagger says if that ended training.
 
     Raises `OptionError` for features that cannot be read, `DataError` where features, lengths and tags do not match.
 
@@ -178,7 +180,7 @@ def fit_tagger(
     widths = [block.shape[1] for block in x]
     f1s: list[float] = []
     best: tuple[float, float] | None = None
-    best_epoch, kept = 0, {}
+    best_epoch, kept, out_of_time = 0, {}, False
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(seed)
         model = BiLSTMTagger(
@@ -207,7 +209,9 @@ def fit_tagger(
                 kept = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
             if on_epoch is not None:
                 on_epoch(epoch, f1s[-1])
-            if epoch - best_epoch >= patience or time.perf_counter() - start > most_seconds:
+            if epoch - best_epoch >= patience or epoch + 1 == most_epochs:
+                break
+            if out_of_time := time.perf_counter() - start > most_seconds:
                 break
     model.load_state_dict(kept)
     model.eval()
@@ -217,6 +221,7 @@ def fit_tagger(
         tag_names=names,
         f1_by_epoch=tuple(f1s),
         seconds=time.perf_counter() - start,
+        out_of_time=out_of_time,
     )
 
 

@@ -24,9 +24,10 @@ from transformers import (
 from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.errors import DataError, MissingFileError, ModelError
+from tuner.inputs import Encoded
 from tuner.loading import TOKENIZER_FILES
 from tuner.native import save_native
-from tuner.pairs import paired
+from tuner.pairs import BETWEEN, paired
 from tuner.pictures import is_one_picture
 from tuner.records import Progress, write_text_atomically
 
@@ -45,6 +46,18 @@ SUPPORT_FILE = "support.safetensors"
 ADVICE_FILE = "advice.json"
 REGISTERS = "import tuner.export  # registers the architecture; no remote code\n"
 ROWS_AT_ONCE = 4096
+WITH_PIPELINE = """from transformers import pipeline
+
+classify = pipeline("{task}", "path/to/this/folder")
+"""
+WITH_WORDS = """from tuner.export import TransferModel
+
+model = TransferModel.from_pretrained("path/to/this/folder")
+tags = model.predict([["EU", "rejects", "lamb", "."]])
+"""
+OF_WHOLE_WORDS = """
+The model reads whole words, which transformers' own token classification does not find; `advisor predict` does, too.
+"""
 OF_WORDS = """
 A word's tag is the one at its first token, which `advisor predict` reads, or in Python
 `TransferModel.from_pretrained("path/to/this/folder").predict([["EU", "rejects", "lamb", "."]])` of `tuner.export`.
@@ -106,11 +119,14 @@ class TransferModel:
         reader: PreTrainedTokenizerBase | BaseImageProcessor,
         support: Support,
         card: str,
+        pairs: bool | None = None,
     ) -> None:
         self.classifier = classifier.eval()
         self.reader = reader
         self.support = support
         self.card = card
+        self.pairs = pairs
+        """Whether it was tuned on pairs of texts; None where that is not known."""
         self._backbone: Backbone | None = None
 
     @property
@@ -139,7 +155,10 @@ class TransferModel:
         return [labels[end - len(words) : end] for end, words in zip(ends, rows, strict=True)]
 
     def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
-        """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence."""
+        """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence.
+
+        A word that the model does not see has the same probability of every tag.
+        """
         return self.predict_with_support(rows)[0]
 
     def unlike_training(self, rows: Sequence[Any]) -> np.ndarray:
@@ -150,7 +169,11 @@ class TransferModel:
         self, rows: Sequence[Any], *, progress: Progress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities as `predict_proba`, and from the same pass which rows are unlike the training data (n,)."""
-        logits, features = self.run(rows, progress=progress)
+        return self.predict_encoded(self.encode(rows, progress=progress), progress=progress)
+
+    def predict_encoded(self, encoded: Encoded, *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict_with_support` says of rows that `encode` has read."""
+        logits, features = classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
         probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
         return probabilities, self.support.unlike(features)
 
@@ -158,26 +181,31 @@ class TransferModel:
         """Logits (n, C) and the features (n, d) that the last linear layer read.
 
         One text or image counts as a list; of pairs, `rows` are (text, text); of sentences, lists of words. Raises
-        `DataError` where words are wanted and something else comes.
+        `DataError` for rows of another kind than the model was tuned on.
         """
+        encoded = self.encode(rows, progress=progress)
+        return classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
+
+    def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
+        """The rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
         if isinstance(rows, str) or (not self.reads_text and is_one_picture(rows)):
             rows = [rows]
         if self.tags_words:
             _check_sentences(rows)
         elif self.reads_text:
-            rows = [row if isinstance(row, str) else paired(*row) for row in rows]
+            rows = _as_texts(rows, pairs=self.pairs)
+        return self._read_by.encode(rows, progress=progress)
+
+    @property
+    def _read_by(self) -> Backbone:
+        """The classifier's base with its tokenizer or image processor."""
         if self._backbone is None:
             pair = (self.classifier.base_model, self.reader)
             length = getattr(self.reader, "model_max_length", None)
             loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
             pooling = "tokens" if self.tags_words else getattr(self.classifier.config, "pooling", loaded.pooling)
             self._backbone = replace(loaded, pooling=pooling)
-        return classify(
-            self.classifier,
-            backbone=self._backbone,
-            encoded=self._backbone.encode(rows, progress=progress),
-            progress=progress,
-        )
+        return self._backbone
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config, weights, tokenizer or image processor, card and support into a folder."""
@@ -243,6 +271,10 @@ class TransferModel:
             reader_of = AutoTokenizer if reads_text else AutoImageProcessor
             reader = reader_of.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             stored = load_file(path / SUPPORT_FILE)
+            pairs = None
+            if (path / ADVICE_FILE).exists():
+                advice = json.loads((path / ADVICE_FILE).read_text(encoding="utf-8"))
+                pairs = advice["data"]["columns"].get("text_pair") is not None
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, ModelError):
                 raise
@@ -252,7 +284,8 @@ class TransferModel:
             ) from error
         card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").exists() else ""
         support = Support(features=stored["features"].astype(np.float32), radius=float(stored["radius"][0]))
-        return cls(classifier=classifier.to(resolve_device(device)), reader=reader, support=support, card=card)
+        classifier = classifier.to(resolve_device(device))
+        return cls(classifier=classifier, reader=reader, support=support, card=card, pairs=pairs)
 
 
 def _tags_tokens(architectures: Sequence[str] | None) -> bool:
@@ -270,12 +303,41 @@ def _check_sentences(rows: Sequence[Any]) -> None:
         )
 
 
+def _as_texts(rows: Sequence[Any], *, pairs: bool | None) -> list[str]:
+    """Texts as they are, and the two of a pair in one. Raises `DataError` for the kind that is not read."""
+    texts = []
+    for number, row in enumerate(rows, 1):
+        text = row
+        if isinstance(row, (tuple, list)) and len(row) == 2 and all(isinstance(part, str) for part in row):
+            text = paired(*row)
+        if not isinstance(text, str):
+            raise DataError(
+                f"row {number:,} is neither a text nor a pair of texts: {type(row).__name__} {str(row)[:40]!r}",
+                why="they are given to a tokenizer",
+                fix='pass texts such as ["It is warm."], or pairs such as [("Is it warm?", "It is.")]',
+            )
+        if pairs is not None and pairs != (BETWEEN in text):
+            raise DataError(
+                f"row {number:,} is {'one text' if pairs else 'a pair'}, but this model reads "
+                f"{'pairs' if pairs else 'single texts'}",
+                why=f"it was tuned on {'two texts' if pairs else 'one text'} a row",
+                fix='pass pairs, such as [("Is it warm?", "It is.")]'
+                if pairs
+                else 'pass texts, such as ["It is warm."]',
+            )
+        texts.append(text)
+    return texts
+
+
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
     recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
-    kind: str = "text", native: bool = False,
+    kind: str = "text", native: bool = False, whole_words: bool = False,
 ) -> str:  # fmt: skip
-    """The README of the model folder, with the metadata that hubs and pipelines read."""
+    """The README of the model folder, with the metadata that hubs and pipelines read.
+
+    A model that reads `whole_words` is shown without a pipeline, which could not feed it.
+    """
     import yaml
 
     named = {"macro_f1": "f1", "entity_f1": "f1"}.get(metric, metric)
@@ -301,6 +363,10 @@ def model_card(
     }
     if "/" in base and not base.startswith(("/", ".")):
         metadata["base_model"] = base
+    shown = ("" if native else REGISTERS) + WITH_PIPELINE.format(task=task)
+    notes = OF_WORDS if kind == "token" else ""
+    if whole_words:
+        shown, notes = WITH_WORDS, OF_WHOLE_WORDS
     rows = "\n".join(f"| {key} | {value:.3g} |" for key, value in recipe.items() if isinstance(value, (int, float)))
     return f"""---
 {yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}
@@ -315,11 +381,8 @@ Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
 
 ```python
-{"" if native else REGISTERS}from transformers import pipeline
-
-classify = pipeline("{task}", "path/to/this/folder")
-```
-{OF_WORDS if kind == "token" else ""}
+{shown}```
+{notes}
 `advisor predict` also says which rows are unlike the training data: `{SUPPORT_FILE}` holds features of training rows
 (numbers only) for that. `{ADVICE_FILE}` is the recommendation that the search started from.
 

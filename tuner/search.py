@@ -639,6 +639,7 @@ def _finish(
         n_test=test["n"],
         times_tested=test["times"],
         native=not isinstance(model, TransferClassifier),
+        whole_words=winner.candidate.top == "bilstm",
         kind="token" if data.is_tagged else "text" if bench.backbone.is_text else "image",
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.

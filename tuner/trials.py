@@ -553,6 +553,12 @@ class Bench:
             )  # fmt: skip
         except Stopped:
             return None
+        if tagger.out_of_time:
+            self.warnings.append(
+                f"{candidate.label(self.backbone.n_blocks)}: the time ended its training after "
+                f"{len(tagger.f1_by_epoch)} of at most {most_epochs} epochs, so that its score says little of what it "
+                "can do; a longer --budget shows it"
+            )
         self.restore_base()
         model = self._own(candidate, depth=self.backbone.n_blocks)
         model.head.load_state_dict(tagger.classifier.state_dict())
