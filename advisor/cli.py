@@ -659,6 +659,8 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     for found in tuning.get("options", ()):
         _out(f"option          {variant_sentence(found, n_blocks=tuning['n_blocks'])}")
     _out(f"stopped         {tuning['stopped_because']}")
+    if tuning["warnings"]:
+        _out("warnings")
     for warning in tuning["warnings"]:
         _out(f"  - {warning}")
 
