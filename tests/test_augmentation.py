@@ -336,8 +336,9 @@ def test_the_search_says_whether_it_helped(backbone, tmp_path):
         assert found["why"] in ("it helped", "it harmed", "no difference is shown")
 
 
-def test_small_and_dissimilar_images_are_augmented_unless_told_otherwise(capsys, tmp_path):
-    """Of digits the probe knows that mirroring changes them."""
+def test_small_and_dissimilar_images_are_augmented_unless_told_otherwise(capsys, tmp_path, monkeypatch):
+    """Of digits the probe knows that mirroring changes them. Further seeds would take minutes and say nothing more."""
+    monkeypatch.setattr("tuner.search.FINALISTS", 0)
     options = ("example:digits", "--strategy", "freeze_part", "--trials", "1", "--quiet", "--sample", "200")
     text = printed(capsys, "tune", *options, "--out", tmp_path / "a")
     advice = json.loads((tmp_path / "a" / "advice.json").read_text())
