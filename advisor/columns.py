@@ -336,10 +336,11 @@ def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: st
     values = {str(value).lower() for name in names for value in pc.unique(sample.column(name)).to_pylist()[:3]}
     if option == "--label" and values <= {"0", "1", "true", "false"}:
         why = "several yes-or-no labels a row (multi-label targets) are not supported yet: every row has one class"
+    pair = "; for pairs of texts pass --text-pair with the other" if option == "--text" else ""
     return DataError(
         f"{place}: several columns could hold the {what}: {', '.join(names)}",
         why=why,
-        fix=f"pass {option} with one of: {', '.join(sample.column_names)}",
+        fix=f"pass {option} with one of: {', '.join(sample.column_names)}{pair}",
     )
 
 

@@ -673,6 +673,14 @@ def test_a_range_was_widened_where_the_search_left_its_own(advised: Json, search
     assert (said in text) if said else ("widened" not in text)
 
 
+def test_the_size_says_what_its_interval_is_of() -> None:
+    advice = make_advice()
+    advice["size"] |= {"p_large": 0.05, "interval": [0.0, 0.25]}
+    page = make_page(advice, tuning=None)
+    (table,) = [t for section in page.sections for t in section.folded if t.caption == "What the size rests on"]
+    assert ("place between the thresholds, 0 small to 1 large", "0.00 to 0.25") in [tuple(row) for row in table.rows]
+
+
 def test_interrupted_before_any_winner() -> None:
     tuning = make_tuning() | {
         "winner": None,

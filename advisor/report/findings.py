@@ -168,9 +168,11 @@ def situation_section(run: Run) -> Section:
     folded = []
     counted = [
         (run.noun_of(key), any_value(size[key]))
-        for key in ("n_examples", "n_effective", "n_entities", "n_per_class_min", "n_duplicates", "p_large", "interval")
+        for key in ("n_examples", "n_effective", "n_entities", "n_per_class_min", "n_duplicates", "p_large")
         if size.get(key) is not None
     ]
+    if between := interval(size.get("interval")):  # of both criteria, on log scales
+        counted.append(("place between the thresholds, 0 small to 1 large", f"{between[0]:.2f} to {between[1]:.2f}"))
     counted += [(name, any_value(item)) for name, item in flat({"by_type": size.get("by_type") or {}})]
     counted += [(f"threshold: {name}", any_value(item)) for name, item in flat(part(size, "thresholds"))]
     if counted:
