@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advisor.streams import ended_like_ctrl_c, patient_streams
 from tuner.errors import OptionError, TransferError, did_you_mean
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def recommend(
             device=device, seed=seed, drop_rare=drop_rare, examples=not no_examples, out=out or None,
             progress=progress,
         )  # fmt: skip
-        folder = Path(out) if out else runs.default_folder(advised.data["name"], advised.model["id"])
+        folder = Path(out) if out else runs.claim_folder(advised.data["name"], advised.model["id"])
         if not out:
-            pipeline.save_advice(advised, folder)
+            pipeline.save_advice(advised, folder, claimed=True)
     advice = advised.to_json()
     if as_json:
         _print_json(advice | {"run_dir": str(folder)})
@@ -361,7 +362,8 @@ def report(
         return
     from advisor.report import write_report
 
-    html = write_report(folder)
+    with runs.writing(folder):
+        html = write_report(folder)
     _out(str(html if format == "html" else folder / "report.md"))
 
 
@@ -482,6 +484,11 @@ def _root(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 2 the user can fix it, 1 a defect, 130 Ctrl-C."""
+    with patient_streams(), ended_like_ctrl_c():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # Threads that spin while they wait take the core that the next small product needs: a fifth of the whole time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -33,6 +33,7 @@ from advisor.similarity import SimilarityProfile, measure_similarity
 from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
+from advisor.stored import check_advice
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
 from advisor.tagged_target import refuse_options
@@ -45,6 +46,7 @@ from tuner.errors import ModelError, OptionError
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
 from tuner.inputs import Tokens
+from tuner.interruption import Interruption
 from tuner.loading import DEFAULT_IMAGE_MODEL
 from tuner.metrics import METRICS, check_metric
 from tuner.pairs import in_words
@@ -54,7 +56,7 @@ from tuner.scoring import ENTITY_F1
 from tuner.scoring import check_metric as check_fitting
 from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
 from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, space_notes
-from tuner.study import open_storage
+from tuner.storage import open_storage, storage_failures
 
 if TYPE_CHECKING:
     import datasets
@@ -179,9 +181,10 @@ def recommend(
     return advice
 
 
-def save_advice(advice: Advice, folder: Path) -> None:
-    """Write ``advice.json`` and the report into a folder, which is made."""
-    with runs.writing(folder):
+def save_advice(advice: Advice, folder: Path, *, claimed: bool = False) -> None:
+    """Write ``advice.json`` and the report into a new or empty folder, which is made unless it was `claimed`."""
+    with runs.writing(folder, claimed=claimed):
+        runs.check_folder(folder, held=True)
         write_json(folder / runs.ADVICE, advice)
         write_thumbnails(advice.thumbnails, folder)
         write_report(folder)
@@ -364,10 +367,16 @@ def tune(
         check_policy(augment, backbone=backbone, tagged=target.tagged)
     if strategy is not None:
         check_strategy(strategy, widths=backbone.widths, tagged=target.tagged)
-    folder = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
-    stored = runs.read_advice(folder) if runs.is_run(folder) else None
-    with runs.writing(folder, resumable=lambda: has_finished_runs(folder)):
+    folder, claimed = _tuning_folder(out, target=target, backbone=backbone, resume=resume)
+    with (
+        Interruption() as interruption,
+        runs.writing(folder, resumable=lambda: has_finished_runs(folder), claimed=claimed),
+        storage_failures(storage),
+    ):
+        runs.check_folder(folder, resume=resume, held=True)
+        stored = runs.read_advice(folder) if runs.is_run(folder) else None
         if stored is not None:
+            check_advice(stored, path=folder / runs.ADVICE)
             _check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
             if not examples:
                 write_thumbnails((), folder)
@@ -410,6 +419,7 @@ def tune(
             study_name=study,
             progress=progress,
             baselines=stored["baselines"],
+            interruption=interruption,
         )
         write_report(folder)
     return result
@@ -456,7 +466,7 @@ def predict(
         refuse_options({"text-pair": text_pair, "image": image})
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
-        trained_on = runs.read_advice(folder)["data"]["columns"] if (folder / ADVICE_FILE).exists() else {}
+        trained_on = runs.read_columns(folder) if (folder / ADVICE_FILE).exists() else {}
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
             text = trained_on.get("text")
         rows: Sequence[Any] = read_texts(data, text=text, text_pair=pair)[0]
@@ -596,16 +606,17 @@ class Clock:
         self.seconds[stage] = round(time.perf_counter() - start, 3)
 
 
-def _tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Backbone, resume: bool) -> Path:
+def _tuning_folder(
+    out: str | Path | None, *, target: TargetData, backbone: Backbone, resume: bool
+) -> tuple[Path, bool]:
+    """The run folder, and whether it was made here and now."""
     if out is not None:
-        return Path(out)
+        return Path(out), False
     if resume:
         earlier = runs.find_run(data_fingerprint=target.fingerprint, model=backbone.fingerprint)
         if earlier is not None:
-            return earlier
-    folder = runs.default_folder(target.name, backbone.id)
-    runs.check_folder(folder)
-    return folder
+            return earlier, False
+    return runs.claim_folder(target.name, backbone.id), True
 
 
 def _check_same_run(

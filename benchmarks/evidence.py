@@ -313,7 +313,7 @@ def run(bench: Bench, cell: Cell, *, name: str, learning_rate: float, n_validati
             trained = bench.run_trained(f"{name}-{learning_rate}", candidate, recipe=recipe, seed=cell.seed)
         assert trained is not None
         result = trained
-        bench.weights_path(result.name).unlink(missing_ok=True)
+        bench.store.drop_weights([result.name])
     right = result.predictions == bench.data.validation.labels
     return {
         **cell.key, "candidate": name, "frozen_blocks": candidate.frozenness(bench.backbone.n_blocks),

@@ -96,7 +96,7 @@ def run(bench: Bench, candidate: Candidate, *, name: str, rate: float, seed: int
     else:
         made = bench.run_head(name, candidate, seed=seed)
     assert made is not None
-    bench.weights_path(name).unlink(missing_ok=True)
+    bench.store.drop_weights([name])
     return made
 
 

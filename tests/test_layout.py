@@ -70,7 +70,7 @@ def test_what_is_imported_is_installed_without_extras():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_the_command_line_prints(path):
-    if path.name == "cli.py":
+    if path.name in ("cli.py", "streams.py"):  # which says what becomes of the streams of the command line
         return
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]

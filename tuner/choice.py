@@ -1,4 +1,4 @@
-"""The choice of the winner: candidates compared over rows and seeds, and the one-standard-error rule."""
+"""The choice of the winner: candidates compared over rows and seeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.trials import Bench, Run
+from tuner.store import Run
+from tuner.trials import Bench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,17 @@ def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, 
 
 
 def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
-    """The most frozen candidate within one standard error of the best (Breiman et al. 1984, the 1-SE rule)."""
+    """The candidate with the highest mean validation score; of equals the cheapest, which is the most frozen.
+
+    Where leaders were repeated with further seeds, one of these wins, or a linear head, which has no seeds: a single
+    run of the others was picked for its score.
+    """
     compared = compare(bench)
-    within = [c for c in compared if c.below_best <= c.standard_error]
     n_blocks = bench.backbone.n_blocks
-    best = max(within, key=lambda c: (c.run.candidate.frozenness(n_blocks), c.mean))
+    trusted = [c for c in compared if c.run.candidate.is_linear or len(bench.repeats(c.run)) > 1]
+    was_confirmed = any(len(bench.repeats(c.run)) > 1 for c in compared)
+    best = max(
+        trusted if was_confirmed else compared,
+        key=lambda c: (c.mean, c.run.candidate.frozenness(n_blocks), c.run.candidate.is_linear),
+    )
     return best.run, compared

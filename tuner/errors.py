@@ -45,6 +45,10 @@ class RunFolderError(TransferError, OSError):
     """The output folder cannot be written, or holds something else."""
 
 
+class StorageError(TransferError, OSError):
+    """The database of a study failed while a search used it; the run can go on from what is stored."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """The closest choice as a sentence to append, or nothing.
 

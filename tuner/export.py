@@ -30,6 +30,7 @@ from tuner.native import save_native
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import is_one_picture
 from tuner.records import Progress, write_text_atomically
+from tuner.sealed import check_sealed_folder, seal_folder
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
@@ -226,6 +227,7 @@ class TransferModel:
             path / SUPPORT_FILE,
         )
         write_text_atomically(path / "README.md", self.card)
+        seal_folder(path)
         for file in path.glob("*.safetensors"):  # safetensors writes private files; results are as readable as any
             file.chmod((path / "README.md").stat().st_mode & 0o777)
 
@@ -248,6 +250,7 @@ class TransferModel:
                 why="predictions come from the model that a run saved",
                 fix="pass a run folder that advisor tune finished, or its model folder",
             )
+        check_sealed_folder(path)
         try:
             config = json.loads((path / "config.json").read_text(encoding="utf-8"))
             if not (path / SUPPORT_FILE).exists():

@@ -70,10 +70,12 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; results should be as readable as any
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise folder_error(path, error) from error
+        if isinstance(error, OSError):
+            raise folder_error(path, error) from error
+        raise
 
 
 def folder_error(path: Path, error: OSError) -> RunFolderError:
@@ -101,10 +103,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text_atomically(path, json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_record(path: Path, *, expected: Mapping[str, type]) -> dict[str, Any]:
+def read_record(
+    path: Path,
+    *,
+    expected: Mapping[str, type],
+    fix: str = "run the command that wrote it again with a new --out",
+) -> dict[str, Any]:
     """A run's JSON file, checked for being one: the schema of this version, and values of these types.
 
-    Raises `DataError` for anything else.
+    Raises `DataError` for anything else; `fix` says what can still be done where it is damaged.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -112,13 +119,13 @@ def read_record(path: Path, *, expected: Mapping[str, type]) -> dict[str, Any]:
         raise DataError(
             f"{path} cannot be read ({error.strerror or error})",
             why="what a run goes on from, or is reported from, stands there",
-            fix="make the file readable, or run the command that wrote it again with a new --out",
+            fix=f"make the file readable; or {fix}",
         ) from error
     except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
         raise DataError(
             f"{path} is not readable JSON ({error})",
             why="the file is damaged or incomplete",
-            fix="run the command that wrote it again with a new --out",
+            fix=fix,
         ) from error
     missing = [
         name for name, kind in expected.items() if not isinstance(value, dict) or not isinstance(value.get(name), kind)

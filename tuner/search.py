@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
-import json
 import math
 import shutil
 import time
@@ -22,12 +21,17 @@ from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
+from tuner.interruption import Interruption
+from tuner.journal import STUDY, WORK, mend_journal, seal_journal
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
 from tuner.scoring import check_metric
+from tuner.sealed import read_sealed, write_sealed
 from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
-from tuner.study import open_study, run_key_of
+from tuner.store import Pruned, Run, identify
+from tuner.stored import check_tuning
+from tuner.study import open_study, reconcile
 from tuner.training import CHECKS, Stopped, rows_on_the_way
-from tuner.trials import Bench, LabelledRows, Run, TuningData, encode_rows
+from tuner.trials import Bench, LabelledRows, TuningData, encode_rows
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +57,6 @@ ENDED_BEFORE = (
     "this search had come to its end and its test split has been used: the result is shown as it was; "
     "a new search needs a new --out"
 )
-WORK = ".search"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +127,12 @@ def search(
     study_name: str | None = None,
     progress: Progress | None = None,
     baselines: Mapping[str, Any] | None = None,
+    interruption: Interruption | None = None,
 ) -> TuningResult:
     """Search the space, confirm the leaders on further seeds, save the winner and score it on the test split once.
 
-    Stops at the budget or the number of trials, whichever comes first, or at Ctrl-C with the best so far. Everything
+    Stops at the budget or the number of trials, whichever comes first, or at Ctrl-C with the best so far; from then on
+    an `interruption` that the caller entered keeps further signals from the saving of the winner. Everything
     that was computed stays in `folder` until the end, so a search that is resumed repeats nothing; one that came to
     its end is returned as it is, since its test split has been used. One that goes on after an interruption scores the
     test split again only where another run wins, and says so. With a number of trials and no budget, equal seeds give
@@ -143,15 +148,21 @@ def search(
         shutil.rmtree(folder / WORK, ignore_errors=True)  # left where the process died after writing the result
         return dataclasses.replace(earlier, warnings=(*earlier.warnings, ENDED_BEFORE))
     deadline = Deadline(budget_s)
-    bench = Bench(backbone, data=data, space=space, work=folder / WORK, metric=metric, seed=seed, progress=progress)
+    work = folder / WORK
+    bench = Bench(backbone, data=data, space=space, work=work, metric=metric, seed=seed, progress=progress)
     try:
+        identity = identify(work, own_journal=storage is None)
+        dropped = mend_journal(folder, work=work) if storage is None else None
+        if dropped is not None:
+            bench.warnings.append(dropped)
         bench.prepare()
         if space.augmentation is not None:
             check_policy(space.augmentation, backbone=backbone, tagged=data.is_tagged)
         asked = (*space.first, *space.controls)
         check_budget(bench, first=recommended if recommended in asked else asked[0], deadline=deadline)
-        study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=run_key_of(folder / WORK))
-        if bench.runs and not study.trials:  # runs are named by their trials: a new study would write over them
+        study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=identity.run)
+        elsewhere = identity.own_journal is not None and identity.own_journal != (storage is None)
+        if bench.runs and (elsewhere or (storage is not None and not study.trials)):
             raise OptionError(
                 f"the finished trials of {folder} are not in the study {study.study_name!r} of this storage",
                 why="a search goes on from its own study, so that nothing is repeated or mixed",
@@ -160,14 +171,29 @@ def search(
         if study.trials:
             _check_limit(study.user_attrs.get("limited_to"), limited_to, folder=folder)
             _check_augmentation(study.user_attrs.get("augmentation"), space.augmentation, folder=folder)
+        elif bench.store.trials:
+            bench.warnings.append(
+                f"{STUDY} did not hold the {len(bench.store.trials)} finished trials that are stored: it was made again"
+            )
+        reconcile(study, bench.store.trials, space=space, seed=seed)
         study.set_user_attr("limited_to", limited_to)
         study.set_user_attr("augmentation", space.augmentation)
-        trials = _Trials(bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials)
-        stopped_because = trials.run()
-        if stopped_because != "interrupted" and not trials.compare_variants():
+        trials = _Trials(
+            bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials,
+            journal_of=folder if storage is None else None,
+        )  # fmt: skip
+        try:
+            stopped_because = trials.run()
+            if stopped_because != "interrupted" and not trials.compare_variants():
+                stopped_because = "interrupted"
+            if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
+                stopped_because = "interrupted"
+        except KeyboardInterrupt:
+            if not bench.runs:
+                raise
             stopped_because = "interrupted"
-        if not confirm(bench, deadline=deadline, skip=stopped_because == "interrupted"):
-            stopped_because = "interrupted"
+        if interruption is not None:
+            interruption.hold()
         result = _finish(
             bench,
             trials=trials,
@@ -223,7 +249,11 @@ def has_finished_runs(folder: Path) -> bool:
 
 def read_result(path: Path) -> TuningResult:
     """A stored ``tuning.json``. Raises `DataError` where it is damaged."""
-    stored = read_record(path, expected={"winner": dict, "candidates": list})
+    fix = f"put the file back as it was; the model in {path.parent / 'model'} is not touched and still predicts"
+    if (path.parent / WORK).exists():
+        fix = "delete it: --resume writes it again from the finished runs, which are kept"
+    stored = read_record(path, expected={"winner": dict, "candidates": list}, fix=fix)
+    check_tuning(stored, path=path, fix=fix)
     known = {field.name for field in dataclasses.fields(TuningResult)}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
@@ -235,7 +265,7 @@ def read_result(path: Path) -> TuningResult:
         raise DataError(
             f"{path} is not the result of a search ({error})",
             why="it is damaged, or was written by something else",
-            fix="run advisor tune again with a new --out",
+            fix=fix,
         ) from error
 
 
@@ -261,9 +291,18 @@ class _Trials:
     """The trials of a study: what is tried first, what is sampled, and when to stop."""
 
     def __init__(
-        self, bench: Bench, *, study: optuna.Study, deadline: Deadline, recommended: Candidate, n_trials: int | None
+        self,
+        bench: Bench,
+        *,
+        study: optuna.Study,
+        deadline: Deadline,
+        recommended: Candidate,
+        n_trials: int | None,
+        journal_of: Path | None = None,
     ) -> None:
         self.bench, self.study, self.deadline = bench, study, deadline
+        self.journal_of = journal_of
+        """The run folder whose journal the study lies in; None where it lies in another storage."""
         self.recommended, self.n_trials = recommended, n_trials
         self.depths = bench.space.depths
         # Of a number of trials the first is what is recommended. A budget begins with what costs a second, so that
@@ -278,7 +317,9 @@ class _Trials:
 
     def run(self) -> str:
         """Run trials until a bound is met; says which: budget, trials, exhausted or interrupted."""
-        done = {run.candidate for run in self.bench.runs.values()} | self._pruned_candidates()
+        # Candidates whose trial was pruned before an interruption had their turn.
+        done = {run.candidate for run in self.bench.runs.values()}
+        done |= {pruned.candidate for pruned in self.bench.store.pruned.values()}
         self.queue = [candidate for candidate in self.queue if candidate not in done]
         try:
             while True:
@@ -393,12 +434,12 @@ class _Trials:
         return left
 
     def counts(self) -> dict[str, int]:
-        """Trials by how they ended."""
+        """Trials by how they ended. What is stored counts, since the study may not have been told of it."""
         from optuna.trial import TrialState
 
-        names = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        trials = self.study.get_trials(deepcopy=False)
-        return {name: sum(trial.state == state for trial in trials) for name, state in names.items()}
+        complete = sum(isinstance(trial, Run) for trial in self.bench.store.trials)
+        failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        return {"complete": complete, "pruned": len(self.bench.store.pruned), "failed": len(failed)}
 
     def why_unscored(self, candidate: Candidate) -> str:
         """Why a candidate has no score: limited away, never reached, out of time, pruned or failed."""
@@ -428,15 +469,7 @@ class _Trials:
         return tuple(candidate.to_json() | {"why": why} for candidate, why in reasons.items())
 
     def _finished(self) -> int:
-        counts = self.counts()
-        return counts["complete"] + counts["pruned"]
-
-    def _pruned_candidates(self) -> set[Candidate]:
-        """Queued candidates whose trial was pruned before an interruption; they had their turn."""
-        from optuna.trial import TrialState
-
-        pruned = self.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-        return {Candidate(**trial.user_attrs["candidate"]) for trial in pruned}
+        return len(self.bench.store.trials)
 
     def _nothing_to_sample(self) -> bool:
         low, high = self.depths
@@ -461,10 +494,12 @@ class _Trials:
         candidate, recipe = self._suggest(trial, queued)
         trial.set_user_attr("candidate", candidate.to_json())
         trial.set_user_attr("recipe", recipe)
-        name = f"{trial.number:04d}"
+        name = self.bench.store.next_name()
+        trial.set_user_attr("run", name)
         label = candidate.label(self.bench.backbone.n_blocks)
         truth = self.bench.truth.take(rows_on_the_way(len(self.bench.validation_encoded)))
         steps = int(recipe.get("steps", 0))
+        out_of_time = False
         self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
 
         def check(index: int, predictions: np.ndarray) -> None:
@@ -474,10 +509,12 @@ class _Trials:
                     raise Stopped
 
         def step(done: int) -> None:
+            nonlocal out_of_time
             if done % 10 == 0:
                 self._report(f"trial {trial.number + 1}: {label}", steps_done=done, steps=steps)
                 # The speed that was measured may have been wrong; the first trial may overrun, later ones may not.
                 if self.bench.runs and self.deadline.left(CONFIRM_UNTIL) < 0:
+                    out_of_time = True
                     trial.set_user_attr("out_of_time", True)
                     raise Stopped
 
@@ -494,11 +531,16 @@ class _Trials:
         except BaseException:
             self.study.tell(trial, state=TrialState.FAIL)
             raise
+        # What is stored is the truth of what was done; a study that a dying process did not tell is told on resuming.
         if run is None:
+            pruned = Pruned(name=name, candidate=candidate, recipe=recipe, out_of_time=out_of_time)
+            self.bench.store.keep_pruned(pruned)
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             trial.set_user_attr("seconds", run.seconds)
             self.study.tell(trial, run.score)
+        if self.journal_of is not None:
+            seal_journal(self.journal_of, work=self.bench.work)
 
     def _middle(self, candidate: Candidate) -> dict[str, float]:
         """The parameters that a queued depth is tried with: the middle of the learning rates, usual ones else."""
@@ -727,7 +769,10 @@ def _finish(
 def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, Any]:
     """The winner's score on the test split, kept at once: no run is ever scored there twice, whatever interrupts."""
     path = bench.work / "test.json"
-    scored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    scored: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        fix = "delete it: --resume then scores the test split again, and cannot say how often it was looked at before"
+        scored = read_sealed(path, expected={}, fix=fix, sealed=False)
     if run.name not in scored:
         encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test", progress=bench.progress)
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
@@ -740,7 +785,7 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
         }
         if bench.data.is_tagged:
             scored[run.name] |= {"entities": truth.by_type(predicted).to_json()}
-        write_json(path, scored)
+        write_sealed(path, scored)
     return {"notes": [], **scored[run.name], "times": len(scored)}
 
 
@@ -821,19 +866,16 @@ def _change(trials: _Trials, *, chosen: Comparison, compared: Sequence[Compariso
     advised = next((entry for entry in compared if entry.run.candidate == recommended), None)
     if advised is None:
         why = f"the recommended candidate has no score: {trials.why_unscored(recommended)}"
-    elif advised.below_best <= advised.standard_error:
-        more = chosen.run.candidate.frozenness(n_blocks) > recommended.frozenness(n_blocks)
-        how = "freezes more" if more else "freezes as much"
-        if chosen.below_best <= 0:
-            why = f"it {how} and scores no lower on validation"
+    else:
+        ours, theirs = f"{chosen.mean:.3f}", f"{advised.mean:.3f}"
+        if chosen.mean > advised.mean:
+            more = 100 * (chosen.mean - advised.mean)
+            why = f"on validation it scores {ours}, {more:.1f} points more than the recommended candidate's {theirs}"
+        elif chosen.mean == advised.mean:
+            why = f"both score {ours} on validation, and it is cheaper, since it trains less"
         else:
             why = (
-                f"it {how} and lies within one standard error of the best ({100 * chosen.below_best:.1f} of "
-                f"{100 * chosen.standard_error:.1f} points)"
+                f"its {ours} on validation is the mean over further seeds; the recommended candidate's {theirs} is a "
+                "single run that no further seed confirmed"
             )
-    else:
-        why = (
-            f"on validation the recommended candidate lies {100 * advised.below_best:.1f} points below the best, more "
-            f"than one standard error ({100 * advised.standard_error:.1f})"
-        )
     return {"from": recommended.label(n_blocks), "to": chosen.run.candidate.label(n_blocks), "why": why}

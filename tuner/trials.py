@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +35,12 @@ from tuner.inputs import Encoded, Pixels, Tokens
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
-from tuner.records import Progress, write_bytes_atomically, write_json
+from tuner.records import Progress
 from tuner.scoring import OUTSIDE, Truth, places_of
 from tuner.scratch import fresh_state
+from tuner.sealed import read_sealed, write_sealed
 from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.store import Run, RunStore
 from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, Stopped, check_replay, train, training_batches
 
 if TYPE_CHECKING:
@@ -104,27 +105,6 @@ class TuningData:
         return self.train.n_words is not None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One finished training of a candidate: what was asked for and what came out on the validation rows.
-
-    A run's name is its trial's number; a confirmation's is ``<trial>@<seed>``.
-    """
-
-    name: str
-    candidate: Candidate
-    recipe: dict[str, float]
-    seed: int
-    score: float
-    seconds: float
-    predictions: np.ndarray
-
-    @property
-    def is_confirmation(self) -> bool:
-        """Whether this repeats a trial with another seed."""
-        return "@" in self.name
-
-
 def encode_rows(
     backbone: Backbone, part: LabelledRows, *, what: str, progress: Progress | None = None
 ) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
@@ -169,7 +149,7 @@ class Bench:
         self.backbone = replace(backbone, pooling="tokens") if data.is_tagged else backbone
         self.data, self.space, self.work = data, space, work
         self.metric, self.seed, self.progress = metric, seed, progress
-        self.runs: dict[str, Run] = {}
+        self.store = RunStore(work)
         self.warnings: list[str] = list(data.notes)
         self.prefix_notes: dict[int, str] = {}
         self.step_seconds: dict[int, float] = {}
@@ -186,8 +166,14 @@ class Bench:
         self._checked: set[tuple[int, str, str | None]] = set()
         self._initial = {name: tensor.detach().clone() for name, tensor in backbone.model.state_dict().items()}
 
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The finished runs by name."""
+        return self.store.runs
+
     def prepare(self) -> None:
-        """Encode the training and validation rows, run the frozen blocks over them once, read back finished runs."""
+        """Read back finished runs, encode the training and validation rows, run the frozen blocks over them once."""
+        self.store.read()
         self.train_encoded, train, train_notes = encode_rows(
             self.backbone, self.data.train, what="training", progress=self.progress
         )
@@ -207,13 +193,11 @@ class Bench:
         # A resumed search reads back what the pass gave, which costs nothing.
         stored = self.work / "pass.json"
         if not stored.exists():
-            write_json(stored, {"seconds": time.perf_counter() - start})
-        self.pass_seconds = float(json.loads(stored.read_text(encoding="utf-8"))["seconds"])
-        for path in sorted((self.work / "runs").glob("*.json")):
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            stored["candidate"] = Candidate(**stored["candidate"])
-            run = Run(**stored | {"predictions": np.asarray(stored["predictions"], dtype=np.int64)})
-            self.runs[run.name] = run
+            write_sealed(stored, {"seconds": time.perf_counter() - start})
+        fix = "delete it: it holds what the pass over the frozen blocks took, and --resume measures that again"
+        found = read_sealed(stored, expected={"seconds": (int, float)}, fix=fix, sealed=False)
+        self.pass_seconds = float(found["seconds"])
+        self.store.check_weights(run for leader in self.leaders() for run in self.repeats(leader))
 
     def _cache(self, name: str, encoded: Encoded) -> PrefixCache:
         return PrefixCache(self.work / name, backbone=self.backbone, encoded=encoded)
@@ -650,6 +634,14 @@ class Bench:
         model: PreTrainedModel | None = None,
     ) -> Run:
         """Store a finished run; weights stay only for every candidate's best trial and its confirmations."""
+        weights = None
+        if model is not None:
+            from safetensors.torch import save
+
+            trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
+            # The running statistics of batch norms that were trained moved too.
+            trained |= {key: b.detach().contiguous() for key, b in model.named_buffers() if key in model.state_dict()}
+            weights = self.store.keep_weights(name, save(trained))
         run = Run(
             name=name,
             candidate=candidate,
@@ -658,34 +650,18 @@ class Bench:
             score=self.truth.score(predictions),
             seconds=seconds,
             predictions=predictions,
+            weights=weights,
         )
-        if model is not None:
-            from safetensors.torch import save
-
-            trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
-            # The running statistics of batch norms that were trained moved too.
-            trained |= {key: b.detach().contiguous() for key, b in model.named_buffers() if key in model.state_dict()}
-            write_bytes_atomically(self.weights_path(name), save(trained))
-        stored = asdict(run) | {"predictions": predictions.tolist()}
-        write_bytes_atomically(self.work / "runs" / f"{name}.json", json.dumps(stored).encode())
-        self.runs[name] = run
+        self.store.keep(run)
         leaders = {leader.name for leader in self.leaders()}
-        for other in self.runs.values():
-            if other.name.partition("@")[0] not in leaders:
-                self.weights_path(other.name).unlink(missing_ok=True)
+        self.store.drop_weights(other for other in self.runs if other.partition("@")[0] not in leaders)
         return run
-
-    def weights_path(self, name: str) -> Path:
-        """Where a run's trained weights are kept."""
-        return self.work / "weights" / f"{name}.safetensors"
 
     def load(self, run: Run) -> PreTrainedModel:
         """The trained model of a run."""
-        from safetensors.torch import load_file
-
         model, _, _ = self.build(replace(run.candidate, augmentation=None), seed=run.seed)
         if not run.candidate.is_linear:
-            model.load_state_dict(load_file(self.weights_path(run.name)), strict=False)
+            model.load_state_dict(self.store.load_weights(run), strict=False)
         model.eval()
         return model
 

@@ -314,7 +314,7 @@ def _against_the_rule(run: Run) -> list[str]:
     elif difference > 0:
         said = f"the winner has {points(difference)} on it"
     else:
-        said = f"{points(-difference)} against the winner, which freezes more within one standard error of the best"
+        said = f"{points(-difference)} against the winner, but in a single run, which no further seed confirmed"
     return [f"Measured here, the rule of situation {situation} ({verdict}) reached {percent(value)} ({how}); {said}."]
 
 
@@ -413,7 +413,7 @@ def depth_section(run: Run) -> Section:
     table = _depth_table(run, title=title, total=total)
     paragraph = "Frozen blocks keep their pretrained weights; the blocks after them and the head are trained."
     if measured:
-        paragraph += " Of the depths within one standard error of the best, the most frozen one wins: it costs least."
+        paragraph += " The candidate with the highest mean wins; of equals the one that freezes more, which costs less."
         advised_range = interval(part(run.tuning, "range").get("advised"))
         if searched and advised_range and searched != advised_range:
             paragraph += (

@@ -1,0 +1,97 @@
+"""JSON files that carry their own checksum: what was damaged is named and never taken for a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import DataError, ModelError
+from tuner.records import to_jsonable, write_json
+
+SEAL = "sha256"
+CHECKSUMS = "checksums.json"
+UNSEALED = (CHECKSUMS, "README.md", "advice.json")
+"""Files of a saved model's folder that may be edited or that are added later."""
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write named values as JSON together with the SHA-256 of all of them, whole or not at all."""
+    plain = to_jsonable(values)
+    write_json(path, plain | {SEAL: _seal_of(plain)})
+
+
+def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], fix: str, sealed: bool = True) -> Any:
+    """The values of a file that `write_sealed` wrote, without the checksum.
+
+    Args:
+        path: the file.
+        expected: the names that it must hold, with the types of their values.
+        fix: what the user can do where the file is damaged, for the message.
+        sealed: whether a file without a checksum is refused; earlier versions wrote none.
+
+    Returns:
+        The values by name.
+
+    Raises:
+        DataError: where the file cannot be read, is no JSON, lacks a value, or differs from its checksum.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise damaged(path, f"it cannot be read: {error.strerror or error}", fix=fix) from error
+    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
+        raise damaged(path, f"it is no JSON: {error}" if path.stat().st_size else "it is empty", fix=fix) from error
+    if not isinstance(values, dict):
+        raise damaged(path, "it holds no named values", fix=fix)
+    if (lacking := [name for name, kind in expected.items() if not isinstance(values.get(name), kind)]) != []:
+        raise damaged(path, f"it lacks {', '.join(lacking)}", fix=fix)
+    seal = values.pop(SEAL, None)
+    if seal is None and sealed:
+        raise damaged(path, "it lacks its checksum", fix=fix)
+    if seal is not None and seal != _seal_of(values):
+        raise damaged(path, "its content differs from its checksum", fix=fix)
+    return values
+
+
+def damaged(path: Path, how: str, *, fix: str) -> DataError:
+    """A file of a run folder that is not as it was written, as what, why and fix."""
+    return DataError(f"{path} is damaged: {how}", why="a search goes on from what is stored there", fix=fix)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal_folder(folder: Path) -> None:
+    """Write the checksums of a saved model's files beside them; its card may be edited later and has none."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in UNSEALED)
+    write_sealed(folder / CHECKSUMS, {"files": {path.name: file_sha256(path) for path in files}})
+
+
+def check_sealed_folder(folder: Path) -> None:
+    """Raise `ModelError` where a file of a saved model is missing or is not as it was written.
+
+    A folder without checksums, as earlier versions wrote, is not checked.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return
+    anew = f"if it was changed on purpose, delete {path}; else copy the folder again, or run advisor tune again"
+    stored = read_sealed(path, expected={"files": dict}, fix=anew)
+    for name, checksum in stored["files"].items():
+        file = folder / Path(name).name
+        if not file.is_file() or file_sha256(file) != checksum:
+            raise ModelError(
+                f"{file} is {'missing' if not file.exists() else 'damaged: it differs from its checksum'}",
+                why="the saved model is read from it, and would predict something else",
+                fix=anew,
+            )
+
+
+def _seal_of(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
