@@ -13,8 +13,10 @@ from tuner.records import to_jsonable, write_json
 
 SEAL = "sha256"
 CHECKSUMS = "checksums.json"
-UNSEALED = (CHECKSUMS, "README.md", "advice.json")
-"""Files of a saved model's folder that may be edited or that are added later."""
+UNSEALED = (CHECKSUMS, "README.md")
+"""Files of a saved model's folder that may be edited."""
+DISPENSABLE = ("advice.json",)
+"""Those that may be removed."""
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
@@ -85,6 +87,8 @@ def check_sealed_folder(folder: Path) -> None:
     stored = read_sealed(path, expected={"files": dict}, fix=anew)
     for name, checksum in stored["files"].items():
         file = folder / Path(name).name
+        if name in DISPENSABLE and not file.exists():
+            continue
         if not file.is_file() or file_sha256(file) != checksum:
             raise ModelError(
                 f"{file} is {'missing' if not file.exists() else 'damaged: it differs from its checksum'}",

@@ -25,7 +25,7 @@ from tuner.interruption import Interruption
 from tuner.journal import STUDY, WORK, mend_journal, seal_journal
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
 from tuner.scoring import check_metric
-from tuner.sealed import read_sealed, write_sealed
+from tuner.sealed import read_sealed, seal_folder, write_sealed
 from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
 from tuner.store import Pruned, Run, identify
 from tuner.stored import check_tuning
@@ -53,6 +53,7 @@ LEAST_STEPS = 50
 FEW_ROWS = 30
 """With fewer validation rows than this, a bootstrap that finds no spread has seen too little of it."""
 DEFAULT_HEAD_RATIO, DEFAULT_EPOCHS = 5.0, 6
+TESTED = "test.json"
 ENDED_BEFORE = (
     "this search had come to its end and its test split has been used: the result is shown as it was; "
     "a new search needs a new --out"
@@ -152,6 +153,7 @@ def search(
     bench = Bench(backbone, data=data, space=space, work=work, metric=metric, seed=seed, progress=progress)
     try:
         identity = identify(work, own_journal=storage is None)
+        _tested(work)  # damage is said before anything is trained
         dropped = mend_journal(folder, work=work) if storage is None else None
         if dropped is not None:
             bench.warnings.append(dropped)
@@ -693,6 +695,7 @@ def _finish(
     TransferModel(classifier=model, reader=reader, support=measure_support(features), card=card).save_pretrained(saving)
     if (folder / ADVICE_FILE).exists():
         shutil.copyfile(folder / ADVICE_FILE, saving / ADVICE_FILE)
+        seal_folder(saving)
     replaced = folder / WORK / "replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if (folder / "model").exists():
@@ -766,13 +769,16 @@ def _finish(
     )
 
 
+def _tested(work: Path) -> dict[str, dict[str, Any]]:
+    """What was scored on the test split before, by run. Raises `DataError` where that is damaged."""
+    path = work / TESTED
+    fix = "delete it: --resume then scores the test split again, and cannot say how often it was looked at before"
+    return read_sealed(path, expected={}, fix=fix, sealed=False) if path.exists() else {}
+
+
 def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, Any]:
     """The winner's score on the test split, kept at once: no run is ever scored there twice, whatever interrupts."""
-    path = bench.work / "test.json"
-    scored: dict[str, dict[str, Any]] = {}
-    if path.exists():
-        fix = "delete it: --resume then scores the test split again, and cannot say how often it was looked at before"
-        scored = read_sealed(path, expected={}, fix=fix, sealed=False)
+    scored = _tested(bench.work)
     if run.name not in scored:
         encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test", progress=bench.progress)
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
@@ -785,7 +791,7 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, run: Run) -> dict[str, A
         }
         if bench.data.is_tagged:
             scored[run.name] |= {"entities": truth.by_type(predicted).to_json()}
-        write_sealed(path, scored)
+        write_sealed(bench.work / TESTED, scored)
     return {"notes": [], **scored[run.name], "times": len(scored)}
 
 

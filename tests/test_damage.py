@@ -1,0 +1,230 @@
+"""Every file of a run folder, damaged in five ways: it is named, what can still be done is said, nothing is lost."""
+
+import json
+import re
+import shutil
+
+import pytest
+import test_cli
+import tiny
+
+from advisor import cli, pipeline, runs
+from advisor.report import write_report
+from advisor.stored import check_advice
+from advisor.strategy import search_plan
+from tuner.errors import DataError, TransferError
+from tuner.stored import check_tuning
+from tuner.trials import Bench
+
+TRIALS = 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "reviews.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in test_cli.reviews(120)))
+    return path
+
+
+def tune(data, model, folder, **options):
+    return pipeline.tune(data, model=model, out=folder, trials=TRIALS, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory, data, model):
+    """A run that Ctrl-C ended after its trials: it has everything that a run folder ever holds."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    original = Bench.run_trained
+
+    def stopped(self, name, candidate, **options):
+        if "@" in name or "-" in name:
+            raise KeyboardInterrupt
+        return original(self, name, candidate, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bench, "run_trained", stopped)
+        assert tune(data, model, folder).stopped_because == "interrupted"
+    return folder
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garble(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4] = bytes(byte ^ 0x15 for byte in content[middle : middle + 4])
+    path.write_bytes(bytes(content))
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def lack_a_field(path):
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError:
+        return pytest.skip("has no fields")
+    if not isinstance(values, dict) or not values:
+        return pytest.skip("has no fields")
+    name = next((name for name in ("winner", "data", "predictions", "architectures", "files") if name in values), None)
+    del values[name or sorted(values)[0]]
+    return path.write_text(json.dumps(values))
+
+
+def delete(path):
+    path.unlink()
+
+
+DAMAGES = (cut, garble, empty, lack_a_field, delete)
+GONE_ON_FROM = (
+    "advice.json",
+    "tuning.json",
+    "study.journal",
+    ".search/run.json",
+    ".search/journal.json",
+    ".search/pass.json",
+    ".search/test.json",
+    ".search/runs/*.json",
+    ".search/weights/*.safetensors",
+    ".search/train/*.bits",
+    ".search/train/*.json",
+    ".search/train/*.npz",
+)
+"""Of several such files the first is taken."""
+RECOMPUTED = ("train", "pass.json", "run.json", "journal.json", "test.json")
+"""What may be made again where it was deleted; of the caches, also where they were damaged."""
+
+
+@pytest.mark.parametrize("pattern", GONE_ON_FROM)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_search_that_goes_on_names_what_is_damaged(tmp_path, interrupted, data, model, pattern, damage):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    path = sorted(folder.glob(pattern))[0]
+    damage(path)
+    finished = {run.name: run.read_bytes() for run in (folder / ".search" / "runs").glob("*.json")}
+    cached = "train" in path.parts
+    made_again = damage is delete and not pattern.startswith(("advice", ".search/weights"))
+    if cached or made_again:
+        result = tune(data, model, folder, resume=True)
+        assert result.trials["complete"] + result.trials["pruned"] == TRIALS
+        return
+    with pytest.raises(TransferError) as error:
+        tune(data, model, folder, resume=True)
+    assert re.search(rf"{re.escape(path.name)}\b", error.value.what)
+    assert re.search("delete|put the file back|copy", error.value.fix)
+    assert finished == {run.name: run.read_bytes() for run in (folder / ".search" / "runs").glob("*.json")}
+
+
+@pytest.mark.parametrize("pattern", [".search/runs/*.json", ".search/weights/*.safetensors", "study.journal"])
+def test_what_the_message_says_helps(tmp_path, interrupted, data, model, pattern):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    path = sorted(folder.glob(pattern))[0]
+    garble(path)
+    with pytest.raises(DataError, match="delete") as error:
+        tune(data, model, folder, resume=True)
+    for named in re.findall(r"/\S+\.(?:json|safetensors)\b", error.value.fix):
+        (folder / named).unlink(missing_ok=True)
+    path.unlink()
+    result = tune(data, model, folder, resume=True)
+    assert result.stopped_because != "interrupted"
+    assert result.trials["complete"] + result.trials["pruned"] == TRIALS
+    if pattern == "study.journal":
+        assert any("was made again" in warning for warning in result.warnings)
+
+
+def test_a_journal_that_lost_its_last_trials_overwrites_no_run(tmp_path, interrupted, data, model):
+    """Where nothing says how long it was, since a version before did not note that."""
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    lines = (folder / "study.journal").read_bytes().splitlines(keepends=True)
+    (folder / "study.journal").write_bytes(b"".join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:20])
+    (folder / ".search" / "journal.json").unlink()
+    before = {path.name: path.read_bytes() for path in (folder / ".search" / "runs").glob("*.json")}
+    written = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "tuner.store.RunStore.keep", lambda self, run: (written.append(run.name), self.runs.update({run.name: run}))
+        )
+        result = tune(data, model, folder, resume=True)
+    assert not {f"{name}.json" for name in written} & before.keys()
+    assert result.trials["complete"] + result.trials["pruned"] == TRIALS
+    assert any("was cut off" in warning and "was dropped" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "support.safetensors", "tokenizer.json", "checksums.json", "advice.json"],
+)
+def test_a_saved_model_that_is_damaged_is_not_used(tmp_path, interrupted, data, name, damage):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    path = folder / "model" / name
+    damage(path)
+    if damage is delete and name in ("checksums.json", "advice.json"):  # which predictions can do without
+        assert len(pipeline.predict(folder, data, text="text").labels) == 120
+        return
+    with pytest.raises(TransferError, match=re.escape(name)):
+        pipeline.predict(folder, data, text="text")
+
+
+@pytest.mark.parametrize("name", ["advice.json", "tuning.json"])
+@pytest.mark.parametrize("damage", [cut, empty, lack_a_field], ids=lambda damage: damage.__name__)
+def test_a_report_names_what_is_damaged(tmp_path, interrupted, name, damage):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    damage(folder / name)
+    with pytest.raises(TransferError, match=re.escape(name)):
+        write_report(folder)
+
+
+def every_value(record, path=()):
+    """The places of all values in a record, inner ones included."""
+    for key in record if isinstance(record, dict) else range(len(record)):
+        yield (*path, key)
+        if isinstance(record[key], (dict, list)) and record[key]:
+            yield from every_value(record[key], (*path, key))
+
+
+def without(record, place):
+    changed = json.loads(json.dumps(record))
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    del inner[place[-1]]
+    return changed
+
+
+def test_an_advice_without_any_one_value_is_refused_or_good_enough(interrupted, capsys):
+    stored = runs.read_advice(interrupted)
+    refused = 0
+    places = list(every_value(stored))
+    for place in places:
+        changed = without(stored, place)
+        try:
+            check_advice(changed, path=interrupted / "advice.json")
+        except DataError:
+            refused += 1
+            continue
+        search_plan(changed)
+        cli._print_advice(changed)
+    assert 30 < refused < len(places)
+
+
+def test_a_result_without_any_one_value_is_refused_or_good_enough(interrupted, capsys):
+    stored = runs.read_tuning(interrupted)
+    refused = 0
+    for place in every_value(stored):
+        changed = without(stored, place)
+        try:
+            check_tuning(changed, path=interrupted / "tuning.json", fix="x")
+        except DataError:
+            refused += 1
+            continue
+        cli._print_tuning({"augmentation": None, "options": [], **changed})
+    assert refused > 10
