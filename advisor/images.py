@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 
 from advisor.splits import SPLIT_NAMES, SPLITS
 from tuner.errors import DataError, MissingFileError
+from tuner.formats import READ_SUFFIXES
 from tuner.pictures import Pictures
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
-)
+IMAGE_SUFFIXES = READ_SUFFIXES
 ARRAY_SUFFIXES = frozenset({".npz", ".npy"})
 
 Held: TypeAlias = Mapping[str, Sequence[Any] | NDArray[Any]]

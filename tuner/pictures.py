@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import stat
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tuner.errors import DataError
+from tuner.formats import HEAD_BYTES, READ, name_of_content
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,8 +39,8 @@ def open_picture(given: Any) -> Image:
     """A path, bytes, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), as an RGB image.
 
     The first frame of an animation, upright as its EXIF says, alpha over white, 16-bit values scaled to 8 and floats in
-    0..1 to 0..255; large ones are shrunk. The object that is given stays as it is. Raises `PictureError` for what is no
-    picture, is damaged, is a pixel wide, much longer than wide, or too large.
+    0..1 to 0..255; large ones are shrunk. The object that is given stays as it is. Raises `PictureError` for what is in
+    none of the formats `tuner.formats.READ`, is damaged, is a pixel wide, much longer than wide, or too large.
 
     >>> open_picture(np.full((4, 6), 65535, dtype=np.uint16)).getpixel((0, 0))
     (255, 255, 255)
@@ -54,7 +56,7 @@ def open_picture(given: Any) -> Image:
                 _check_size(*given.size)
                 picture = _first_frame(given)
             else:
-                picture = Image.open(_file_of(given))
+                picture = Image.open(_file_of(given), formats=READ)
                 _check_size(*picture.size)
                 picture.draft("RGB", (LARGE_SIDE, LARGE_SIDE))  # of JPEG only
             if picture.mode in SMOOTH_MODES and "transparency" not in picture.info:
@@ -65,7 +67,8 @@ def open_picture(given: Any) -> Image:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError("it is no picture in a format that is known") from error
+        found = name_of_content(_head_of(given))
+        raise PictureError(f"it is {found}" if found else "it is no picture in a format that is read") from error
     except Image.DecompressionBombError as error:
         raise PictureError("it has too many pixels") from error
     except (OSError, ValueError, SyntaxError, TypeError, EOFError, OverflowError, MemoryError) as error:
@@ -125,7 +128,8 @@ class Pictures(Sequence["Image"]):
             raise DataError(
                 f"{len(self.unreadable):,} of {len(self):,} images cannot be read, such as {self._example()}",
                 why=why,
-                fix="check the files; PNG, JPEG, WebP, GIF, BMP and TIFF are read",
+                fix="check the files, and convert what is in another format to PNG or JPEG; WebP, GIF, BMP, TIFF, PPM, "
+                "AVIF and JPEG 2000 are read too",
             )
         return np.setdiff1d(np.arange(len(self)), list(self.unreadable))
 
@@ -191,8 +195,18 @@ def _file_of(given: Any) -> Any:
     if isinstance(given, (bytes, bytearray, memoryview)):
         return io.BytesIO(given)
     if isinstance(given, (str, Path)):
+        if not stat.S_ISREG(os.stat(given).st_mode):  # opening a pipe would wait for a writer for ever
+            raise PictureError("it is a folder" if os.path.isdir(given) else "it is a pipe, device or socket, no file")
         return given
     raise PictureError(f"a {type(given).__name__} is no picture")
+
+
+def _head_of(given: Any) -> bytes:
+    """The first bytes of what `_file_of` has taken."""
+    if isinstance(given, (str, Path)):
+        with open(given, "rb") as file:
+            return file.read(HEAD_BYTES)
+    return bytes(given[:HEAD_BYTES])
 
 
 def _as_rgb(picture: Image) -> Image:
