@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advisor.distance import knn_distances, texture_counts, unit_rows
+from advisor.image_arrays import open_arrays
 from advisor.images import IMAGE_SUFFIXES, as_pixels, list_images, open_reference, references_in
 from advisor.passages import evenly
 from advisor.source import (
@@ -207,34 +209,25 @@ def _no_images(path: Path) -> DataError:
 
 def _read_npz(path: Path) -> np.ndarray:
     """The array of images (n, height, width) or (n, height, width, 3) in an .npz file."""
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read as NumPy arrays ({str(error).splitlines()[0] if str(error) else 'it is damaged'})",
-            why="the model's pretraining images are read from it",
-            fix="save them with numpy.savez(FILE, images=ARRAY), ARRAY being (n, height, width, 3) of bytes",
-        ) from error
-    fitting = [name for name, array in arrays.items() if _is_images(array)]
-    chosen = [name for name in ARRAYS if name in fitting] or (fitting if len(fitting) == 1 else [])
-    if not chosen:
-        shown = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
-        raise DataError(
-            f"{path} has {'several arrays' if fitting else 'no array'} that may be images: it holds {shown}",
-            why="images are an array (n, height, width) or (n, height, width, 3)",
-            fix=f"name the array one of {', '.join(ARRAYS)}",
-        )
-    images: np.ndarray = as_pixels(arrays[chosen[0]], place=f"{path}, array '{chosen[0]}'")
+    with open_arrays(path) as stored:
+        fitting = [name for name, header in stored.headers.items() if _are_images(*header)]
+        chosen = [name for name in ARRAYS if name in fitting] or (fitting if len(fitting) == 1 else [])
+        if not chosen:
+            shown = ", ".join(f"{name} {shape}" for name, (shape, _) in list(stored.headers.items())[:12]) or "nothing"
+            raise DataError(
+                f"{path} has {'several arrays' if fitting else 'no array'} that may be images: it holds {shown}",
+                why="images are an array (n, height, width) or (n, height, width, 3)",
+                fix=f"name the array one of {', '.join(ARRAYS)}",
+            )
+        array = stored.load(chosen[0])
+    images: np.ndarray = as_pixels(array, place=f"{path}, array '{chosen[0]}'")
     return images
 
 
-def _is_images(array: np.ndarray) -> bool:
-    numbers = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
-    colours = array.ndim == 3 or (array.ndim == 4 and (array.shape[3] in (1, 3, 4) or array.shape[1] in (1, 3)))
-    return bool(numbers and colours and len(array) and array[0].size > 3)
+def _are_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    numbers = np.issubdtype(dtype, np.number) or dtype == np.bool_
+    colours = len(shape) == 3 or (len(shape) == 4 and (shape[3] in (1, 3, 4) or shape[1] in (1, 3)))
+    return bool(numbers and colours and shape[0] and math.prod(shape[1:]) > 3)
 
 
 def looked_at(pictures: Pictures, *, seed: int) -> Pictures:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -539,120 +536,6 @@ def _check_classes(folder: Path, parts: Mapping[str, pa.Table]) -> None:
 
 # --- arrays
 
-_IMAGE_WORDS = frozenset({"x", "image", "images", "img", "imgs", "data"})
-_LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets"})
-_NAMES_ARRAYS = frozenset({"class_names", "classes", "label_names"})
-
-
-def read_npz(path: Path) -> ImageParts:
-    """The images and labels of a ``.npz`` file, paired by name: ``x_train`` and ``y_train``, ``images``, ``labels``.
-
-    Pickled arrays are never loaded. Raises `DataError` for damaged files, and for arrays that make no pairs or have
-    other shapes than (n, height, width), (n, height, width, 1, 3 or 4) or (n, 1 or 3, height, width).
-    """
-    import pyarrow as pa
-
-    arrays = _load_arrays(path)
-    found: dict[tuple[str, bool], str] = {}
-    for name in arrays:
-        role = _role_of(name)
-        if role is None:
-            continue
-        if role in found:
-            raise _no_pairs(path, arrays, f"'{found[role]}' and '{name}' could both be meant")
-        found[role] = name
-    if not any(is_image for _, is_image in found):
-        raise _no_pairs(path, arrays, "none is named like images")
-    held: dict[str, NDArray[Any]] = {}
-    parts: dict[str, pa.Table] = {}
-    for (split, is_images), name in found.items():
-        if not is_images:
-            continue
-        pixels = as_pixels(arrays[name], place=f"{path}, array '{name}'")
-        held[f"{path}:{name}"] = pixels
-        columns = {"image": held_column(f"{path}:{name}", len(pixels))}
-        labels = found.get((split, False))
-        if labels is not None:
-            columns["label"] = _label_column(arrays[labels], place=f"{path}, array '{labels}'")
-            if len(columns["label"]) != len(pixels):
-                raise DataError(
-                    f"{path}: {len(pixels):,} images in '{name}' but {len(columns['label']):,} labels in '{labels}'",
-                    why="the n-th label belongs to the n-th image",
-                    fix="save both arrays with the same number of rows",
-                )
-        parts[split] = pa.table(columns)
-    names_array = next((arrays[name] for name in arrays if name.lower() in _NAMES_ARRAYS), None)
-    class_names = () if names_array is None else tuple(map(str, names_array.ravel().tolist()))
-    return ImageParts(parts=parts, held=held, class_names=class_names)
-
-
-def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays that matter by their names, others as empty ones."""
-    name = ""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {}
-            for name in file.files:
-                matters = _role_of(name) is not None or name.lower() in _NAMES_ARRAYS
-                arrays[name] = file[name] if matters else np.empty(0)
-            return arrays
-    except ValueError as error:
-        if "allow_pickle" not in str(error) and "pickled" not in str(error):
-            raise _damaged(path, error) from error
-        raise DataError(
-            f"{path}: array '{name}' holds Python objects" if name else f"{path} holds Python objects",
-            why="loading them would run code that the file brings along",
-            fix="save numbers or strings: np.savez(path, images=np.stack(images), labels=np.array(labels).astype(str))",
-        ) from error
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, MemoryError, AttributeError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(
-        f"{path} cannot be read as an array file ({reason})",
-        why="the file is damaged or was not written to its end",
-        fix="copy or save it again, with np.savez",
-    )
-
-
-def _role_of(name: str) -> tuple[str, bool] | None:
-    """The split an array is of, and whether it holds the images (or the labels); None for other names.
-
-    >>> _role_of("X_train"), _role_of("val_labels"), _role_of("images"), _role_of("mean_image")
-    (('train', True), ('validation', False), ('all', True), None)
-    """
-    words = re.split(r"[_\-. ]+", name.lower())
-    splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
-    roles = [word for word in words if word in _IMAGE_WORDS | _LABEL_WORDS]
-    if len(roles) != 1 or len(splits) > 1 or len(splits) + len(roles) != len(words):
-        return None
-    return (splits[0] if splits else "all"), roles[0] in _IMAGE_WORDS
-
-
-def _no_pairs(path: Path, arrays: Mapping[str, Any], reason: str) -> DataError:
-    return DataError(
-        f"{path}: it is not clear which arrays hold the images and which the labels ({reason})",
-        why=f"they are told by their names; it holds: {', '.join(arrays) or 'nothing'}",
-        fix="save it with np.savez(path, images=..., labels=...), or x_train=, y_train=, x_test=, y_test=",
-    )
-
-
-def _label_column(array: NDArray[Any], *, place: str) -> pa.Array:
-    import pyarrow as pa
-
-    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if labels.ndim != 1:
-        raise DataError(
-            f"{place} has the shape {array.shape}",
-            why="one label an image is needed, shape (n,) or (n, 1); several labels an image are not supported yet",
-            fix="save the number of the class; of one-hot labels that is labels.argmax(axis=1)",
-        )
-    if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8", "replace")
-    return pa.array(labels.tolist())
-
 
 def as_pixels(array: NDArray[Any], *, place: str) -> NDArray[Any]:
     """Images of one array as bytes or 16-bit values, (n, height, width) or with channels last.
@@ -674,6 +557,12 @@ def as_pixels(array: NDArray[Any], *, place: str) -> NDArray[Any]:
             f"{place} has the shape {array.shape} and holds {array.dtype}: these are no images",
             why="images have the shape (n, height, width), (n, height, width, 1, 3 or 4) or (n, 1 or 3, height, width)",
             fix="reshape them before they are saved, such as images.reshape(-1, 28, 28)",
+        )
+    if len(pixels) and not pixels.size:  # of which there might be any number: they take no room
+        raise DataError(
+            f"{place} has the shape {array.shape}: its images have no pixels",
+            why="there is nothing to see on them",
+            fix="save the images themselves",
         )
     if pixels.dtype in (np.uint8, np.uint16) or not pixels.size:
         return pixels

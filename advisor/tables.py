@@ -17,6 +17,7 @@ from advisor.files import (
     read_file,
     refuse_repeated,
 )
+from advisor.image_arrays import read_npz
 from advisor.images import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -27,7 +28,6 @@ from advisor.images import (
     images_column,
     is_image,
     read_image_folder,
-    read_npz,
 )
 from advisor.splits import SPLIT_NAMES, SPLITS
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean

@@ -366,7 +366,7 @@ def test_arrays_are_chosen_by_name(tmp_path):
     with pytest.raises(DataError, match="no array that may be images"):
         read_source_pictures([path])
     path.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="cannot be read as NumPy arrays"):
+    with pytest.raises(DataError, match="cannot be read as an array file"):
         read_source_pictures([path])
 
 
