@@ -202,16 +202,7 @@ def _reading(path: Path) -> Iterator[None]:
     """What goes wrong while a file is read, as a `DataError`; packed with a password or unknown method, too."""
     try:
         yield
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        MemoryError,
-        RuntimeError,
-    ) as error:
+    except _UNREADABLE as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
