@@ -15,7 +15,8 @@ import numpy as np
 
 from advisor.distance import knn_distances, texture_counts, unit_rows
 from advisor.image_arrays import open_arrays
-from advisor.images import IMAGE_SUFFIXES, as_pixels, list_images, open_reference, references_in
+from advisor.image_folders import list_images
+from advisor.images import IMAGE_SUFFIXES, as_pixels, open_reference, references_in
 from advisor.passages import evenly
 from advisor.source import (
     SCHEMA,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.splits import SPLIT_NAMES, SPLITS
-from tuner.errors import DataError, MissingFileError
+from tuner.errors import DataError
 from tuner.formats import READ_SUFFIXES
 from tuner.pictures import Pictures
 
@@ -36,8 +35,6 @@ HOW_TO_ARRANGE = (
     "test/dogs/2.png), or pass a CSV file with a column of paths and a column of labels"
 )
 
-_CONTAINERS = ("images", "imgs", "data")  # folders that stand between a dataset's folder and its classes
-_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _HEAD_BYTES = 1 << 16  # files of equal size nearly always differ here, so that few are read to their end
 _ROWS_AT_ONCE = 1024
 
@@ -102,7 +99,7 @@ def name_of(reference: str, *, held: Held) -> str:
     """A reference for people: a file whose name is not UTF-8 by that name, its bytes escaped."""
     place, _, row = reference.rpartition("/")
     item = held[place][int(row)] if place in held else None
-    return _shown(item) if isinstance(item, str) else reference
+    return shown_name(item) if isinstance(item, str) else reference
 
 
 def pictures_of(references: Sequence[str], *, held: Held) -> Pictures:
@@ -293,7 +290,7 @@ def images_column(images: Any, *, place: str) -> tuple[pa.Array, Held]:
             )
     if all(item is None or isinstance(item, (str, Path)) for item in items):
         odd: list[str] = []
-        paths = _references([None if item is None else os.fspath(item) for item in items], odd=odd, place=place)
+        paths = file_references([None if item is None else os.fspath(item) for item in items], odd=odd, place=place)
         return reference_column(paths), {place: odd} if odd else {}
     return held_column(place, len(items)), {place: items}
 
@@ -304,204 +301,14 @@ def _unwrapped(item: Any) -> Any:
     return None if isinstance(item, float) and np.isnan(item) else item  # pandas writes what is missing as nan
 
 
-# --- folders
+# --- names of files
 
 
-@dataclass(kw_only=True)
-class _Ignored:
-    """What a listing passed over."""
-
-    files: list[str] = field(default_factory=list)  # no images, or hidden
-    links: list[str] = field(default_factory=list)
-
-    def warnings(self, folder: Path) -> Iterator[str]:
-        if n := len(self.files):
-            were = "file that is no image was" if n == 1 else "files that are no images were"
-            yield f"{folder}: {n:,} {were} ignored, such as {_shown(self.files[0])}"
-        if n := len(self.links):
-            were = "link was" if n == 1 else "links were"
-            yield (
-                f"{folder}: {n:,} {were} not followed, such as {_shown(self.links[0])}: they lead outside the folder, "
-                "to a folder or nowhere"
-            )
-
-
-def read_image_folder(folder: Path) -> ImageParts | None:
-    """The images of ``class/name.png`` or ``train/class/name.png``, sorted by path; None where there are none.
-
-    A class is a folder with everything below it. Hidden files, files that are no images and links that lead outside
-    `folder` are left out, with a warning that counts them. Raises `DataError` where images are there but no classes.
-    """
-    ignored = _Ignored()
-    root = os.path.realpath(folder)
-    inner, tree = _into_container(os.fspath(folder), root, ignored)
-    if not any(tree.values()):
-        if ignored.links:
-            raise DataError(
-                f"the folder {folder} holds no images, only links that are not followed ({len(ignored.links):,})",
-                why="links to folders, and to files outside the folder, could lead anywhere",
-                fix="pass the folder that they lead to, or a CSV file with a column of paths",
-            )
-        return None
-    splits = _splits_among(folder, inner, tree)
-    warnings: list[str] = []
-    odd: list[str] = []
-    place = f"{folder}: names that are not UTF-8"
-    parts: dict[str, pa.Table] = {}
-    if splits:
-        for split in ("all", *SPLITS):
-            if split in splits:
-                top = os.path.join(inner, splits[split])
-                parts[split] = _class_table(top, _by_class(top, tree[splits[split]]), odd=odd, place=place)
-        others = [name for name in tree if tree[name] and name not in splits.values()]
-        unused = sum(len(tree[name]) for name in others)
-    else:
-        classes = {name: paths for name, paths in tree.items() if name and paths}
-        parts["all"] = _class_table(inner, {**classes, "": []}, odd=odd, place=place)
-        others = [""] if tree[""] else []
-        unused = len(tree[""])
-    if unused:
-        where = ", ".join(_shown(name) or "the folder itself" for name in others[:3])
-        warnings.append(f"{folder}: {unused:,} images outside the class folders were ignored (in {where})")
-    empty = [name for name, paths in tree.items() if name and not paths]
-    if empty:
-        warnings.append(f"{folder}: folders without images were ignored: {', '.join(map(_shown, empty[:5]))}")
-    if any(name.endswith(_TABLES) for name in ignored.files) and not _class_names(parts):
-        return None  # the table says what they are
-    _check_classes(folder, parts)
-    return ImageParts(parts=parts, held={place: odd} if odd else {}, warnings=(*warnings, *ignored.warnings(folder)))
-
-
-def list_images(folder: Path, *, split: str = "test") -> tuple[pa.Array, Held, tuple[str, ...]]:
-    """References to all images below a folder, sorted by path, and warnings that count what was passed over.
-
-    Where the folder has splits, the images of that `split`. Raises `DataError` where there are none.
-    """
-    ignored = _Ignored()
-    _, tree = _into_container(os.fspath(folder), os.path.realpath(folder), ignored)
-    wanted = [name for name in tree if SPLIT_NAMES.get(name.lower()) == split]
-    others = {SPLIT_NAMES.get(name.lower()) for name in tree if name and tree[name]} - {split}
-    if len(wanted) == 1 and others and None not in others and not tree[""]:
-        tree = {wanted[0]: tree[wanted[0]]}
-    paths = sorted(path for below in tree.values() for path in below)
-    if not paths:
-        raise DataError(
-            f"the folder {folder} holds no images",
-            why=f"files are told by their endings: {', '.join(sorted(IMAGE_SUFFIXES))}",
-            fix="pass the folder with the images, or a table with a column of paths",
-        )
-    column, held = images_column(paths, place=f"{folder}: names that are not UTF-8")
-    return column, held, tuple(ignored.warnings(folder))
-
-
-def _into_container(folder: str, root: str, ignored: _Ignored) -> tuple[str, dict[str, list[str]]]:
-    """The folder that holds the classes or splits, and the images below each of its sub-folders ("" for its own)."""
-    while True:
-        folders, loose = _entries(folder, root, ignored)
-        if not loose and len(folders) == 1 and folders[0].lower() in _CONTAINERS:
-            folder = os.path.join(folder, folders[0])
-            continue
-        tree = {name: _images_below(os.path.join(folder, name), root, ignored) for name in folders}
-        return folder, {**tree, "": loose}
-
-
-def _entries(folder: str, root: str, ignored: _Ignored) -> tuple[list[str], list[str]]:
-    """Names of the sub-folders, and paths of the images that lie in `folder` itself, both sorted."""
-    folders, images = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    ignored.files.append(entry.path)
-                elif entry.is_symlink() and not _leads_to_file_inside(entry.path, root):
-                    ignored.links.append(entry.path)
-                elif entry.is_dir():
-                    folders.append(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and entry.is_file():
-                    images.append(entry.path)
-                else:
-                    ignored.files.append(entry.path)
-    except OSError as error:
-        raise MissingFileError(
-            f"the folder {_shown(folder)} cannot be read ({error.strerror or error})",
-            why="its images belong to the dataset",
-            fix="check that you may read it, or move it out of the dataset's folder",
-        ) from error
-    return sorted(folders), sorted(images)
-
-
-def _leads_to_file_inside(path: str, root: str) -> bool:
-    """Links to folders are not followed at all: their images would be there twice, or without end."""
-    target = os.path.realpath(path)
-    return target.startswith(os.path.join(root, "")) and os.path.isfile(target)
-
-
-def _images_below(folder: str, root: str, ignored: _Ignored) -> list[str]:
-    found: list[str] = []
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
-        folders, images = _entries(current, root, ignored)
-        found += images
-        waiting += [os.path.join(current, name) for name in folders]
-    return sorted(found)
-
-
-def _splits_among(folder: Path, inner: str, tree: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Which sub-folder is which split; none where the sub-folders are classes. Raises where it could be either."""
-    full = [name for name, paths in tree.items() if name and paths]
-    named = [name for name in full if name.lower() in SPLIT_NAMES]
-    splits: dict[str, str] = {}
-    for name in named:
-        split = SPLIT_NAMES[name.lower()]
-        if split in splits:
-            raise DataError(
-                f"{folder} has more than one {split} folder: {_shown(splits[split])}, {_shown(name)}",
-                why="it is not clear which one is meant",
-                fix="leave one of them in the folder",
-            )
-        splits[split] = name
-    if len(named) == len(full) or (len(named) > 1 and "train" in splits):
-        return splits
-    # One such name among others is a class ("train" beside "bus") unless it holds folders of its own.
-    for name in named:
-        if any(os.path.dirname(path) != os.path.join(inner, name) for path in tree[name]):
-            other = next(other for other in full if other not in named)
-            raise DataError(
-                f"{folder}: it is not clear whether '{name}' is a split or a class, beside '{_shown(other)}'",
-                why="it is named like a split and holds folders, as a split does; the folders beside it do not fit",
-                fix="move the other folders out of it, or the images of this class directly into its folder",
-            )
-    return {}
-
-
-def _by_class(folder: str, paths: Sequence[str]) -> dict[str, list[str]]:
-    """Paths below `folder` by the first folder on the way to them; "" for those directly in it."""
-    classes: dict[str, list[str]] = {"": []}
-    start = len(os.path.join(folder, ""))
-    for path in paths:
-        first, separator, _ = path[start:].partition(os.sep)
-        classes.setdefault(first if separator else "", []).append(path)
-    return classes
-
-
-def _class_table(folder: str, classes: Mapping[str, Sequence[str]], *, odd: list[str], place: str) -> pa.Table:
-    """Images and the names of their classes; images of no class have none, as those of a contest's test split."""
-    import pyarrow as pa
-
-    references: list[str | None] = []
-    labels: list[str | None] = []
-    for name in sorted(classes):
-        references += _references(classes[name], odd=odd, place=place)
-        labels += [_shown(name) or None] * len(classes[name])
-    return pa.table({"image": reference_column(references), "label": pa.array(labels, pa.string())})
-
-
-def _references(paths: Sequence[str | None], *, odd: list[str], place: str) -> list[str | None]:
+def file_references(paths: Sequence[str | None], *, odd: list[str], place: str) -> list[str | None]:
     """Paths as they are; those that are no UTF-8, which Arrow cannot store, are held in `odd`."""
     references: list[str | None] = []
     for path in paths:
-        if path is not None and _shown(path) != path:
+        if path is not None and shown_name(path) != path:
             references.append(f"{place}/{len(odd)}")
             odd.append(path)
         else:
@@ -509,29 +316,9 @@ def _references(paths: Sequence[str | None], *, odd: list[str], place: str) -> l
     return references
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     r"""A file name with bytes that are not UTF-8 written as \xff."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _class_names(parts: Mapping[str, pa.Table]) -> list[str]:
-    return sorted({name for table in parts.values() for name in table.column("label").unique().to_pylist() if name})
-
-
-def _check_classes(folder: Path, parts: Mapping[str, pa.Table]) -> None:
-    names = _class_names(parts)
-    if not names:
-        raise DataError(
-            f"{folder} holds images but no class folders",
-            why="the class of an image is the name of the folder it lies in",
-            fix=HOW_TO_ARRANGE,
-        )
-    if len(names) == 1:
-        raise DataError(
-            f"{folder} has images in one class folder only, '{names[0]}'",
-            why="there is nothing to tell apart",
-            fix=HOW_TO_ARRANGE,
-        )
 
 
 # --- arrays

@@ -18,6 +18,7 @@ from advisor.files import (
     refuse_repeated,
 )
 from advisor.image_arrays import read_npz
+from advisor.image_folders import read_image_folder, read_tree
 from advisor.images import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -27,7 +28,6 @@ from advisor.images import (
     holds_encoded_images,
     images_column,
     is_image,
-    read_image_folder,
 )
 from advisor.splits import SPLIT_NAMES, SPLITS
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
@@ -287,7 +287,7 @@ def _read_folder(folder: Path) -> Tables:
 
 def read_images_of_folder(folder: Path) -> Tables | None:
     """A folder of class folders, or None where it holds no images."""
-    found = read_image_folder(folder)
+    found = read_image_folder(read_tree(folder))
     if found is None:
         return None
     return Tables(

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.columns import Columns, choose_columns, several_labels
+from advisor.image_folders import list_images
 from advisor.images import (
     IMAGE_SUFFIXES,
     Held,
     contents_of,
     images_column,
-    list_images,
     name_of,
     pictures_of,
     references_in,
