@@ -53,6 +53,9 @@ LabelOption = Annotated[str | None, typer.Option(help="Column with the label.")]
 GroupOption = Annotated[str | None, typer.Option(help="Column whose equal values stay in one split.")]
 SplitOption = Annotated[str | None, typer.Option(help="Use this split of the data only.")]
 TestOption = Annotated[str | None, typer.Option(help="File with the test rows.")]
+RootOption = Annotated[
+    str | None, typer.Option(help="Folder of images that a table may name by paths outside its own folder.")
+]
 SourceOption = Annotated[
     str | None, typer.Option(help="What the model was pretrained on: profile, text file, folder or hub id.")
 ]
@@ -85,6 +88,7 @@ def recommend(
     group: GroupOption = None,
     split: SplitOption = None,
     test: TestOption = None,
+    images_root: RootOption = None,
     source: SourceOption = None,
     weights: WeightsOption = None,
     sample: SampleOption = 2000,
@@ -107,8 +111,8 @@ def recommend(
     with _progress(quiet) as progress:
         advised = pipeline.recommend(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-            test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
-            device=device, seed=seed, drop_rare=drop_rare, examples=not no_examples, out=out or None,
+            test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
+            metric=metric, device=device, seed=seed, drop_rare=drop_rare, examples=not no_examples, out=out or None,
             progress=progress,
         )  # fmt: skip
         folder = Path(out) if out else runs.claim_folder(advised.data["name"], advised.model["id"])
@@ -135,6 +139,7 @@ def tune(
     group: GroupOption = None,
     split: SplitOption = None,
     test: TestOption = None,
+    images_root: RootOption = None,
     source: SourceOption = None,
     weights: WeightsOption = None,
     sample: SampleOption = 2000,
@@ -183,9 +188,9 @@ def tune(
     with _progress(quiet) as progress:
         result = pipeline.tune(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-            test=test, source=source, weights=weights, sample=sample, max_length=max_length, metric=metric,
-            device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials, strategy=strategy,
-            augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples, out=out,
+            test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
+            metric=metric, device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials,
+            strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples, out=out,
             progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
@@ -207,6 +212,7 @@ def predict(
     text: TextOption = None,
     text_pair: PairOption = None,
     image: ImageOption = None,
+    images_root: RootOption = None,
     device: DeviceOption = "auto",
     out: Annotated[
         str | None, typer.Option(help="Write a .csv or .jsonl file, of tagged words also .conll, instead of stdout.")
@@ -233,8 +239,9 @@ def predict(
 
     with _progress(quiet) as progress:
         predictions = pipeline.predict(
-            run, data, text=text, text_pair=text_pair, image=image, device=device, progress=progress
-        )
+            run, data, text=text, text_pair=text_pair, image=image, images_root=images_root, device=device,
+            progress=progress,
+        )  # fmt: skip
     if isinstance(predictions, pipeline.TaggedPredictions):
         rows = [_tags(predictions, row) for row in range(len(predictions.tokens))]
         written = {".csv": _words_as_csv, ".jsonl": _as_jsonl, ".conll": _as_conll}

@@ -15,7 +15,7 @@ import numpy as np
 
 from advisor.distance import knn_distances, texture_counts, unit_rows
 from advisor.image_arrays import open_arrays
-from advisor.image_folders import list_images
+from advisor.image_folders import list_images, read_tree
 from advisor.images import IMAGE_SUFFIXES, as_pixels, open_reference, references_in
 from advisor.passages import evenly
 from advisor.source import (
@@ -183,21 +183,28 @@ def _pictures_of(path: Path) -> list[Any]:
             why="the model's pretraining data is read from it",
             fix="check the path; it is relative to the current folder",
         )
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" and path.is_file():
         return list(_read_npz(path))
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return [path]
-    arrays = sorted(path.rglob("*.npz")) if path.is_dir() else []
     try:
         if not path.is_dir():
             raise _no_images(path)
         column, held, _ = list_images(path, split="train")
     except DataError as error:
-        pictures = [picture for file in arrays if not file.is_symlink() for picture in _read_npz(file)]
+        pictures = [picture for file in _array_files(path) for picture in _read_npz(file)]
         if not pictures:
             raise _no_images(path) from error
         return pictures
-    return [open_reference(reference, held=held) for reference in references_in(column, folder="").to_pylist()]
+    return [open_reference(reference, held=held) for reference in references_in(column).to_pylist()]
+
+
+def _array_files(folder: Path) -> list[Path]:
+    """The .npz files below a folder, by path; links are not followed."""
+    if not folder.is_dir():
+        return []
+    paths = (Path(file) for file in read_tree(folder).files)
+    return [path for path in paths if path.suffix.lower() == ".npz" and path.is_file() and not path.is_symlink()]
 
 
 def _no_images(path: Path) -> DataError:

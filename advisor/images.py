@@ -75,18 +75,13 @@ def is_reference(kind: pa.DataType) -> bool:
     return bool(pa.types.is_struct(kind) and kind.num_fields == 1 and kind.field(0).name == "image")
 
 
-def references_in(column: pa.ChunkedArray | pa.Array, *, folder: str) -> pa.ChunkedArray:
-    """A column's references as strings. Cells that hold paths are taken relative to `folder`; blank ones are null."""
+def references_in(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
+    """The references in a column of them, as strings."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if is_reference(column.type):
-        fields = pc.struct_field(column, [0]).cast(pa.large_string())
-        return fields if isinstance(fields, pa.ChunkedArray) else pa.chunked_array([fields])
-    cells = (cell.strip() if cell else "" for cell in column.to_pylist())
-    return pa.chunked_array(
-        [pa.array([os.path.join(folder, cell) if cell else None for cell in cells], pa.large_string())]
-    )
+    fields = pc.struct_field(column, [0]).cast(pa.large_string())
+    return fields if isinstance(fields, pa.ChunkedArray) else pa.chunked_array([fields])
 
 
 def open_reference(reference: str, *, held: Held) -> Any:
@@ -196,15 +191,27 @@ def _digest(reference: str, *, held: Held, most: int | None) -> bytes:
 class EncodedColumn(Sequence[Any]):
     """Encoded images, bytes or {bytes, path}, of an Arrow column that `load` gives slice by slice."""
 
-    def __init__(self, load: Callable[[int, int], pa.ChunkedArray], *, n_rows: int) -> None:
+    def __init__(
+        self,
+        load: Callable[[int, int], pa.ChunkedArray],
+        *,
+        n_rows: int,
+        find: Callable[[str], str] | None = None,
+    ) -> None:
         self._load = load
         self._n_rows = n_rows
+        self._find = find
 
     def __len__(self) -> int:
         return self._n_rows
 
     def __getitem__(self, row: Any) -> Any:
-        return _unwrapped(self._load(row, 1)[0].as_py())
+        item = _unwrapped(self._load(row, 1)[0].as_py())
+        return self._find(item) if self._find is not None and isinstance(item, str) else item
+
+    def with_paths(self, find: Callable[[str], str]) -> EncodedColumn:
+        """The same images; `find` says which file a path stands for, where a row has one instead of bytes."""
+        return EncodedColumn(self._load, n_rows=self._n_rows, find=find)
 
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each image, 0 where there is none; the images themselves are not touched."""

@@ -26,6 +26,7 @@ from advisor.baselines import (
     token_baseline,
 )
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
+from advisor.image_paths import refuse_root
 from advisor.image_similarity import measure_image_similarity
 from advisor.probe import ProbeProfile, probe_blocks, probe_folds
 from advisor.report import write_report
@@ -130,6 +131,7 @@ def recommend(
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
+    images_root: str | Path | None = None,
     source: str | Path | None = None,
     weights: str | Path | None = None,
     sample: int = DEFAULT_SAMPLE,
@@ -160,7 +162,7 @@ def recommend(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            drop_rare=drop_rare, seed=seed,
+            images_root=images_root, drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
     metric = check_fitting(metric, tagged=target.tagged)
     with clock("load model"):
@@ -306,6 +308,7 @@ def tune(
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
+    images_root: str | Path | None = None,
     source: str | Path | None = None,
     weights: str | Path | None = None,
     sample: int = DEFAULT_SAMPLE,
@@ -351,7 +354,7 @@ def tune(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            drop_rare=drop_rare, seed=seed,
+            images_root=images_root, drop_rare=drop_rare, seed=seed,
         )  # fmt: skip
     metric = check_fitting(metric, tagged=target.tagged)
     command = _command(
@@ -449,6 +452,7 @@ def predict(
     text: str | None = None,
     text_pair: str | None = None,
     image: str | None = None,
+    images_root: str | Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions | TaggedPredictions:
@@ -463,9 +467,10 @@ def predict(
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
     if transfer_model.tags_words:
-        refuse_options({"text-pair": text_pair, "image": image})
+        refuse_options({"text-pair": text_pair, "image": image, "images-root": images_root})
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
+        refuse_root(images_root)
         trained_on = runs.read_columns(folder) if (folder / ADVICE_FILE).exists() else {}
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
             text = trained_on.get("text")
@@ -473,7 +478,7 @@ def predict(
         named: Sequence[str] = [in_words(text) for text in rows]
         warnings = notes_on_texts(rows)
     else:
-        rows, named, warnings = read_images(data, image=image)
+        rows, named, warnings = read_images(data, image=image, images_root=images_root)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
     unreadable = {}

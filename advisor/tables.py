@@ -19,6 +19,8 @@ from advisor.files import (
 )
 from advisor.image_arrays import read_npz
 from advisor.image_folders import read_image_folder, read_tree
+from advisor.image_metadata import read_metadata
+from advisor.image_paths import is_special_file
 from advisor.images import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -47,7 +49,8 @@ class Tables:
     """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its rows.
 
     Columns of images are references, to files or into ``held``; paths in cells are relative to ``folder``, those of
-    the test split to ``test_folder`` where it is a file of its own. ``labels_are_names`` says that labels are names
+    the test split to ``test_folder`` where it is a file of its own. Where the cells come out of a file (``confined``)
+    they may name no files elsewhere. ``labels_are_names`` says that labels are names
     whatever they look like, such as folders called 1, 2 and 3.
     """
 
@@ -57,6 +60,7 @@ class Tables:
     held: Held = field(default_factory=dict)
     folder: str = ""
     test_folder: str | None = None
+    confined: bool = False
     labels_are_names: bool = False
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -198,6 +202,12 @@ def loaded_from_hub(data: Any) -> Any:
 
 def read_path(path: Path) -> Tables:
     """A table file or an array file."""
+    if is_special_file(path):
+        raise DataError(
+            f"{path} is a pipe, device or socket, not a file",
+            why="data is read more than once, and a pipe gives it once, or waits for ever",
+            fix="write the data to a file first, and pass that",
+        )
     if path.suffix.lower() == ".npz":
         found = read_npz(path)
         for table in found.parts.values():
@@ -211,6 +221,7 @@ def read_path(path: Path) -> Tables:
         parts={"all": result.table},
         held=result.held,
         folder=_folder_of(path),
+        confined=True,
         class_names=result.class_names,
         warnings=result.warnings,
     )
@@ -280,14 +291,28 @@ def _read_folder(folder: Path) -> Tables:
         parts=parts,
         held=held,
         folder=_folder_of(first),
+        confined=True,
         class_names=class_names,
         warnings=tuple(warnings),
     )
 
 
 def read_images_of_folder(folder: Path) -> Tables | None:
-    """A folder of class folders, or None where it holds no images."""
-    found = read_image_folder(read_tree(folder))
+    """A folder of class folders, or of images with metadata beside them, or None where it holds no images."""
+    tree = read_tree(folder)
+    metadata = read_metadata(tree)
+    if metadata is not None:
+        place = f"the metadata of {folder}"
+        return Tables(
+            name=folder.resolve().name,
+            place=str(folder),
+            parts={split: concatenate(tables, place=place) for split, tables in metadata.parts.items()},
+            folder=str(folder),
+            confined=True,
+            class_names=metadata.class_names,
+            warnings=metadata.warnings,
+        )
+    found = read_image_folder(tree)
     if found is None:
         return None
     return Tables(
@@ -358,7 +383,8 @@ def _read_saved(folder: Path) -> Tables:
             fix="save it again with save_to_disk",
         ) from error
     parts = saved if isinstance(saved, dict) else {"all": saved}
-    return _from_datasets(parts, name=folder.resolve().name, place=str(folder))
+    found = _from_datasets(parts, name=folder.resolve().name, place=str(folder))
+    return replace(found, folder=str(folder), confined=True)
 
 
 def _load_hub(name: str) -> HubDataset:

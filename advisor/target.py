@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from advisor.columns import Columns, choose_columns, several_labels
 from advisor.image_folders import list_images
+from advisor.image_paths import ImageFinder, column_of_ids, path_references, refuse_root
 from advisor.images import (
     IMAGE_SUFFIXES,
+    EncodedColumn,
     Held,
     contents_of,
     images_column,
+    is_reference,
     name_of,
     pictures_of,
     references_in,
@@ -164,14 +167,16 @@ def load_target(
     text_pair: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
+    images_root: str | Path | None = None,
     drop_rare: bool = False,
     seed: int = 0,
 ) -> TargetData:
     """Read, check and divide a dataset.
 
     `data` is a path, a hub id, ``example:NAME``, a data frame, a `datasets` object, (texts, labels) or (images,
-    labels); `image` names a column of images, or of paths relative to the table's folder. Given splits
-    are used; what is missing of test and validation is carved out of the training rows, stratified by class, with
+    labels); `image` names a column of images, or of paths relative to the table's folder, which lead out of it only
+    into `images_root` (`advisor.image_paths`). Given splits are used; what is missing of test and validation is carved
+    out of the training rows, stratified by class, with
     copies of a text (and, with `group`, all rows of a group) on one side. A class with too few texts raises, unless
     `drop_rare` leaves such classes out. Tagged sentences (`advisor.tagged.is_tagged`) are read and divided by
     `advisor.tagged_target.load_tagged`. Everything a user can put right raises a `TransferError`.
@@ -180,18 +185,23 @@ def load_target(
     if is_tagged(data, text=text, label=label):
         from advisor.tagged_target import load_tagged
 
-        other = {"text-pair": text_pair, "image": image, "drop-rare": drop_rare}
+        other = {"text-pair": text_pair, "image": image, "images-root": images_root, "drop-rare": drop_rare}
         return load_tagged(data, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other)
     tables = read_tables(data, split=split)
     tables = _with_test(tables, test) if test is not None else tables
     first = next(iter(tables.parts))
+    finders = _finders(tables, images_root)
+    if image is None and text is None and text_pair is None:
+        image = column_of_ids(tables.parts[first], finder=finders[first])
     columns = choose_columns(
         tables.parts[first], place=tables.place, text=text, text_pair=text_pair, image=image, label=label, group=group,
         images=True,
     )  # fmt: skip
     if test is not None:
         _check_test_labels(tables, columns, test)
-    rows = _gather(tables, columns)
+    if images_root is not None and not _names_paths(tables, columns.image):
+        refuse_root(images_root)
+    rows = _gather(tables, columns, finders)
     del tables
     rows = _drop_incomplete(rows)
     rows = _name_classes(rows)
@@ -260,17 +270,22 @@ def notes_on_texts(texts: Sequence[str]) -> tuple[str, ...]:
     return (f"{n:,} of {len(texts):,} {'pairs' if pairs else 'texts'} {what}: {labelled}",)
 
 
-def read_images(data: Any, *, image: str | None = None) -> tuple[Pictures, list[str], tuple[str, ...]]:
+def read_images(
+    data: Any, *, image: str | None = None, images_root: str | Path | None = None
+) -> tuple[Pictures, list[str], tuple[str, ...]]:
     """The images of a folder, file or object without need of labels, in its order and none dropped, their names, and
     warnings.
 
     `data` is an image file, a folder of images however deep, an array, a list of paths, arrays or PIL images, or a
-    table with a column of images or of paths, `image`; of several splits, the test split. Raises `DataError` where
-    there are no images, `MissingFileError` for a path that does not exist.
+    table with a column of images or of paths, `image`, which lead out of the table's folder only into `images_root`; of
+    several splits, the test split. Raises `DataError` where there are no images, `MissingFileError` for a path that
+    does not exist.
     """
     given = _images_alone(data) if image is None else None
     if given is None:
-        given = _images_of_tables(read_tables(data), image=image)
+        given = _images_of_tables(read_tables(data), image=image, images_root=images_root)
+    else:
+        refuse_root(images_root)
     column, held, warnings = given
     references = ["" if name is None else name for name in column.to_pylist()]
     if not references:
@@ -295,11 +310,15 @@ def _images_alone(data: Any) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]] | 
         column, held = images_column(data, place="the images")
     else:
         return None
-    return references_in(column, folder=""), held, warnings
+    return references_in(column), held, warnings
 
 
-def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]]:
+def _images_of_tables(
+    tables: Tables, *, image: str | None, images_root: str | Path | None
+) -> tuple[pa.ChunkedArray, Held, tuple[str, ...]]:
     table = tables.parts.get("test", next(iter(tables.parts.values())))
+    finder = ImageFinder(folder=tables.folder, root=images_root, confined=tables.confined)
+    image = image or column_of_ids(table, finder=finder)
     chosen = choose_columns(table, place=tables.place, image=image, labelled=False, images=True)
     if chosen.image is None:
         raise DataError(
@@ -307,7 +326,10 @@ def _images_of_tables(tables: Tables, *, image: str | None) -> tuple[pa.ChunkedA
             why="no column holds images or paths to them",
             fix=f"pass --image with one of: {', '.join(table.column_names)}",
         )
-    return references_in(table.column(chosen.image), folder=tables.folder), tables.held, tables.warnings
+    if images_root is not None and not _names_paths(tables, chosen.image):
+        refuse_root(images_root)
+    column = path_references(table.column(chosen.image), finder=finder, place=tables.place, name=chosen.image)
+    return column, _held_within(tables.held, finder, place=tables.place), tables.warnings
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -418,7 +440,37 @@ def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> No
         )
 
 
-def _gather(tables: Tables, columns: Columns) -> _Rows:
+def _finders(tables: Tables, root: str | Path | None) -> dict[str, ImageFinder]:
+    """What finds the images that the cells of each split name."""
+    own = ImageFinder(folder=tables.folder, root=root, confined=tables.confined)
+    finders = dict.fromkeys(tables.parts, own)
+    if tables.test_folder is not None and "test" in finders:
+        finders["test"] = ImageFinder(folder=tables.test_folder, root=root, confined=True)
+    return finders
+
+
+def _names_paths(tables: Tables, image: str | None) -> bool:
+    """Whether a column holds paths of images, or some of the encoded images in it may be paths."""
+    if image is None:
+        return False
+    columns = (table.column(image) for table in tables.parts.values() if image in table.column_names)
+    encoded = any(isinstance(items, EncodedColumn) for items in tables.held.values())
+    return encoded or any(not is_reference(column.type) for column in columns)
+
+
+def _held_within(held: Held, finder: ImageFinder, *, place: str) -> Held:
+    """What is held, where paths among encoded images are those that the table may name."""
+    if not finder.confined:
+        return held
+    return {
+        name: items.with_paths(lambda path: finder.find_one(path, place=place))
+        if isinstance(items, EncodedColumn)
+        else items
+        for name, items in held.items()
+    }
+
+
+def _gather(tables: Tables, columns: Columns, finders: Mapping[str, ImageFinder]) -> _Rows:
     """The columns that are read, all splits below each other. A split without labels cannot be used and is left out."""
     assert columns.label is not None
     asked = (columns.content, columns.text_pair, columns.label, columns.group)
@@ -440,11 +492,11 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
             )
         chosen[split] = table.select(list(dict.fromkeys(wanted)))
         if columns.image is not None:
-            folder = tables.test_folder if split == "test" and tables.test_folder is not None else tables.folder
-            chosen[split] = _with_references(chosen[split], columns.image, folder=folder)
+            chosen[split] = _with_references(chosen[split], columns.image, finder=finders[split], place=tables.place)
+    held = _held_within(tables.held, next(iter(finders.values())), place=tables.place)
     together = concatenate(chosen.values(), place=tables.place)
     content = _content(together, columns)
-    contents = None if columns.image is None else contents_of(content.to_pylist(), held=tables.held)
+    contents = None if columns.image is None else contents_of(content.to_pylist(), held=held)
     numbers = [-1 if split == "all" else SPLITS.index(split) for split in chosen]
     return _Rows(
         name=tables.name,
@@ -452,7 +504,7 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
         columns=columns,
         texts=content,
         contents=contents,
-        held={} if columns.image is None else tables.held,
+        held={} if columns.image is None else held,
         folder=tables.folder,
         labels_are_names=tables.labels_are_names,
         labels=together.column(columns.label),
@@ -465,9 +517,10 @@ def _gather(tables: Tables, columns: Columns) -> _Rows:
     )
 
 
-def _with_references(table: pa.Table, column: str, *, folder: str) -> pa.Table:
+def _with_references(table: pa.Table, column: str, *, finder: ImageFinder, place: str) -> pa.Table:
     position = table.column_names.index(column)
-    return table.set_column(position, column, references_in(table.column(column), folder=folder))
+    found = path_references(table.column(column), finder=finder, place=place, name=column)
+    return table.set_column(position, column, found)
 
 
 def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:

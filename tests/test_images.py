@@ -588,12 +588,14 @@ def test_a_folder_with_a_table_and_images_is_the_table(tmp_path: Path) -> None:
     assert labelled(target) == {i: ("x", "y")[i % 2] for i in range(N)}
 
 
-def test_absolute_paths_and_paths_upwards_are_followed(tmp_path: Path) -> None:
+def test_absolute_paths_and_paths_upwards_are_followed_where_the_user_says_so(tmp_path: Path) -> None:
     frame = table(tmp_path)
     frame["image"] = [str(tmp_path / name) if i % 3 else f"../{name}" for i, name in enumerate(frame["image"])]
     (tmp_path / "deep").mkdir()
     frame.to_csv(tmp_path / "deep" / "a.csv", index=False)
-    assert labelled(load_target(tmp_path / "deep" / "a.csv")) == CATS_AND_DOGS
+    with pytest.raises(DataError, match="24 of 24 image paths in column 'image' lead outside"):
+        load_target(tmp_path / "deep" / "a.csv")
+    assert labelled(load_target(tmp_path / "deep" / "a.csv", images_root=tmp_path / "files")) == CATS_AND_DOGS
 
 
 def test_data_frames_name_paths_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
