@@ -190,8 +190,8 @@ def tune(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
             metric=metric, device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials,
-            strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples, out=out,
-            progress=progress, on_advice=show,
+            strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples,
+            out=out, progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
     folder = Path(result.model_dir).parent

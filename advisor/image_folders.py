@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from advisor.images import (
     HOW_TO_ARRANGE,
@@ -225,11 +225,14 @@ def read_image_folder(tree: ImageTree) -> ImageParts | None:
     }
     if unused := sum(len(children[name]) for name in others):
         where = ", ".join(shown_name(name) or "the folder itself" for name in others[:3])
-        warnings.append(f"{folder}: {unused:,} images outside the class folders were ignored (in {where})")
+        were = "image outside the class folders was" if unused == 1 else "images outside the class folders were"
+        warnings.append(f"{folder}: {unused:,} {were} ignored (in {where})")
     if empty := tree.empty_folders():
         warnings.append(f"{folder}: folders without images were ignored: {', '.join(map(shown_name, empty[:5]))}")
     if tree.tables and not _class_names(parts):
         return None  # the table says what they are
+    if "train" in by_split and not any(by_split["train"][name] for name in by_split["train"] if name):
+        _refuse_no_classes(f"{folder}, in its train split,")
     _check_classes(folder, parts)
     return ImageParts(parts=parts, held={place: odd} if odd else {}, warnings=(*warnings, *tree.notes()))
 
@@ -360,12 +363,13 @@ def _refuse_folds(folder: Path, top: str, classes: Mapping[str, Sequence[str]], 
             fix=HOW_TO_ARRANGE,
         )
     held = " and ".join(f"'{shown_name(name)}'" for name in shared[:2]) + (" ..." if len(shared) > 2 else "")
+    like = ", as folds of cross-validation do" if named_folds else ""
     raise DataError(
         f"{folder}: {shown} all hold the same folders{inside}: {held}",
-        why=f"are the classes {shown_name(names[0])}, {shown_name(names[1])}... or {held}? Folders with the same "
-        "sub-folders look like folds of cross-validation",
-        fix=f"where they are folds, put all images of a class into one folder ({shared[0]}/, {shared[1]}/), or call "
-        "the folders train, validation and test; where they are the classes, put their images directly into them",
+        why=f"the images can be told apart by either, and only one of the two can be the classes{like}",
+        fix=f"where {held} are the classes, keep one folder for each ({shared[0]}/, {shared[1]}/) with all of its "
+        f"images, or call the folders above them train, validation and test; where {shown_name(names[0])}, "
+        f"{shown_name(names[1])}... are the classes, put their images directly into them",
     )
 
 
@@ -391,14 +395,18 @@ def _class_names(parts: Mapping[str, pa.Table]) -> list[str]:
 def _check_classes(folder: Path, parts: Mapping[str, pa.Table]) -> None:
     names = _class_names(parts)
     if not names:
-        raise DataError(
-            f"{folder} holds images but no class folders",
-            why="the class of an image is the name of the folder it lies in",
-            fix=HOW_TO_ARRANGE,
-        )
+        _refuse_no_classes(str(folder))
     if len(names) == 1:
         raise DataError(
             f"{folder} has images in one class folder only, '{names[0]}'",
             why="there is nothing to tell apart",
             fix=HOW_TO_ARRANGE,
         )
+
+
+def _refuse_no_classes(place: str) -> NoReturn:
+    raise DataError(
+        f"{place} holds images but no class folders",
+        why="the class of an image is the name of the folder it lies in",
+        fix=HOW_TO_ARRANGE,
+    )

@@ -135,8 +135,9 @@ def _unnamed(tree: ImageTree, parts: Mapping[str, Sequence[pa.Table]]) -> Iterat
     left = [path for path in tree.images if os.path.normpath(path).casefold() not in named]
     left = [path for path in left if os.path.splitext(os.path.normpath(path).casefold())[0] not in named]
     if left:
-        were = "image is" if len(left) == 1 else "images are"
-        yield (
-            f"{tree.folder}: {len(left):,} {were} not named in the metadata and were not used, such as "
-            f"{shown_name(left[0])}"
+        were = (
+            "image is not named in the metadata and was"
+            if len(left) == 1
+            else ("images are not named in the metadata and were")
         )
+        yield f"{tree.folder}: {len(left):,} {were} not used, such as {shown_name(left[0])}"

@@ -73,7 +73,8 @@ class ImageFinder:
         if os.path.lexists(plain):
             return plain
         bases = [self.folder] if self.root is None else [self.folder, self.root]
-        for spelled in dict.fromkeys((cell, cell.replace("\\", "/"), unquote(cell), unquote(cell.replace("\\", "/")))):
+        slashed = cell.replace("\\", "/").removeprefix("./")
+        for spelled in dict.fromkeys((cell, slashed, unquote(cell), unquote(slashed))):
             for base in bases:
                 if (path := self._spelled(base, spelled)) is not None:
                     return path
@@ -236,7 +237,9 @@ def _refuse_foreign(cells: Sequence[str], *, place: str, column: str, folder: st
             f"{place}: {len(addresses):,} of {len(cells):,} cells in column '{column}' are addresses, such as "
             f"{addresses[0][:120]}",
             why=f"paths are taken relative to {where}; addresses on the web are not downloaded",
-            fix="download the images first, and write their paths, relative to the table, into the column",
+            fix="write the paths of files without file://, relative to the table"
+            if addresses[0].lower().startswith("file:")
+            else "download the images first, and write their paths, relative to the table, into the column",
         )
     windows = [cell for cell in cells if _WINDOWS.match(cell) and not os.path.lexists(cell)]
     if 2 * len(windows) > len(cells):

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 WORDY = r"[^\s\p{Z}\x{200B}\x{FEFF}]"
 """What a text holds that is not blank."""
 
+_LONGEST_SHOWN = 300
 _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them without training rows
 
 
@@ -630,7 +631,8 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
 def _example(rows: _Rows, mask: NDArray[np.bool_]) -> str:
     """The reference of the first of these images."""
     number = int(np.flatnonzero(mask)[0])
-    return rows.texts[number].as_py() or f"row {number + 1:,}"
+    name = rows.texts[number].as_py() or f"row {number + 1:,}"
+    return name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
 
 
 def _check_images_are_there(rows: _Rows) -> None:
