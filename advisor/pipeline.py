@@ -148,7 +148,8 @@ def recommend(
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
     (texts, labels) or (images, labels); or sentences whose words are tagged (`advisor.tagged.read_tagged`). `metric` is
-    by default accuracy, of tags entity F1.
+    by default accuracy, of tags entity F1. A table that names images by paths outside its own folder needs
+    `images_root`, the folder where they may lie.
     With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
     Raises `TransferError` for what the user can fix.
     """
@@ -171,8 +172,8 @@ def recommend(
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+        test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
+        device=device, seed=seed, drop_rare=drop_rare, metric=metric, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
@@ -359,8 +360,8 @@ def tune(
     metric = check_fitting(metric, tagged=target.tagged)
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+        test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
+        device=device, seed=seed, drop_rare=drop_rare, metric=metric, no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
         if progress is not None:
@@ -460,6 +461,7 @@ def predict(
     folder or its ``model`` folder).
 
     A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
+    `images_root` is as in `recommend`.
     """
     folder = Path(model)
     if (folder / "model").is_dir():

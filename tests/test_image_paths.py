@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from test_images import encoded, labelled, put
 
-from advisor.pipeline import _command
+from advisor import pipeline
 from advisor.target import load_target, read_images
 from tuner.errors import DataError, MissingFileError, OptionError
 
@@ -176,9 +178,20 @@ def test_a_root_that_does_not_fit_is_refused(tmp_path: Path) -> None:
             load_target(data, images_root=tmp_path)
 
 
-def test_the_next_command_says_it_too() -> None:
-    options = {"model": None, "sample": 2000, "device": "auto", "metric": "accuracy", "images_root": "/data/my store"}
-    assert _command("labels.csv", **options) == "advisor tune labels.csv --images-root '/data/my store'"
+@pytest.mark.parametrize("job", [pipeline.recommend, pipeline.tune])
+def test_the_next_command_says_it_too(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Written(Exception):
+        pass
+
+    def written_command(*args: Any, **options: Any) -> str:
+        raise Written(command(*args, **options))
+
+    command = pipeline._command
+    monkeypatch.setattr(pipeline, "load_target", lambda *_, **__: SimpleNamespace(tagged=False))
+    monkeypatch.setattr(pipeline, "load_fitting", lambda *_, **__: None)
+    monkeypatch.setattr(pipeline, "_command", written_command)
+    with pytest.raises(Written, match=r"^advisor tune labels\.csv --images-root '/data/my store'$"):
+        job("labels.csv", images_root="/data/my store")
 
 
 def test_what_python_names_may_lie_anywhere(tmp_path: Path) -> None:
