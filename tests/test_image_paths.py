@@ -180,17 +180,17 @@ def test_a_root_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("job", [pipeline.recommend, pipeline.tune])
 def test_the_next_command_says_it_too(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Written(Exception):
+    class WrittenError(Exception):
         pass
 
     def written_command(*args: Any, **options: Any) -> str:
-        raise Written(command(*args, **options))
+        raise WrittenError(command(*args, **options))
 
     command = pipeline._command
     monkeypatch.setattr(pipeline, "load_target", lambda *_, **__: SimpleNamespace(tagged=False))
     monkeypatch.setattr(pipeline, "load_fitting", lambda *_, **__: None)
     monkeypatch.setattr(pipeline, "_command", written_command)
-    with pytest.raises(Written, match=r"^advisor tune labels\.csv --images-root '/data/my store'$"):
+    with pytest.raises(WrittenError, match=r"^advisor tune labels\.csv --images-root '/data/my store'$"):
         job("labels.csv", images_root="/data/my store")
 
 

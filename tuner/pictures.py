@@ -68,7 +68,7 @@ def open_picture(given: Any) -> Image:
         raise
     except UnidentifiedImageError as error:
         found = name_of_content(_head_of(given))
-        raise PictureError(f"it is {found}" if found else "it is no picture in a format that is read") from error
+        raise PictureError(f"it is {found}" if found else "it is no picture in a format that is known") from error
     except Image.DecompressionBombError as error:
         raise PictureError("it has too many pixels") from error
     except (OSError, ValueError, SyntaxError, TypeError, EOFError, OverflowError, MemoryError) as error:
