@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any
 
 from tuner.sealed import damaged
-from tuner.stored import NUMBER, TEXT_OR_NOTHING, Kinds, check_candidates, check_values
+from tuner.stored import NUMBER, TEXT_OR_NOTHING, Kinds, check_candidates, check_interval, check_values
 
 ADVICE_FIELDS: Mapping[str, Kinds] = {
     "model.id": str,
@@ -56,12 +56,13 @@ def check_advice(stored: Mapping[str, Any], *, path: Path) -> None:
     for name in ("first", "controls"):
         check_candidates(stored["space"][name], {}, path=path, name=f"space.{name}", fix=fix)
     for name in ("depths", "learning_rate", "head_ratio", "epochs"):
-        low_high = stored["space"][name]
-        if len(low_high) != 2 or not all(isinstance(edge, NUMBER) for edge in low_high):
-            raise damaged(path, f"space.{name} is not a range", fix=fix)
-    linear = [value for name, value in stored["baselines"].items() if name.endswith("_linear")]
+        check_interval(stored["space"][name], path=path, name=f"space.{name}", fix=fix)
+    linear = {name: found for name, found in stored["baselines"].items() if name.endswith("_linear")}
     if not linear or ("token_linear" in stored["baselines"]) != ("entity_lookup" in stored["baselines"]):
         raise damaged(path, "baselines lack one", fix=fix)
     for name, found in stored["baselines"].items():
         if found is not None:
             check_values(found, {"score": NUMBER}, path=path, within=f"baselines.{name}.", fix=fix)
+    for name, found in linear.items():
+        if found is not None:
+            check_interval(found.get("interval"), path=path, name=f"baselines.{name}.interval", fix=fix)

@@ -244,13 +244,13 @@ class TransferModel:
         from transformers import AutoImageProcessor, AutoTokenizer
 
         path = Path(folder)
+        check_sealed_folder(path)
         if not (path / "config.json").is_file():
             raise MissingFileError(
                 f"{path} holds no saved model",
                 why="predictions come from the model that a run saved",
                 fix="pass a run folder that advisor tune finished, or its model folder",
             )
-        check_sealed_folder(path)
         try:
             config = json.loads((path / "config.json").read_text(encoding="utf-8"))
             if not (path / SUPPORT_FILE).exists():

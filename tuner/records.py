@@ -134,7 +134,7 @@ def read_record(
         raise DataError(
             f"{path} was not written by this program (no {', '.join(missing) or 'records'} in it)",
             why="a run's records are read from it",
-            fix="pass the folder that `advisor recommend` or `advisor tune` printed",
+            fix=f"pass the folder that `advisor recommend` or `advisor tune` printed; if this is it, {fix}",
         )
     if value.get("schema") != SCHEMA:
         raise DataError(

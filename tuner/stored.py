@@ -26,6 +26,7 @@ MEASURED_FIELDS: Mapping[str, Kinds] = {
     "seconds": NUMBER,
 }
 TUNING_FIELDS: Mapping[str, Kinds] = {
+    "candidates": list,
     "winner.candidate": dict,
     "winner.test.score": NUMBER,
     "winner.test.interval": list,
@@ -43,8 +44,15 @@ def check_tuning(stored: Mapping[str, Any], *, path: Path, fix: str) -> None:
     check_values(stored, TUNING_FIELDS, path=path, fix=fix)
     check_candidates(stored["candidates"], MEASURED_FIELDS, path=path, name="candidates", fix=fix)
     check_candidates([stored["winner"]["candidate"]], {}, path=path, name="winner.candidate", fix=fix)
+    check_interval(stored["winner"]["test"]["interval"], path=path, name="winner.test.interval", fix=fix)
     if stored["changed_from_advice"] is not None:
         check_values(stored["changed_from_advice"], dict.fromkeys(("from", "to", "why"), str), path=path, fix=fix)
+
+
+def check_interval(stored: Any, *, path: Path, name: str, fix: str) -> None:
+    """Raise `DataError` where something stored is not a pair of numbers."""
+    if not isinstance(stored, list) or len(stored) != 2 or not all(isinstance(edge, NUMBER) for edge in stored):
+        raise damaged(path, f"{name} is not a pair of numbers", fix=fix)
 
 
 def check_candidates(stored: Sequence[Any], more: Mapping[str, Any], *, path: Path, name: str, fix: str) -> None:
