@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,96 @@ SPLIT_NAMES = {
 """What a file, folder or split may be called, and the split it is."""
 
 SPLITS = ("train", "validation", "test")
+
+_SPLIT_WORDS = {
+    "train": ("train", "training", "trn", "tr"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "development"),
+    "test": ("test", "testing", "tst", "te", "ts", "holdout", "heldout"),
+}
+_SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
+_FAINT_WORDS = frozenset({"tr", "te", "ts"})  # also languages (Turkish, Telugu) and endings of files
+_FILLERS = frozenset({"set", "sets", "data", "dataset", "datasets", "split", "splits", "file", "files", "part", "of"})
+_UNLABELLED = frozenset(
+    {"pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled", "unsup", "unsupervised", "submission"}
+)
+SHARD = re.compile(r"[-_.]\d{3,6}[-_]of[-_]\d{3,6}(-[0-9a-f]{8,40})?$")
+"""What the name of a part of a split ends in, as `datasets` writes it: ``-00000-of-00002``, sometimes with a hash."""
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that the name of a file (without its ending) or folder stands for; None where it says none, or two.
+
+    The word for the split comes last, or first with nothing but numbers and words such as "set" behind it. Of several
+    names that stand beside each other, `splits_of_siblings` can tell more.
+
+    >>> [split_of_name(name) for name in ("Training", "reviews_train", "test-set", "X_val", "train-00000-of-00002")]
+    ['train', 'train', 'test', 'validation', 'train']
+    >>> [split_of_name(name) for name in ("test_tube", "contest", "train_test", "reviews")]
+    [None, None, None, None]
+    """
+    if name.strip().lower() == "all":
+        return "all"
+    words = _words(name)
+    while len(words) > 1 and _says_nothing(words[-1]):
+        words.pop()
+    while len(words) > 1 and _says_nothing(words[0]):
+        words.pop(0)
+    found = {_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD}
+    if len(found) != 1 or words[-1] not in _SPLIT_OF_WORD:
+        return None
+    return found.pop()
+
+
+def splits_of_siblings(names: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+    """The names of each split where the names beside each other, as of folders, are those of splits; else None.
+
+    What is left of each name without its split must be the same in all of them ("seg" of ``seg_train`` and
+    ``seg_test``), so that classes called ``steam_train`` and ``blood_test`` stay classes. Names of rows without labels
+    ("pred", "unlabelled") may stand beside them and are in no split; any other name makes all of them no splits.
+
+    >>> splits_of_siblings(["seg_pred", "seg_test", "seg_train"])
+    {'test': ('seg_test',), 'train': ('seg_train',)}
+    >>> splits_of_siblings(["train_images", "test_images"])
+    {'train': ('train_images',), 'test': ('test_images',)}
+    >>> [splits_of_siblings(names) for names in (["test_tube", "beaker"], ["valid", "invalid"], ["steam_train"])]
+    [None, None, None]
+    """
+    found: dict[str, list[str]] = {}
+    rests = set()
+    faint = True
+    for name in names:
+        words = [word for word in _words(name) if not _says_nothing(word)]
+        meant = [word for word in words if word in _SPLIT_OF_WORD]
+        if not meant and _UNLABELLED.intersection(words):
+            continue
+        if len({_SPLIT_OF_WORD[word] for word in meant}) != 1:
+            return None
+        found.setdefault(_SPLIT_OF_WORD[meant[0]], []).append(name)
+        rests.add(tuple(word for word in words if word not in _SPLIT_OF_WORD))
+        faint &= _FAINT_WORDS.issuperset(meant)
+    if len(found) == 1 and (faint or rests != {()}):  # one split: its name alone must say so
+        return None
+    if not found or len(rests - {()}) > 1:
+        return None
+    return {split: tuple(of_split) for split, of_split in found.items()}
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in small letters, numbers apart; words that are written as one are parted."""
+    name = SHARD.sub("", name.strip())
+    name = re.sub(r"(?i)(hold|held)[-_. ]out", "holdout", name)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d])(?=\d)", " ", name)
+    words: list[str] = []
+    for word in re.findall(r"[^\W_]+", name.lower()):
+        joined = re.fullmatch(r"(train|training|test|testing|val|dev|validation)(set|data|dataset|split|file)", word)
+        words.extend(joined.groups() if joined else (word,))
+    return words
+
+
+def _says_nothing(word: str) -> bool:
+    """Whether a word is a number, a version, or such as "set"."""
+    return word in _FILLERS or word.isdigit() or word == "v"
+
 
 TEST_SHARE, MOST_TEST_ROWS = 0.2, 10_000
 VALIDATION_SHARE, MOST_VALIDATION_ROWS = 0.2, 5_000
