@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tuner.errors import DataError, MissingFileError
+from tuner.regular import check_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
 
 _BLOCK_BYTES = 1 << 21
+_LONGEST_LINE = 1 << 26  # characters of a first line that are waited for
 BOMS = (  # longest first: the UTF-32 mark begins with the UTF-16 one
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -31,6 +34,9 @@ _OTHER_ENCODINGS = frozenset(
     {"cp1251", "koi8_r", "cp1253", "iso8859_7", "cp1255", "cp1256", "gb18030", "gbk", "gb2312", "big5", "cp950",
      "cp932", "shift_jis", "euc_jp", "euc_kr", "cp949"}
 )  # fmt: skip
+_ICONV_NAMES = {"latin_1": "ISO-8859-1", "mac_roman": "MACINTOSH"} | {
+    f"cp{number}": f"WINDOWS-{number}" for number in range(1250, 1259)
+}
 
 
 def empty_file(path: Path, why: str) -> DataError:
@@ -39,7 +45,8 @@ def empty_file(path: Path, why: str) -> DataError:
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a file."""
+    """The first bytes of a file, which must be one: pipes and devices raise `DataError`."""
+    check_regular(path)
     try:
         with path.open("rb") as file:
             head = file.read(SAMPLE_BYTES)
@@ -78,15 +85,17 @@ def detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
     controls = sum(head.count(code) for code in range(32) if code not in (9, 10, 12, 13, 27))
     if controls > 0.01 * len(head):
         raise not_text(path, f"{100 * controls / len(head):.0f} % of its first bytes are control characters")
-    encoding_found = _guess_encoding(_lines_beyond_ascii(path))
+    lines = _lines_beyond_ascii(path)
+    in_utf8, others = _count_beyond_ascii(path)
+    # Bytes beyond ASCII hardly ever form UTF-8 by chance, so where more than a tenth of such lines do, the file may be
+    # UTF-8 with damage in it, or pasted together from two encodings: no single reading is right then.
+    encoding_found = guess_encoding(lines) if in_utf8 <= 0.1 * others else None
     if encoding_found is not None:
         shown = "Windows-1252" if encoding_found == "cp1252" else encoding_found
         return encoding_found, f"{path.name} is not UTF-8 (line {bad_line:,}); it was read as {shown}"
-    raise DataError(
-        f"{path}, line {bad_line:,}: the text is not UTF-8, and its encoding cannot be told safely",
-        why="a wrong guess would garble the texts without a sign of it",
-        fix="convert the file, for example: iconv -f ENCODING -t UTF-8 " + f"{path.name} > utf8-{path.name}",
-    )
+    if in_utf8 > 0.5 * others:
+        raise _mixed(path, bad_line, n_lines=others)
+    raise _unknown(path, bad_line, likely=_likely_encodings(lines))
 
 
 def not_text(path: Path, why: str) -> DataError:
@@ -96,6 +105,63 @@ def not_text(path: Path, why: str) -> DataError:
         why=why,
         fix="pass a CSV, TSV, JSONL or Parquet file; convert other formats first",
     )
+
+
+def _mixed(path: Path, line: int, *, n_lines: int) -> DataError:
+    """The refusal of UTF-8 with lines in another encoding, which converting the whole file would only make worse."""
+    these = "that line alone is" if n_lines == 1 else f"{n_lines:,} such lines are"
+    what = "that line" if n_lines == 1 else "those lines"
+    return DataError(
+        f"{path}, line {line:,}: the text is not UTF-8, and its encoding cannot be told safely: other lines are UTF-8, "
+        f"so the file mixes two encodings ({these} not UTF-8)",
+        why="no single encoding reads all of it, and converting the whole file would garble the other lines",
+        fix=f"correct {what} in an editor, or read {what} as Windows-1252 and the rest as it is: python3 -c "
+        "\"import codecs, sys; codecs.register_error('1252', lambda e: (e.object[e.start:e.end].decode('cp1252', "
+        "'replace'), e.end)); sys.stdout.buffer.write(sys.stdin.buffer.read().decode('utf-8', '1252').encode())\" "
+        f"< {path.name} > utf8-{path.name}",
+    )
+
+
+def _unknown(path: Path, line: int, *, likely: Sequence[str]) -> DataError:
+    """The refusal of an encoding that cannot be told, with those that the bytes allow."""
+    return DataError(
+        f"{path}, line {line:,}: the text is not UTF-8, and its encoding cannot be told safely",
+        why="a wrong guess would garble the texts without a sign of it",
+        fix="convert the file, for example: iconv -f ENCODING -t UTF-8 "
+        f"{path.name} > utf8-{path.name}, where ENCODING is what it was saved in: {' or '.join(likely)} would fit; see "
+        "whether accented letters are right then",
+    )
+
+
+def _likely_encodings(sample: bytes) -> list[str]:
+    """The encodings that fit best, as iconv calls them; the Western one first where the letters allow it."""
+    import charset_normalizer
+
+    found = [str(match.encoding) for match in charset_normalizer.from_bytes(sample)][:2]
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        western = ["latin_1"]
+    else:
+        western = ["cp1252"]
+    plain = sum(byte < 128 for byte in sample)
+    likely = [*western, *found] if plain > 0.8 * len(sample) else [*found, *western]
+    return list(dict.fromkeys(_ICONV_NAMES.get(name, name.upper().replace("_", "-")) for name in likely))[:3]
+
+
+def _count_beyond_ascii(path: Path) -> tuple[int, int]:
+    """Lines with bytes beyond ASCII that are UTF-8, and those that are not."""
+    in_utf8 = others = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.isascii():
+                continue
+            try:
+                line.decode("utf-8")
+                in_utf8 += 1
+            except UnicodeDecodeError:
+                others += 1
+    return in_utf8, others
 
 
 def _check_decodes(path: Path, encoding: str) -> None:
@@ -134,29 +200,20 @@ def _first_line_not_utf8(path: Path) -> int | None:
 
 
 def _lines_beyond_ascii(path: Path) -> bytes:
-    """Up to 32 kB of the lines that hold bytes beyond ASCII: what tells encodings apart. Nothing of a mixed file.
-
-    Bytes beyond ASCII hardly ever form UTF-8 by chance, so where more than a tenth of such lines do, the file is UTF-8
-    with damage in it, or was pasted together from two encodings: no single reading is right.
-    """
+    """Up to 32 kB of the lines that hold bytes beyond ASCII: what tells encodings apart."""
     lines: list[bytes] = []
-    size = in_utf8 = other = 0
+    size = 0
     with path.open("rb") as file:
         for line in file:
-            if line.isascii():
-                continue
-            try:
-                line.decode("utf-8")
-                in_utf8 += 1
-            except UnicodeDecodeError:
-                other += 1
-            if size <= 1 << 15:
+            if not line.isascii():
                 lines.append(line[:4096])
                 size += len(lines[-1])
-    return b"" if in_utf8 > 0.1 * other else b"".join(lines)
+                if size > 1 << 15:
+                    break
+    return b"".join(lines)
 
 
-def _guess_encoding(sample: bytes) -> str | None:
+def guess_encoding(sample: bytes) -> str | None:
     """cp1252 or another encoding whose letters fit the sample, else None."""
     if not sample:
         return None
@@ -201,8 +258,8 @@ def python_stream(path: Path, encoding: str) -> BinaryIO:
     return io.BytesIO(path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff").encode())
 
 
-def arrow_stream(path: Path, encoding: str) -> pa.NativeFile:
-    """The file as UTF-8 bytes behind the mark, decoded in memory only where it is something else.
+def arrow_stream(path: Path, encoding: str, *, behind: str = "") -> pa.NativeFile:
+    """The file as UTF-8 bytes behind the mark and the text `behind`; in memory only where it is in another encoding.
 
     Arrow's own streams, not Python's: its threads read ahead, and those still at it after an error bring the
     interpreter down at its exit when they need Python for it.
@@ -210,9 +267,10 @@ def arrow_stream(path: Path, encoding: str) -> pa.NativeFile:
     import pyarrow as pa
 
     if encoding not in ("utf-8", "utf-8-sig"):
-        return pa.BufferReader(path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff").encode())
+        decoded = path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff")
+        return pa.BufferReader(decoded[len(behind) :].encode())
     stream = pa.OSFile(str(path))
-    stream.seek(3 if encoding == "utf-8-sig" else 0)
+    stream.seek((3 if encoding == "utf-8-sig" else 0) + len(behind.encode()))
     return stream
 
 
@@ -220,6 +278,8 @@ def text_sample(path: Path, encoding: str) -> tuple[str, bool]:
     """The first lines, and whether they are the whole file."""
     with path.open("r", encoding=encoding, errors="replace", newline="") as file:
         sample = file.read(SAMPLE_BYTES)
+        while "\n" not in sample and len(sample) < _LONGEST_LINE and (more := file.read(1 << 22)):
+            sample += more
         whole = not file.read(1)
     if whole or "\n" not in sample:
         return sample, whole

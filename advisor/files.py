@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from advisor.cells import FileTable, column_from_values, is_nested, nested_placeholder, refuse_repeated
+from advisor.cells import (
+    MOST_COLUMNS,
+    FileTable,
+    column_from_values,
+    is_nested,
+    nested_placeholder,
+    refuse_repeated,
+    too_wide,
+)
 from advisor.delimited import first_rows, read_delimited
 from advisor.encoding import detect_encoding, empty_file, python_stream, read_head
 from advisor.images import ARRAY_SUFFIXES, HOW_TO_ARRANGE, IMAGE_SUFFIXES
 from advisor.json_tables import read_json
 from advisor.parquet_tables import features_in, read_parquet
-from tuner.errors import DataError
+from tuner.errors import DataError, OptionError
 
 __all__ = [
     "CONLL_SUFFIXES",
@@ -46,14 +55,18 @@ CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1
 """Names of files that hold one word a line, whatever is in them; ``.txt`` and ``.tsv`` files may, and are looked at."""
 
 
-def read_file(path: Path) -> FileTable:
+def read_file(path: Path, *, header: bool | None = None, names: Sequence[str] = ()) -> FileTable:
     """Read a CSV, TSV, JSONL, JSON or Parquet file; the format is told by its content first, then by its name.
+
+    `header` says whether the first row names the columns; None: it is judged by its look (`advisor.header`), and rows
+    without names have their columns numbered. `names` are columns that are known to be there.
 
     Raises `DataError` for what cannot be read safely: empty or binary files, archives, encodings that cannot be
     told, broken or ragged lines (with their number), repeated column names.
     """
     head = read_head(path)
     if head.startswith(b"PAR1"):
+        _refuse_header(path, header)
         return _checked(path, read_parquet(path))
     refuse_binary(path, head)
     kind = FORMATS.get(path.suffix.lower())
@@ -70,13 +83,28 @@ def read_file(path: Path) -> FileTable:
             fix="save it again as Parquet, or give it the ending of what it is (.csv, .jsonl)",
         )
     encoding, warning = detect_encoding(path, head)
-    result = read_json(path, encoding) if kind == "json" else read_delimited(path, encoding)
+    read = read_json if kind == "json" else read_delimited
+    result = read(path, encoding, header=header, names=names)
+    if kind == "json" and not result.without_header:
+        _refuse_header(path, header)
     warnings = (warning, *result.warnings) if warning else result.warnings
     return _checked(path, replace(result, warnings=warnings))
 
 
+def _refuse_header(path: Path, header: bool | None) -> None:
+    """Raise `OptionError` where the user says of columns that have names that they have none."""
+    if header is False:
+        raise OptionError(
+            f"--no-header does not go with {path}",
+            why="its columns have names of their own",
+            fix="leave --no-header away",
+        )
+
+
 def _checked(path: Path, result: FileTable) -> FileTable:
     refuse_repeated(result.table.column_names, place=str(path))
+    if result.table.num_columns > MOST_COLUMNS:
+        raise too_wide(path, result.table.num_columns)
     if result.table.num_rows == 0 or not result.table.column_names:
         raise empty_file(path, "it has column names but no rows" if result.table.column_names else "it holds no rows")
     return result

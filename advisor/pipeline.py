@@ -37,7 +37,7 @@ from advisor.stored import check_advice
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
 from advisor.tagged_target import refuse_options
-from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_texts
+from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_new_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
@@ -137,6 +137,7 @@ def recommend(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
+    header: bool | None = None,
     metric: str | None = None,
     examples: bool = True,
     out: str | Path | None = None,
@@ -146,7 +147,8 @@ def recommend(
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
     (texts, labels) or (images, labels); or sentences whose words are tagged (`advisor.tagged.read_tagged`). `metric` is
-    by default accuracy, of tags entity F1.
+    by default accuracy, of tags entity F1. `header` says whether the first line of a file names its columns, which is
+    judged by its look unless it is said; without one they are called ``column_1``, ``column_2``...
     With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
     Raises `TransferError` for what the user can fix.
     """
@@ -160,7 +162,7 @@ def recommend(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            drop_rare=drop_rare, seed=seed,
+            drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
     metric = check_fitting(metric, tagged=target.tagged)
     with clock("load model"):
@@ -170,7 +172,7 @@ def recommend(
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+        drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
@@ -313,6 +315,7 @@ def tune(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
+    header: bool | None = None,
     metric: str | None = None,
     budget: str | float | None = None,
     trials: int | None = None,
@@ -351,13 +354,13 @@ def tune(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            drop_rare=drop_rare, seed=seed,
+            drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
     metric = check_fitting(metric, tagged=target.tagged)
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, source=source, weights=weights, sample=sample, max_length=max_length, device=device, seed=seed,
-        drop_rare=drop_rare, metric=metric, no_examples=not examples,
+        drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric, no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
         if progress is not None:
@@ -449,6 +452,7 @@ def predict(
     text: str | None = None,
     text_pair: str | None = None,
     image: str | None = None,
+    header: bool | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions | TaggedPredictions:
@@ -456,6 +460,7 @@ def predict(
     folder or its ``model`` folder).
 
     A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
+    `header` is as for `recommend`; a first line with the names of the columns that the model was tuned with is one.
     """
     folder = Path(model)
     if (folder / "model").is_dir():
@@ -463,17 +468,19 @@ def predict(
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
     if transfer_model.tags_words:
-        refuse_options({"text-pair": text_pair, "image": image})
+        refuse_options({"text-pair": text_pair, "image": image, "no-header": header is False})
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_columns(folder) if (folder / ADVICE_FILE).exists() else {}
+        known = [name for name in trained_on.values() if name is not None]
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
             text = trained_on.get("text")
-        rows: Sequence[Any] = read_texts(data, text=text, text_pair=pair)[0]
-        named: Sequence[str] = [in_words(text) for text in rows]
-        warnings = notes_on_texts(rows)
+        new_texts, _, warnings = read_new_texts(data, text=text, text_pair=pair, header=header, names=known)
+        rows: Sequence[Any] = new_texts
+        named: Sequence[str] = [in_words(text) for text in new_texts]
+        warnings = (*warnings, *notes_on_texts(new_texts))
     else:
-        rows, named, warnings = read_images(data, image=image)
+        rows, named, warnings = read_images(data, image=image, header=header)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
     unreadable = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tuner.errors import DataError
+from tuner.regular import irregular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -191,6 +192,8 @@ def _file_of(given: Any) -> Any:
     if isinstance(given, (bytes, bytearray, memoryview)):
         return io.BytesIO(given)
     if isinstance(given, (str, Path)):
+        if (kind := irregular(given)) is not None:
+            raise PictureError(f"it is {kind}, not a file")
         return given
     raise PictureError(f"a {type(given).__name__} is no picture")
 
