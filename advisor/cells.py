@@ -70,6 +70,8 @@ def column_from_values(values: Sequence[Any]) -> pa.Array:
     """Any values as one Arrow column; what has no common scalar type becomes text, what is nested a placeholder."""
     import pyarrow as pa
 
+    if any(isinstance(value, (dict, list)) for value in values):
+        return nested_placeholder(len(values))
     try:
         column = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):

@@ -160,8 +160,8 @@ def _layout(path: Path, sample: str, *, whole: bool, header: bool | None = None,
     skipped = len((comments + titles).splitlines())
     warnings = columns.warnings
     if skipped:
-        at = "the first line was" if skipped == 1 else f"the first {skipped:,} lines were"
-        warnings = (f"{path.name}: {at} skipped: the table begins behind", *warnings)
+        lines_were = "line before the table was" if skipped == 1 else "lines before the table were"
+        warnings = (f"{path.name}: {skipped:,} {lines_were} skipped", *warnings)
     return _Layout(
         delimiter=delimiter,
         quoting=quoting,

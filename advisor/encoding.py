@@ -116,9 +116,9 @@ def _mixed(path: Path, line: int, *, n_lines: int) -> DataError:
         f"so the file mixes two encodings ({these} not UTF-8)",
         why="no single encoding reads all of it, and converting the whole file would garble the other lines",
         fix=f"correct {what} in an editor, or read {what} as Windows-1252 and the rest as it is: python3 -c "
-        "\"import codecs, sys; codecs.register_error('1252', lambda e: (e.object[e.start:e.end].decode('cp1252', "
-        "'replace'), e.end)); sys.stdout.buffer.write(sys.stdin.buffer.read().decode('utf-8', '1252').encode())\" "
-        f"< {path.name} > utf8-{path.name}",
+        "\"import codecs; codecs.register_error('1252', lambda e: (e.object[e.start:e.end].decode('cp1252', "
+        "'replace'), e.end)); "
+        f"open('utf8-{path.name}', 'wb').write(open('{path.name}', 'rb').read().decode('utf-8', '1252').encode())\"",
     )
 
 

@@ -340,7 +340,7 @@ def read_image_folder(folder: Path) -> ImageParts | None:
     root = os.path.realpath(folder)
     inner, tree = _into_container(os.fspath(folder), root, ignored)
     if not any(tree.values()):
-        if ignored.links:
+        if ignored.links and not any(name.endswith(".txt") for name in ignored.files):
             raise DataError(
                 f"the folder {folder} holds no images, only links that are not followed ({len(ignored.links):,})",
                 why="links to folders, and to files outside the folder, could lead anywhere",

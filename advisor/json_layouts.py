@@ -9,7 +9,7 @@ from typing import Any
 
 from advisor.columns import TEXT_NAMES
 from advisor.header import name_columns
-from advisor.splits import split_of_name
+from advisor.splits import SPLIT_NAMES, split_of_name
 from tuner.errors import DataError
 
 _DEEPEST_KEY = 3
@@ -108,7 +108,7 @@ def _parts_of(value: Any, path: Path, *, depth: int) -> tuple[dict[str, list[Any
             warnings.append(f"{path.name}: what stands below {_listed(unused)} was not used: no split is called so")
         return parts, warnings
     tables = [name for name, item in held.items() if isinstance(item, list) and isinstance(item[0], (dict, list))]
-    below_keys = tables if tables else list(held)
+    below_keys = tables or [name for name in held if _holds_rows(held[name])] or list(held)
     scalars = {name: item for name, item in value.items() if not isinstance(item, (list, dict))}
     is_row = any(isinstance(item, str) and item.strip() for item in scalars.values()) and (depth == 0)
     if len(below_keys) == 1 and depth < _DEEPEST_KEY and not (is_row and _is_text_row(value)):
@@ -175,7 +175,7 @@ def _by_row_or_cell(value: Mapping[str, Any]) -> list[Any] | None:
     inner = list(value.values())
     if not inner or not all(isinstance(item, dict) and item for item in inner):
         return None
-    if any(isinstance(cell, dict) for item in inner for cell in item.values()):
+    if any(isinstance(cell, dict) or _is_rows(cell) for item in inner for cell in item.values()):
         return None
     if all(split_of_name(name) is not None for name in value) and all(
         isinstance(cell, list) for item in inner for cell in item.values()
@@ -183,6 +183,8 @@ def _by_row_or_cell(value: Mapping[str, Any]) -> list[Any] | None:
         return None  # columns by split
     keys = dict.fromkeys(key for item in inner for key in item)
     by_columns = all(key.isdigit() for key in keys) and not all(name.isdigit() for name in value)
+    if all(isinstance(cell, list) for item in inner for cell in item.values()) and len(value) == 1:
+        return None  # columns below a key
     if by_columns or (len(keys) > len(value) and all(item.keys() == inner[0].keys() for item in inner)):
         return [{name: item.get(key) for name, item in value.items()} for key in keys]
     if len(value) < 2:
@@ -191,18 +193,30 @@ def _by_row_or_cell(value: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _by_split(held: Mapping[str, Any]) -> dict[str, str]:
-    """The key of each split whose value could be a table; nothing where two keys mean one split."""
+    """The key of each split whose value could be a table; nothing where two mean one split and neither is its name."""
     found: dict[str, str] = {}
     for name, item in held.items():
         split = split_of_name(name)
-        if split is None:
+        if split is None or SPLIT_NAMES.get(found.get(split, "").lower()) == split:
             continue
         cells = list(item.values()) if isinstance(item, dict) else item
-        if split in found or not isinstance(cells[0], (dict, list)):
+        if not isinstance(cells[0], (dict, list)) or (split in found and SPLIT_NAMES.get(name.lower()) != split):
             return {}
         found[split] = name
     order = ("all", "train", "validation", "test")
     return {split: found[split] for split in order if split in found}
+
+
+def _is_rows(item: Any) -> bool:
+    return isinstance(item, list) and bool(item) and isinstance(item[0], dict)
+
+
+def _holds_rows(item: Any, *, depth: int = 0) -> bool:
+    """Whether a list of objects lies in it, below a few keys."""
+    if _is_rows(item):
+        return True
+    below = isinstance(item, dict) and depth < _DEEPEST_KEY
+    return below and any(_holds_rows(inner, depth=depth + 1) for inner in item.values())
 
 
 def _is_text_row(value: Mapping[str, Any]) -> bool:

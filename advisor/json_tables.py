@@ -22,6 +22,9 @@ _BLOCK_BYTES = 1 << 21
 _LARGE_BLOCK_BYTES = 1 << 26  # for rows longer than a block
 _DEEPEST = 500
 """Levels of nesting that Arrow is given: its reader calls itself for each, and from some 50,000 on the process dies."""
+_MOST_NAMES = 500
+_LINES_APART = 8  # names are looked at in one of so many lines
+_NAME = re.compile(rb'"([^"\\]{1,200})"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -32,7 +35,7 @@ def read_json(path: Path, encoding: str, *, header: bool | None = None, names: S
     """
     import pyarrow as pa
 
-    if not _could_be_lines(path, encoding) or _nests_deeply(path, encoding):
+    if not _could_be_lines(path, encoding) or _is_too_much_for_arrow(path, encoding):
         return _table_of(json_rows(path, encoding, header=header, names=names))
     explicit = pa.schema([])
     while True:
@@ -74,11 +77,19 @@ def _could_be_lines(path: Path, encoding: str) -> bool:
         return first[:1] == b"{" and first[-1:] == b"}" and any(line.strip() for line in stream)
 
 
-def _nests_deeply(path: Path, encoding: str) -> bool:
-    """Whether brackets outside strings stand open to a depth that Arrow is not given, across lines too."""
+def _is_too_much_for_arrow(path: Path, encoding: str) -> bool:
+    """Whether brackets outside strings stand open too deeply, across lines too, or names are new all the time.
+
+    Arrow calls itself for every level, and takes a time that grows with the square of the number of names.
+    """
     depth = 0
+    names: set[bytes] = set()
     with python_stream(path, encoding) as stream:
-        for line in stream:
+        for number, line in enumerate(stream):
+            if number % _LINES_APART == 0:
+                names.update(_NAME.findall(line))
+                if len(names) > _MOST_NAMES:
+                    return True
             bare = line.strip()
             counts = [bare.count(sign) for sign in (b"{", b"}", b"[", b"]")]
             if counts == [1, 1, 0, 0] and bare[:1] == b"{" and bare[-1:] == b"}":

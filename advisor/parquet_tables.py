@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from advisor.cells import MOST_COLUMNS, FileTable, is_nested, nested_placeholder, plain_texts, refuse_repeated, too_wide
 from advisor.images import held_column, holds_encoded_images, parquet_images
 from tuner.errors import DataError
-from tuner.loading import free_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,10 +72,17 @@ def read_parquet(path: Path) -> FileTable:
     return FileTable(table=table.select(schema.names), class_names=class_names, held=held)
 
 
+def _free_bytes() -> int:
+    from tuner.loading import free_memory  # imports torch, which a file that is not there need not wait for
+
+    free = free_memory()
+    return _MOST_BYTES if free is None else max(free, 0)
+
+
 def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str]) -> None:
     """Raise where the rows, or the bytes of the columns once they are unpacked, are more than the memory takes."""
     metadata = file.metadata
-    free = free_memory() or _MOST_BYTES
+    free = _free_bytes()
     n_rows = metadata.num_rows
     of_groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
     if n_rows < 0 or n_rows != sum(group.num_rows for group in of_groups):
@@ -123,7 +129,7 @@ def _read_columns(path: Path, names: Sequence[str], schema: pa.Schema) -> pa.Tab
 
 def _could_swell(file: parquet.ParquetFile, names: Sequence[str]) -> list[str]:
     """Columns of texts that could be larger than the memory, as few bytes may stand for a long text of a dictionary."""
-    free = free_memory() or _MOST_BYTES
+    free = _free_bytes()
     wanted, most = set(names), dict.fromkeys(names, 0)
     metadata = file.metadata
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
@@ -141,7 +147,7 @@ def _batches(path: Path, file: parquet.ParquetFile, names: Sequence[str]) -> Ite
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    free = free_memory() or _MOST_BYTES
+    free = _free_bytes()
     used = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(names)):
         columns = []

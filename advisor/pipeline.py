@@ -472,7 +472,7 @@ def predict(
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         trained_on = runs.read_columns(folder) if (folder / ADVICE_FILE).exists() else {}
-        known = [name for name in trained_on.values() if name is not None]
+        known = [name for name in trained_on.values() if isinstance(name, str)]
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
             text = trained_on.get("text")
         new_texts, _, warnings = read_new_texts(data, text=text, text_pair=pair, header=header, names=known)
