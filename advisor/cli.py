@@ -65,6 +65,10 @@ LengthOption = Annotated[int | None, typer.Option(help="Tokens after which a tex
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
 RareOption = Annotated[bool, typer.Option("--drop-rare", help="Drop classes that are too small to split.")]
+HeaderOption = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first line names the columns (default: by its look)."),
+]
 ExamplesOption = Annotated[
     bool, typer.Option("--no-examples", help="Write nothing of the data itself: no thumbnails (texts never are).")
 ]
@@ -97,6 +101,7 @@ def recommend(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
+    header: HeaderOption = None,
     no_examples: ExamplesOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
@@ -112,7 +117,8 @@ def recommend(
         advised = pipeline.recommend(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-            metric=metric, device=device, seed=seed, drop_rare=drop_rare, examples=not no_examples, out=out or None,
+            metric=metric, device=device, seed=seed, drop_rare=drop_rare, header=header, examples=not no_examples,
+            out=out or None,
             progress=progress,
         )  # fmt: skip
         folder = Path(out) if out else runs.claim_folder(advised.data["name"], advised.model["id"])
@@ -147,6 +153,7 @@ def tune(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
+    header: HeaderOption = None,
     no_examples: ExamplesOption = False,
     budget: Annotated[
         str | None, typer.Option(help="Time for the search, such as 90s, 10m or 1h (default 10m).")
@@ -189,7 +196,7 @@ def tune(
         result = pipeline.tune(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-            metric=metric, device=device, seed=seed, drop_rare=drop_rare, budget=budget, trials=trials,
+            metric=metric, device=device, seed=seed, drop_rare=drop_rare, header=header, budget=budget, trials=trials,
             strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples,
             out=out, progress=progress, on_advice=show,
         )  # fmt: skip
@@ -213,6 +220,7 @@ def predict(
     text_pair: PairOption = None,
     image: ImageOption = None,
     images_root: RootOption = None,
+    header: HeaderOption = None,
     device: DeviceOption = "auto",
     out: Annotated[
         str | None, typer.Option(help="Write a .csv or .jsonl file, of tagged words also .conll, instead of stdout.")
@@ -239,8 +247,8 @@ def predict(
 
     with _progress(quiet) as progress:
         predictions = pipeline.predict(
-            run, data, text=text, text_pair=text_pair, image=image, images_root=images_root, device=device,
-            progress=progress,
+            run, data, text=text, text_pair=text_pair, image=image, images_root=images_root, header=header,
+            device=device, progress=progress,
         )  # fmt: skip
     if isinstance(predictions, pipeline.TaggedPredictions):
         rows = [_tags(predictions, row) for row in range(len(predictions.tokens))]

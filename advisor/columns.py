@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advisor.files import is_nested
+from advisor.cells import is_nested
 from advisor.images import IMAGE_SUFFIXES, is_reference
 from tuner.errors import DataError, OptionError, did_you_mean
 

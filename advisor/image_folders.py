@@ -239,7 +239,7 @@ def read_image_folder(tree: ImageTree) -> ImageParts | None:
 
 def _refuse_unread(tree: ImageTree) -> None:
     """Raise where a folder holds links only, or pictures only in formats that are not read."""
-    if tree.links and not tree.tables:
+    if tree.links and not tree.tables and not any(path.endswith(".txt") for path in tree.files):
         raise DataError(
             f"the folder {tree.folder} holds no images, only links that are not followed ({len(tree.links):,})",
             why="links to folders, and to files outside the folder, could lead anywhere",

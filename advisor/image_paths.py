@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import stat
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -301,12 +300,3 @@ def refuse_root(root: str | Path | None) -> None:
             why="it says where the images lie that a table names by their paths, and no such column is read here",
             fix="leave it away, or pass a table with --image and the column of paths",
         )
-
-
-def is_special_file(path: Path) -> bool:
-    """Whether a path is that of a pipe, device or socket, which is not to be opened: a pipe would wait for ever."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

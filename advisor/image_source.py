@@ -32,6 +32,7 @@ from advisor.source import (
 from tuner.errors import DataError, MissingFileError
 from tuner.pictures import Pictures
 from tuner.records import write_bytes_atomically
+from tuner.regular import check_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -177,6 +178,7 @@ def read_source_pictures(paths: Sequence[Path]) -> Pictures:
 
 
 def _pictures_of(path: Path) -> list[Any]:
+    check_regular(path)
     if not path.exists():
         raise MissingFileError(
             f"there is no file or folder {path}",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.errors import DataError, MissingFileError
+from tuner.regular import check_regular
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,6 +60,7 @@ def read_source_text(paths: Sequence[Path]) -> SourceText:
 
 def _source_files(path: Path) -> list[Path]:
     path = path.expanduser()
+    check_regular(path)
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -38,7 +38,7 @@ from advisor.stored import check_advice
 from advisor.strategy import Advice, choose_strategy, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
 from advisor.tagged_target import refuse_options
-from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_texts
+from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_new_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
 from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
@@ -139,6 +139,7 @@ def recommend(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
+    header: bool | None = None,
     metric: str | None = None,
     examples: bool = True,
     out: str | Path | None = None,
@@ -149,7 +150,8 @@ def recommend(
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
     (texts, labels) or (images, labels); or sentences whose words are tagged (`advisor.tagged.read_tagged`). `metric` is
     by default accuracy, of tags entity F1. A table that names images by paths outside its own folder needs
-    `images_root`, the folder where they may lie.
+    `images_root`, the folder where they may lie. `header` says whether the first line of a file names its columns,
+    which is judged by its look unless it is said; without one they are called ``column_1``, ``column_2``...
     With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
     Raises `TransferError` for what the user can fix.
     """
@@ -163,7 +165,7 @@ def recommend(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            images_root=images_root, drop_rare=drop_rare, seed=seed,
+            images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
     metric = check_fitting(metric, tagged=target.tagged)
     with clock("load model"):
@@ -173,7 +175,8 @@ def recommend(
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-        device=device, seed=seed, drop_rare=drop_rare, metric=metric, no_examples=not examples,
+        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
+        no_examples=not examples,
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
@@ -317,6 +320,7 @@ def tune(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
+    header: bool | None = None,
     metric: str | None = None,
     budget: str | float | None = None,
     trials: int | None = None,
@@ -355,13 +359,14 @@ def tune(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            images_root=images_root, drop_rare=drop_rare, seed=seed,
+            images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
     metric = check_fitting(metric, tagged=target.tagged)
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-        device=device, seed=seed, drop_rare=drop_rare, metric=metric, no_examples=not examples,
+        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
+        no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
         if progress is not None:
@@ -454,6 +459,7 @@ def predict(
     text_pair: str | None = None,
     image: str | None = None,
     images_root: str | Path | None = None,
+    header: bool | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions | TaggedPredictions:
@@ -461,7 +467,8 @@ def predict(
     folder or its ``model`` folder).
 
     A model of text pairs takes its second texts from `text_pair`, by default the column that it was tuned with.
-    `images_root` is as in `recommend`.
+    `images_root` is as in `recommend`, and so is `header`; a first line with the names of the columns that the model
+    was tuned with is one.
     """
     folder = Path(model)
     if (folder / "model").is_dir():
@@ -469,18 +476,22 @@ def predict(
     transfer_model = TransferModel.from_pretrained(folder, device=device)
     warnings: tuple[str, ...] = ()
     if transfer_model.tags_words:
-        refuse_options({"text-pair": text_pair, "image": image, "images-root": images_root})
+        refuse_options(
+            {"text-pair": text_pair, "image": image, "images-root": images_root, "no-header": header is False}
+        )
         return _tag(transfer_model, data, text=text, progress=progress)
     if transfer_model.reads_text:
         refuse_root(images_root)
         trained_on = runs.read_columns(folder) if (folder / ADVICE_FILE).exists() else {}
+        known = [name for name in trained_on.values() if isinstance(name, str)]
         if (pair := text_pair or trained_on.get("text_pair")) is not None and text is None:
             text = trained_on.get("text")
-        rows: Sequence[Any] = read_texts(data, text=text, text_pair=pair)[0]
-        named: Sequence[str] = [in_words(text) for text in rows]
-        warnings = notes_on_texts(rows)
+        new_texts, _, warnings = read_new_texts(data, text=text, text_pair=pair, header=header, names=known)
+        rows: Sequence[Any] = new_texts
+        named: Sequence[str] = [in_words(text) for text in new_texts]
+        warnings = (*warnings, *notes_on_texts(new_texts))
     else:
-        rows, named, warnings = read_images(data, image=image, images_root=images_root)
+        rows, named, warnings = read_images(data, image=image, images_root=images_root, header=header)
     probabilities, unlike = transfer_model.predict_with_support(rows, progress=progress)
     names = transfer_model.class_names
     unreadable = {}

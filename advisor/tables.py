@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.cells import plain_texts
 from advisor.files import (
     CONLL_SUFFIXES,
     FORMATS,
+    FileTable,
     column_from_values,
     is_nested,
     nested_placeholder,
@@ -20,7 +22,6 @@ from advisor.files import (
 from advisor.image_arrays import read_npz
 from advisor.image_folders import read_image_folder, read_tree
 from advisor.image_metadata import read_metadata
-from advisor.image_paths import is_special_file
 from advisor.images import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -32,8 +33,10 @@ from advisor.images import (
     is_image,
 )
 from advisor.splits import SPLIT_NAMES, SPLITS
+from advisor.text_folders import read_text_folder
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
 from tuner.hub import ask_hub, is_offline
+from tuner.regular import check_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,8 +53,8 @@ class Tables:
 
     Columns of images are references, to files or into ``held``; paths in cells are relative to ``folder``, those of
     the test split to ``test_folder`` where it is a file of its own. Where the cells come out of a file (``confined``)
-    they may name no files elsewhere. ``labels_are_names`` says that labels are names
-    whatever they look like, such as folders called 1, 2 and 3.
+    they may name no files elsewhere. ``labels_are_names`` says that labels are names whatever they look like, such as
+    folders called 1, 2 and 3; ``without_header`` says that columns were numbered, since nothing names them.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Tables:
     confined: bool = False
     labels_are_names: bool = False
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    without_header: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -84,23 +88,37 @@ class HubDataset:
         return f"'{self.id}'"
 
 
-def read_tables(data: Any, *, split: str | None = None) -> Tables:
+def read_tables(
+    data: Any,
+    *,
+    split: str | None = None,
+    header: bool | None = None,
+    names: Sequence[str] = (),
+    labelled: bool = True,
+) -> Tables:
     """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, (texts, labels) or (images, labels).
 
     With `split`, only that split is kept, as the whole of the data. A dataset without a training split is trained
     on what it has: its validation split, or a lone test split, and a warning says so. Raises `MissingFileError`,
-    `DataError` and `OptionError`.
+    `DataError` and `OptionError`. `header` and `names`, of columns that are known to be there, are as for `read_file`.
+    Where they need not be `labelled`, a folder may hold text files alone, one text each.
     """
-    tables = _read_any(data)
-    tables = replace(tables, parts={name: _without_dictionaries(part) for name, part in tables.parts.items()})
+    if header is not None and not isinstance(data, (str, Path)):
+        raise OptionError(
+            f"header={header} does not go with data in memory",
+            why="it says whether the first line of a file names its columns",
+            fix="leave header away",
+        )
+    tables = _read_any(data, header=header, names=names, labelled=labelled)
+    tables = replace(tables, parts={name: plain_texts(part) for name, part in tables.parts.items()})
     if split is not None:
         return only(tables, split)
     return with_training_rows(tables)
 
 
-def _read_any(data: Any) -> Tables:
+def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True) -> Tables:
     if isinstance(data, (str, Path)):
-        return _read_named(data)
+        return _read_named(data, header=header, names=names, labelled=labelled)
     if isinstance(data, HubDataset):
         return _from_datasets(data.splits, name=data.name, place=data.place)
     if isinstance(data, Mapping):
@@ -138,16 +156,6 @@ def only(tables: Tables, split: str) -> Tables:
     return replace(tables, parts={"all": tables.parts[wanted]})
 
 
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """Categorical columns as the values they stand for."""
-    import pyarrow as pa
-
-    for position, item in enumerate(table.schema):
-        if pa.types.is_dictionary(item.type):
-            table = table.set_column(position, item.name, table.column(position).cast(item.type.value_type))
-    return table
-
-
 def with_training_rows(tables: Tables) -> Tables:
     """The tables with rows to train on: where nothing is called so, another split is taken for them, with a warning."""
     parts = dict(tables.parts)
@@ -171,7 +179,7 @@ def with_training_rows(tables: Tables) -> Tables:
 # --- named data: files, folders, hub ids, examples
 
 
-def _read_named(data: str | Path) -> Tables:
+def _read_named(data: str | Path, *, header: bool | None, names: Sequence[str], labelled: bool) -> Tables:
     text = str(data)
     if text.startswith("example:"):
         from advisor.examples import load_example
@@ -185,9 +193,9 @@ def _read_named(data: str | Path) -> Tables:
         )
     path = Path(text).expanduser()
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, header=header, names=names, labelled=labelled)
     if path.exists():
-        return read_path(path)
+        return read_path(path, header=header, names=names)
     if _could_be_hub_id(text):
         return _read_any(_load_hub(text))
     raise missing_file(path)
@@ -200,29 +208,25 @@ def loaded_from_hub(data: Any) -> Any:
     return _load_hub(str(data))
 
 
-def read_path(path: Path) -> Tables:
-    """A table file or an array file."""
-    if is_special_file(path):
-        raise DataError(
-            f"{path} is a pipe, device or socket, not a file",
-            why="data is read more than once, and a pipe gives it once, or waits for ever",
-            fix="write the data to a file first, and pass that",
-        )
+def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = ()) -> Tables:
+    """A table file or an array file; `header` and `names` are as for `read_file`."""
+    check_regular(path)
     if path.suffix.lower() == ".npz":
         found = read_npz(path)
         for table in found.parts.values():
             refuse_no_rows(table.num_rows, place=str(path))
-        names = {"label": found.class_names} if found.class_names else {}
-        return Tables(name=path.stem, place=str(path), parts=found.parts, held=found.held, class_names=names)
-    result = read_file(path)
+        class_names = {"label": found.class_names} if found.class_names else {}
+        return Tables(name=path.stem, place=str(path), parts=found.parts, held=found.held, class_names=class_names)
+    result = read_file(path, header=header, names=names)
     return Tables(
         name=path.stem,
         place=str(path),
-        parts={"all": result.table},
+        parts=result.parts or {"all": result.table},
         held=result.held,
         folder=_folder_of(path),
         confined=True,
         class_names=result.class_names,
+        without_header=result.without_header,
         warnings=result.warnings,
     )
 
@@ -232,7 +236,8 @@ def _folder_of(path: Path) -> str:
 
 
 def missing_file(path: Path) -> MissingFileError:
-    """The error for a path that does not exist, with the closest name beside it."""
+    """The error for a path that does not exist, with the closest name beside it; what is there and no file raises."""
+    check_regular(path)
     folder = path.parent
     if not folder.is_dir():
         return MissingFileError(
@@ -260,23 +265,29 @@ def _could_be_hub_id(text: str) -> bool:
     return not did_you_mean(text, [entry.name for entry in Path.cwd().iterdir()])
 
 
-def _read_folder(folder: Path) -> Tables:
+def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], labelled: bool) -> Tables:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _read_saved(folder)
     files = _split_files(folder)
     if not files and (folder / "data").is_dir():  # the layout of repositories on the hub
         files = _split_files(folder / "data")
     if not files:
-        images = read_images_of_folder(folder)
-        if images is None:
+        found = read_images_of_folder(folder) or _read_texts_of_folder(folder, labelled=labelled)
+        if found is None:
             raise _no_split_files(folder)
-        return images
+        return found
     parts: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
     warnings: list[str] = []
     for split in ("all", *SPLITS):
-        results = [read_file(path) for path in files.get(split, ())]
+        results = []
+        for path in files.get(split, ()):
+            results.append(_read_part(path, header=header, names=names))
+            if results[-1].without_header:
+                header = False  # files of one dataset are alike
+            elif header is None:
+                names = [*names, *results[-1].table.column_names]
         if not results:
             continue
         parts[split] = concatenate([result.table for result in results], place=f"the {split} files of {folder}")
@@ -295,6 +306,34 @@ def _read_folder(folder: Path) -> Tables:
         class_names=class_names,
         warnings=tuple(warnings),
     )
+
+
+def _read_texts_of_folder(folder: Path, *, labelled: bool) -> Tables | None:
+    """A folder of text files by class, or None where it holds none; without classes where none are needed."""
+    if any(path.suffix.lower() in _SPLIT_FORMATS for path in folder.iterdir()):
+        return None  # a table lies there, and is what is meant
+    found = read_text_folder(folder, labelled=labelled)
+    if found is None:
+        return None
+    return Tables(
+        name=folder.resolve().name,
+        place=str(folder),
+        parts=found.parts,
+        labels_are_names=True,
+        warnings=found.warnings,
+    )
+
+
+def _read_part(path: Path, *, header: bool | None, names: Sequence[str]) -> FileTable:
+    """A file that is named after a split, and so holds no splits of its own."""
+    result = read_file(path, header=header, names=names)
+    if result.parts:
+        raise DataError(
+            f"{path} holds several splits: {', '.join(result.parts)}",
+            why="its name says that it is one",
+            fix="pass that file alone, or save every split as a file",
+        )
+    return result
 
 
 def read_images_of_folder(folder: Path) -> Tables | None:
@@ -337,7 +376,8 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(SHARD.sub("", path.stem).lower())
-        if split and path.suffix.lower() in _SPLIT_FORMATS and path.is_file():
+        if split and path.suffix.lower() in _SPLIT_FORMATS and not path.is_dir():
+            check_split_file(path)
             files.setdefault(split, []).append(path)
     for split, paths in files.items():
         if len(paths) > 1 and not all(SHARD.search(path.stem) for path in paths):
@@ -347,6 +387,17 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
                 fix="leave one of them in the folder, or pass a single file",
             )
     return {split: tuple(paths) for split, paths in files.items()}
+
+
+def check_split_file(path: Path) -> None:
+    """Raise where a folder's entry that is named after a split is a pipe, a device, or a link to nowhere."""
+    check_regular(path)
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path} is a link that leads nowhere",
+            why="a split of the dataset is read from it",
+            fix="put the file there that it should lead to, or remove the link",
+        )
 
 
 def _no_split_files(folder: Path) -> TransferError:

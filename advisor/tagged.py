@@ -28,11 +28,14 @@ from advisor.files import (
     refuse_binary,
     refuse_repeated,
 )
+from advisor.json_layouts import rows_of_value
+from advisor.json_tables import json_rows
 from advisor.splits import SPLIT_NAMES, SPLITS
 from advisor.tables import (
     SHARD,
     HubDataset,
     Tables,
+    check_split_file,
     known_splits,
     loaded_from_hub,
     missing_file,
@@ -589,6 +592,12 @@ class _Reader:
             return _table(words, place=str(path))
         result = read_file(path)
         self.warnings += result.warnings
+        if result.parts:
+            raise DataError(
+                f"{path} holds several splits: {', '.join(result.parts)}",
+                why="a file of tagged sentences is read as one split",
+                fix="save every split as a file of its own: train.jsonl, validation.jsonl, test.jsonl in one folder",
+            )
         chosen = self._choose(result.table.column_names, place=str(path))
         if path.read_bytes()[:4] == b"PAR1":
             return self._parquet(path, chosen)
@@ -596,7 +605,9 @@ class _Reader:
         if FORMATS.get(path.suffix.lower()) == "json" and any(
             _is_placeholder(cells.type) for cells in columns.values()
         ):
-            rows = _json_rows(path)  # values of several kinds in one list, or a file that is one list
+            encoding, _ = detect_encoding(path, read_head(path))
+            # Values of several kinds in one list, or a file that is one value.
+            rows = list(json_rows(path, encoding).parts["all"])
             return self._table(
                 {role: [row.get(name) for row in rows] for role, name in chosen.items()}, place=str(path)
             )
@@ -726,7 +737,8 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(SHARD.sub("", path.stem).lower())
-        if split and path.suffix.lower() in {*FORMATS, *CONLL_SUFFIXES, *_MAY_BE_CONLL} and path.is_file():
+        if split and path.suffix.lower() in {*FORMATS, *CONLL_SUFFIXES, *_MAY_BE_CONLL} and not path.is_dir():
+            check_split_file(path)
             files.setdefault(split, []).append(path)
     for split, paths in files.items():
         if len(paths) > 1 and not all(SHARD.search(path.stem) for path in paths):
@@ -861,16 +873,6 @@ def _is_placeholder(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_null(kind.value_type))
 
 
-def _json_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON file that `read_file` has already found to be sound."""
-    encoding, _ = detect_encoding(path, read_head(path))
-    with python_stream(path, encoding) as stream:
-        content = stream.read()
-    if content.lstrip()[:1] == b"[":
-        return list(json.loads(content))
-    return [json.loads(line) for line in content.split(b"\n") if line.strip()]
-
-
 # --- CoNLL files
 
 
@@ -969,7 +971,8 @@ def is_conll(path: Path) -> bool:
     columns = [_fields(line) for line in lines[:2000]]
     words = [fields for fields in columns if fields and fields[0] != _DOCUMENT]
     if not words or all(columns[:-1]):  # tables have a header and no blank lines
-        return bool(words) and all(len(fields) > 1 and _is_tag(fields[-1]) for fields in words)
+        one_word = sum(" " not in fields[0] for fields in words) > 0.5 * len(words)  # else texts and classes called B
+        return one_word and all(len(fields) > 1 and _is_tag(fields[-1]) for fields in words)
     tagged = sum(len(fields) > 1 and _is_tag(fields[-1]) for fields in words)
     return tagged > 0.5 * len(words)  # where types stand without a letter, the words outside are tags still
 
@@ -1020,7 +1023,7 @@ def _is_tagged_file(path: Path, columns: _Columns) -> bool:
 
             return _are_lists(parquet.read_schema(path), columns)
         if FORMATS.get(path.suffix.lower()) == "json":
-            rows = _first_json_rows(head.decode("utf-8-sig", errors="replace"))
+            rows = _first_json_rows(head.decode("utf-8-sig", errors="replace"), path)
         else:
             refuse_binary(path, head)
             rows = first_rows(path, most=_GLANCED_ROWS)
@@ -1030,8 +1033,8 @@ def _is_tagged_file(path: Path, columns: _Columns) -> bool:
     return all(name is not None and _holds_lists([row.get(name) for row in rows]) for name in columns.of(names))
 
 
-def _first_json_rows(text: str) -> list[dict[str, Any]]:
-    """The objects at the beginning of JSON lines or of a list, up to one that is cut off."""
+def _first_json_rows(text: str, path: Path) -> list[dict[str, Any]]:
+    """The objects at the beginning of JSON lines or of a list, up to one that is cut off; of one object, its rows."""
     rows, decoder = [], json.JSONDecoder()
     at = _BETWEEN_ROWS.match(text, len(text) - len(text.lstrip().removeprefix("[")))
     while at is not None and at.end() < len(text):
@@ -1041,6 +1044,8 @@ def _first_json_rows(text: str) -> list[dict[str, Any]]:
             break
         rows += [row] if isinstance(row, dict) else []
         at = _BETWEEN_ROWS.match(text, end)
+    if len(rows) == 1 and not text.lstrip().startswith("["):
+        return [dict(row) for row in next(iter(rows_of_value(rows[0], path=path).parts.values()))]
     return rows
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.columns import Columns, choose_columns, several_labels
+from advisor.fasttext import is_fasttext
 from advisor.image_folders import list_images
 from advisor.image_paths import ImageFinder, column_of_ids, path_references, refuse_root
 from advisor.images import (
@@ -170,6 +171,7 @@ def load_target(
     test: str | Path | None = None,
     images_root: str | Path | None = None,
     drop_rare: bool = False,
+    header: bool | None = None,
     seed: int = 0,
 ) -> TargetData:
     """Read, check and divide a dataset.
@@ -186,10 +188,14 @@ def load_target(
     if is_tagged(data, text=text, label=label):
         from advisor.tagged_target import load_tagged
 
-        other = {"text-pair": text_pair, "image": image, "images-root": images_root, "drop-rare": drop_rare}
+        other = {
+            "text-pair": text_pair, "image": image, "images-root": images_root, "drop-rare": drop_rare,
+            "no-header": header is False,
+        }  # fmt: skip
         return load_tagged(data, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other)
-    tables = read_tables(data, split=split)
-    tables = _with_test(tables, test) if test is not None else tables
+    named = [name for name in (text, text_pair, image, label, group) if name is not None]
+    tables = read_tables(data, split=split, header=header, names=named)
+    tables = _with_test(tables, test, header=header) if test is not None else tables
     first = next(iter(tables.parts))
     finders = _finders(tables, images_root)
     if image is None and text is None and text_pair is None:
@@ -211,29 +217,45 @@ def load_target(
 
 
 def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = None) -> tuple[list[str], str]:
-    """The texts of a file or object without need of labels, in its order and none dropped, and their column's name.
+    """The texts of a file or object, and their column's name; as `read_new_texts`, which also has warnings."""
+    return read_new_texts(data, text=text, text_pair=text_pair)[:2]
 
-    A ``.txt`` file is one text a line; a list of strings is taken as it is; of several splits, the test split.
-    Missing texts are empty strings, which `notes_on_texts` counts. With `text_pair`, the column of second texts, or a
-    list of (text, text), they are pairs (`tuner.pairs`).
+
+def read_new_texts(
+    data: Any,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    header: bool | None = None,
+    names: Sequence[str] = (),
+) -> tuple[list[str], str, tuple[str, ...]]:
+    """The texts of a file or object without need of labels, in its order and none dropped, their column, and warnings.
+
+    A ``.txt`` file is one text a line, a folder of text files one text a file, sorted by path; a list of strings is
+    taken as it is; of several splits, the test split. Missing texts are empty strings, which `notes_on_texts` counts.
+    With `text_pair`, the column of second texts, or a list of (text, text), they are pairs (`tuner.pairs`). `header`
+    says whether the first line of a file names its columns, and `names` which are known to be there (`read_file`).
     """
     if isinstance(data, (list, tuple)) and data and all(isinstance(item, str) for item in data):
-        return list(data), "text"
+        return list(data), "text", ()
     if isinstance(data, list) and data and all(_is_pair(item) for item in data):
-        return [paired(first or "", second or "") for first, second in data], "text"
+        return [paired(first or "", second or "") for first, second in data], "text", ()
     if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt":
         path = Path(data).expanduser()
         if not path.is_file():
             raise missing_file(path)
-        if text is None and text_pair is None:
-            return _read_lines(path), "line"
-        if text_pair is not None and text_pair not in _read_lines(path)[0]:
+        if text is None and text_pair is None and header is None:
+            lines = _read_lines(path)
+            if not is_fasttext("\n".join(lines)):
+                return lines, "line", ()
+        elif text_pair is not None and text_pair not in _read_lines(path)[0]:
             raise DataError(
                 f"{path} holds a text a line, and a pair needs two columns",
                 why=f"the second text of a pair is read in a column '{text_pair}'",
                 fix="pass a CSV, JSONL or Parquet file with a column for each of the two texts",
             )
-    tables = read_tables(data)
+    known = [name for name in (text, text_pair) if name is not None]
+    tables = read_tables(data, header=header, names=[*known, *names], labelled=False)
     table = tables.parts.get("test", next(iter(tables.parts.values())))
     column = text
     if column is None and table.num_columns == 1:
@@ -243,7 +265,7 @@ def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = No
     if text_pair is not None:
         seconds = table.column(text_pair).to_pylist()
         texts = [paired(first, second or "") for first, second in zip(texts, seconds, strict=True)]
-    return texts, chosen.content
+    return texts, chosen.content, tables.warnings
 
 
 def _is_pair(item: Any) -> bool:
@@ -272,7 +294,7 @@ def notes_on_texts(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_images(
-    data: Any, *, image: str | None = None, images_root: str | Path | None = None
+    data: Any, *, image: str | None = None, images_root: str | Path | None = None, header: bool | None = None
 ) -> tuple[Pictures, list[str], tuple[str, ...]]:
     """The images of a folder, file or object without need of labels, in its order and none dropped, their names, and
     warnings.
@@ -284,7 +306,7 @@ def read_images(
     """
     given = _images_alone(data) if image is None else None
     if given is None:
-        given = _images_of_tables(read_tables(data), image=image, images_root=images_root)
+        given = _images_of_tables(read_tables(data, header=header), image=image, images_root=images_root)
     else:
         refuse_root(images_root)
     column, held, warnings = given
@@ -398,7 +420,7 @@ class _Rows:
         return replace(self, warnings=(*self.warnings, message))
 
 
-def _with_test(tables: Tables, test: str | Path) -> Tables:
+def _with_test(tables: Tables, test: str | Path, *, header: bool | None) -> Tables:
     path = Path(test).expanduser()
     result = read_images_of_folder(path) if path.is_dir() else None
     if path.is_dir() and (result is None or "all" not in result.parts):
@@ -410,7 +432,8 @@ def _with_test(tables: Tables, test: str | Path) -> Tables:
     if result is None:
         if not path.exists():
             raise missing_file(path)
-        result = read_path(path)
+        names = [] if tables.without_header else next(iter(tables.parts.values())).column_names
+        result = read_path(path, header=False if tables.without_header else header, names=names)
     rows = result.parts.get("test", next(iter(result.parts.values())))
     parts = dict(tables.parts)
     parts["train"] = parts.pop("all") if "all" in parts else parts["train"]

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from advisor.files import _bad_line, column_from_values, is_nested, read_file
+from advisor.delimited import _bad_line
+from advisor.files import column_from_values, is_nested, read_file
 from tuner.errors import DataError, MissingFileError
 
 ROWS = [("plain words", "a"), ('he said "well, yes"', "b"), ("two\nlines; one | cell", "a"), ("café ‘quoted’", "007")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import stat
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 
 from tuner.errors import DataError
 from tuner.formats import HEAD_BYTES, READ, name_of_content
+from tuner.regular import irregular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -195,8 +195,8 @@ def _file_of(given: Any) -> Any:
     if isinstance(given, (bytes, bytearray, memoryview)):
         return io.BytesIO(given)
     if isinstance(given, (str, Path)):
-        if not stat.S_ISREG(os.stat(given).st_mode):  # opening a pipe would wait for a writer for ever
-            raise PictureError("it is a folder" if os.path.isdir(given) else "it is a pipe, device or socket, no file")
+        if (kind := irregular(given)) is not None:
+            raise PictureError(f"it is {kind}, not a file")
         return given
     raise PictureError(f"a {type(given).__name__} is no picture")
 

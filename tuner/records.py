@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import DataError, RunFolderError
+from tuner.regular import check_regular
 
 SCHEMA = 1
 """Of advice.json and tuning.json: keys may be added to it, not changed."""
@@ -113,6 +114,7 @@ def read_record(
 
     Raises `DataError` for anything else; `fix` says what can still be done where it is damaged.
     """
+    check_regular(path)
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
