@@ -33,7 +33,7 @@ class FreezingAudit(TrainerCallback):  # type: ignore[misc]  # transformers is u
             raise OptionError(
                 f"FreezingAudit was given {'neither a prefix nor' if prefix is None else 'a prefix and'} frozen_blocks",
                 why="it audits what freeze() returned, or freezes every model that the trainer makes",
-                fix="pass FreezingAudit(freeze(model, frozen_blocks=k)), with model_init FreezingAudit(frozen_blocks=k)",
+                fix="pass what freeze(model, frozen_blocks=k) returned, or with model_init frozen_blocks=k alone",
             )
         self.prefix = prefix
         self.frozen_blocks = frozen_blocks

@@ -15,6 +15,7 @@ from tuner.errors import DataError, ModelError
 from tuner.pairs import BETWEEN
 from tuner.pictures import Pictures
 from tuner.records import Progress
+from tuner.tokenizing import tokenizer_failures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -166,8 +167,13 @@ class TextInputs:
     def encode(self, texts: Sequence[str | Sequence[str]], *, progress: Progress | None = None) -> Tokens:
         """Tokenize and cut to `max_length`, of pairs (`tuner.pairs`) the longer text; remembers which were cut.
 
-        Sentences of words (`tuner.alignment.encode_words`) remember where their words are, too.
+        Sentences of words (`tuner.alignment.encode_words`) remember where their words are, too. Raises `ModelError` for
+        a tokenizer that fails on these texts.
         """
+        with tokenizer_failures(self._model):
+            return self._encode(texts, progress)
+
+    def _encode(self, texts: Sequence[str | Sequence[str]], progress: Progress | None) -> Tokens:
         if len(texts) == 0:
             return Tokens(input_ids=(), truncated=np.zeros(0, dtype=bool))
         if not isinstance(texts[0], str):
