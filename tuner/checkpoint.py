@@ -26,6 +26,8 @@ ADAPTER = "adapter_config.json"
 SHARD = ".safetensors"
 READ_SUFFIXES = (".json", ".txt", ".model", ".jinja", SHARD)
 """Endings of the files that loading reads."""
+READ_FOLDERS = ("1_Pooling", "additional_chat_templates")
+"""Folders within that it reads, too."""
 
 MEGABYTE = 1 << 20
 LARGEST = {"tokenizer.json": 512 * MEGABYTE, INDEX: 64 * MEGABYTE, "tokenizer_config.json": 64 * MEGABYTE,
@@ -44,7 +46,7 @@ NEEDED_HEADS = re.compile(r"(^n_heads?|^num_heads|(^|_)attention_heads)$")
 LABELS = re.compile(r"^_?num_labels$|^n_classes$")
 SIZES = re.compile(r"(^|_)(hidden_sizes?|embedding_size|intermediate_sizes?|vocab_size|ffn_dim|embed_dim|hidden_dim)$"
                    r"|^(d_model|d_ff|n_embd|n_inner|dim|embed_dims|widths)$|_channels$")  # fmt: skip
-TIMES_STORED, UNSTORED = 3, 10_000_000
+TIMES_STORED, UNSTORED = 3, 1_000_000
 """Poolers and tables that are tied or computed are not stored; what lacks more is refused after loading anyway."""
 NAMES_OF_LABELS = ("id2label", "label2id", "task_specific_params")
 LARGEST_SIDE = 4_096
@@ -184,31 +186,33 @@ def check_file(file: Path, *, option: str) -> None:
 
 
 def _check_files(path: Path, name: str) -> None:
-    for file in sorted(path.iterdir()):
-        _check_file(file, path, name)
+    for folder in (path, *(path / inner for inner in READ_FOLDERS)):
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            _check_file(file, path, name)
 
 
 def _check_file(file: Path, path: Path, name: str) -> None:
+    shown = file.relative_to(path)
     if not file.exists():
         return
-    if not file.is_file() and not file.is_dir():
+    if not file.is_file() and (not file.is_dir() or file.name.endswith((".json", SHARD))):
         raise ModelError(
-            f"{file.name} of {name} is {_kind(file)}, not a file",
-            why="reading it could wait forever",
+            f"{shown} of {name} is {_kind(file)}, not a file",
+            why="it is opened and read as one, and a pipe or a device could be read forever",
             fix=FROM_ITS_MAKER,
         )
     if not file.name.endswith(READ_SUFFIXES) or file.is_dir():
         return
     if not _is_inside(file.resolve(), path.resolve()):
         raise ModelError(
-            f"{file.name} of {name} is a link that leads out of the folder, to {file.resolve()}",
+            f"{shown} of {name} is a link that leads out of the folder, to {file.resolve()}",
             why="a folder from somewhere else could make the program read any file",
             fix="put a copy of the file into the folder: cp --remove-destination LINKED-FILE FOLDER",
         )
     limit = LARGEST.get(file.name, LARGEST_VOCABULARY if file.suffix == ".model" else math.inf)
     if file.stat().st_size > limit:
         raise ModelError(
-            f"{file.name} of {name} has {file.stat().st_size / MEGABYTE:,.0f} MB",
+            f"{shown} of {name} has {file.stat().st_size / MEGABYTE:,.0f} MB",
             why=f"no model's has more than {limit / MEGABYTE:,.0f} MB, and reading takes many times that in memory",
             fix=FROM_ITS_MAKER,
         )
@@ -306,7 +310,7 @@ def _reaches_out(name: str, where: str, what: str) -> ModelError:
 def _check_number(key: str, value: float, name: str) -> None:
     """Raise `ModelError` for a number that no model has in this place."""
     problem = None
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         problem = "which is no number"
     elif LABELS.search(key):
         problem = _outside(value, 0, MANY["labels"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.errors import OfflineModeIsEnabled, StrictDataclassError
 from safetensors import SafetensorError
 
 from tuner.blocks import find_blocks
@@ -211,7 +211,14 @@ def load_reader(path: Path, name: str, auto: Any) -> Any:
 def own_files_only(name: str) -> Iterator[None]:
     """While entered, libraries load what is on this disk: no network, no messages, tokenizers' failures are said."""
     with no_network(), _errors_only(), tokenizer_failures(name):
-        yield
+        try:
+            yield
+        except OfflineModeIsEnabled as error:
+            raise ModelError(
+                f"{name} names something that is not in its folder, and would be fetched from the hub",
+                why=f"a model is loaded from its own folder only, without a network ({str(error).split(': ')[0][:99]})",
+                fix="load it once where you trust it, and save it whole with save_pretrained; pass that folder",
+            ) from error
 
 
 @contextmanager
@@ -232,12 +239,15 @@ def check_size(auto: Any, config: Any, *, stored: int | None, name: str) -> None
     from transformers.initialization import meta_device_safe_creation_ops, no_init_weights
 
     def build() -> torch.nn.Module:
-        with torch.device("meta"), no_init_weights(), meta_device_safe_creation_ops():
+        with torch.device("meta"):  # of this thread
             empty: torch.nn.Module = auto.from_config(copy.deepcopy(config), dtype=torch.float32)
             return empty
 
-    if stored is not None:  # else loading says what is wrong with the files
-        check_built(in_time(build, seconds=BUILD_SECONDS), stored=stored, free=free_memory(), name=name)
+    if stored is None:
+        return  # loading says what is wrong with the files
+    with no_init_weights(), meta_device_safe_creation_ops():  # of the program, so ended here and not by a late thread
+        empty = in_time(build, seconds=BUILD_SECONDS)
+    check_built(empty, stored=stored, free=free_memory(), name=name)
 
 
 def _from_pretrained(path: Path, name: str, stored: int | None) -> tuple[Any, tuple[str, ...]]:
@@ -330,10 +340,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _cannot_load(name: str, error: Exception) -> ModelError:
-    first_line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    said = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
     return ModelError(
         f"{name} cannot be loaded as a model",
-        why=f"{type(error).__name__}: {first_line[:300]}",
+        why=f"{type(error).__name__}: {said[:300]}",
         fix="pass a model that save_pretrained wrote, whole (fetch or save it again); remote code is never run",
     )
 
