@@ -61,7 +61,7 @@ FROM_ITS_MAKER = "pass a folder that save_pretrained wrote, whole, or fetch the 
 
 def check_folder(path: Path, name: str) -> None:
     """Raise `ModelError` for a folder that must not be loaded: its files, then what its JSON files say."""
-    _check_files(path, name)
+    check_files(path, name)
     config = read_json(path / CONFIG, path, name) if (path / CONFIG).exists() else None
     if config is not None:
         _check_config(config, name)
@@ -98,7 +98,7 @@ def check_built(empty: nn.Module, *, stored: int, free: int | None, name: str) -
 
 def weight_files(path: Path, name: str) -> list[Path]:
     """The weights that will be loaded: one file, or the shards that an index names. Raises `ModelError` as above."""
-    _check_files(path, name)
+    check_files(path, name)
     if (path / WEIGHTS).exists():  # transformers prefers it
         return [path / WEIGHTS]
     if not (path / INDEX).exists():
@@ -185,7 +185,8 @@ def check_file(file: Path, *, option: str) -> None:
 # --- files
 
 
-def _check_files(path: Path, name: str) -> None:
+def check_files(path: Path, name: str) -> None:
+    """Raise `ModelError` where a file that loading reads is none, leads out of the folder, or is far too large."""
     for folder in (path, *(path / inner for inner in READ_FOLDERS)):
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             _check_file(file, path, name)

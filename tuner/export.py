@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from tuner.backbone import Backbone, load_backbone, resolve_device
-from tuner.checkpoint import check_folder, check_processor, read_json, view_of, weight_files
+from tuner.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.errors import DataError, MissingFileError, ModelError
 from tuner.inputs import Encoded
@@ -250,6 +250,8 @@ class TransferModel:
                 fix="pass a run folder that advisor tune finished, or its model folder",
             )
         name = str(path)
+        check_files(path, name)
+        check_sealed_folder(path)
         check_folder(path, name)
         config = read_json(path / "config.json", path, name)
         if not (path / SUPPORT_FILE).exists():
