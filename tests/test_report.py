@@ -583,6 +583,20 @@ def test_any_part_may_be_null_or_foreign(replacement: Any, monkeypatch: pytest.M
         assert "<h1>" in render_html(spoiled["advice"], tuning=spoiled["tuning"]), path
 
 
+@pytest.mark.parametrize("blocks", [10**9, -5, 1e300])
+def test_a_number_of_blocks_that_no_model_has_is_not_drawn(tmp_path: Path, blocks: float) -> None:
+    advice = make_advice()
+    advice["model"]["n_blocks"] = blocks
+    assert len(render_html(advice)) < 1_000_000
+    (tmp_path / "advice.json").write_text(json.dumps(advice))
+    with pytest.raises(DataError, match=r"advice\.json in .* says that the model has .* blocks"):
+        write_report(tmp_path)
+    (tmp_path / "advice.json").write_text(json.dumps(make_advice()))
+    (tmp_path / "tuning.json").write_text(json.dumps(make_tuning() | {"n_blocks": blocks}))
+    with pytest.raises(DataError, match=r"tuning\.json in .* says that the model has .* blocks"):
+        write_report(tmp_path)
+
+
 @pytest.mark.parametrize(("n_blocks", "n_classes"), [(2, 2), (40, 151)])
 def test_small_and_large_models_and_label_sets(n_blocks: int, n_classes: int) -> None:
     name = "a name of a dataset that somebody exported from a warehouse and never shortened 2"

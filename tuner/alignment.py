@@ -55,7 +55,7 @@ def encode_words(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Sequence[s
             return_token_type_ids=False,
         )
         for row, (words, encoding) in enumerate(zip(part, batch.encodings, strict=True), start):
-            ids.append(np.asarray(encoding.ids, dtype=np.int32) if len(encoding.ids) else filler)
+            ids.append(np.asarray(encoding.ids, dtype=np.int64).astype(np.int32) if len(encoding.ids) else filler)
             truncated[row] = bool(encoding.overflowing)
             first.append(_first_subwords(words, encoding.offsets))
     return Tokens(input_ids=tuple(ids), truncated=truncated, first=tuple(first))

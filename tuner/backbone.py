@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +15,13 @@ import numpy as np
 import torch
 
 from tuner.blocks import Block, find_blocks
+from tuner.checkpoint import read_json
 from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.hidden import HiddenStates
 from tuner.inputs import Encoded, ImageInputs, TextInputs, Tokens, has_channels_last
 from tuner.loading import (
     DEFAULT_TEXT_MODEL,
+    LOADING_ERRORS,
     check_built_in,
     hash_blocks,
     load_folder,
@@ -308,7 +309,7 @@ def load_backbone(
         if weights is not None:
             raise weights_error(name, weights)
         path = model_folder(None if model is None else str(model))
-        sha256 = weights_sha256(path)
+        sha256 = weights_sha256(path, name)
         revision = path.name if path.parent.name == "snapshots" else None
         check_built_in(name, path, sha256)
         base, reader, warnings = load_folder(path, name)
@@ -350,7 +351,15 @@ def _inputs(
             )
         # A class token has gathered the whole image; where there is none, all places count the same.
         has_class_token = any(key.rpartition(".")[2] in CLASS_TOKENS for key, _ in base.named_parameters())
-        return ImageInputs(reader), "cls" if has_class_token else "mean", ()
+        try:
+            images = ImageInputs(reader)
+        except LOADING_ERRORS as error:
+            raise ModelError(
+                f"the image processor of {name} does not work on an example",
+                why=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}",
+                fix="save the image processor that the model was trained with into its folder",
+            ) from error
+        return images, "cls" if has_class_token else "mean", ()
     if reader.pad_token_id is None and reader.eos_token is not None:
         reader.pad_token = reader.eos_token  # padded positions are masked, so any token serves
     pooling, notes = _base_pooling(base, path)
@@ -463,17 +472,10 @@ def resolve_device(device: str) -> torch.device:
 def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:
     """The base's own pooling, what sentence-transformers stored beside it, else by architecture; and warnings."""
     stored = path / "1_Pooling" / "config.json" if path is not None else None
-    if stored is None or not stored.exists():
+    if path is None or stored is None or not stored.exists():
         config = getattr(model, "config", None)
         return ("last" if getattr(config, "is_decoder", False) or _is_causal(config) else "mean"), ()
-    try:
-        config = dict(json.loads(stored.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ModelError(
-            f"{stored} cannot be read ({error})",
-            why="it says how the model's states become one vector a text",
-            fix="fetch the model again, or remove the folder 1_Pooling for the usual mean",
-        ) from error
+    config = read_json(stored, path, str(path))
     modes = [
         key.removeprefix("pooling_mode_") for key, used in config.items() if used is True and "pooling_mode_" in key
     ]

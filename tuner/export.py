@@ -5,7 +5,6 @@ Importing this module registers the model class with transformers' Auto classes;
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +21,11 @@ from transformers import (
 )
 
 from tuner.backbone import Backbone, load_backbone, resolve_device
+from tuner.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.errors import DataError, MissingFileError, ModelError
 from tuner.inputs import Encoded
-from tuner.loading import TOKENIZER_FILES
+from tuner.loading import LOADING_ERRORS, TOKENIZER_FILES, check_memory, check_size, load_reader, own_files_only
 from tuner.native import save_native
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import is_one_picture
@@ -239,8 +239,6 @@ class TransferModel:
 
         A model that was tuned from a module of your own needs such a `module`, which is filled with the tuned weights.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
         from transformers import AutoImageProcessor, AutoTokenizer
 
         path = Path(folder)
@@ -251,44 +249,61 @@ class TransferModel:
                 why="predictions come from the model that a run saved",
                 fix="pass a run folder that advisor tune finished, or its model folder",
             )
+        name = str(path)
+        check_files(path, name)
+        check_sealed_folder(path)
+        check_folder(path, name)
+        config = read_json(path / "config.json", path, name)
+        if not (path / SUPPORT_FILE).exists():
+            raise ModelError(
+                f"{path} holds a model of type {config.get('model_type')!r}, not one saved by advisor tune",
+                why="its head and its labels are not ours",
+                fix="pass a run folder, or use transformers.pipeline with this model",
+            )
+        reads_text = any((path / file).exists() for file in TOKENIZER_FILES)
+        auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
+        reader_of = AutoTokenizer if reads_text else AutoImageProcessor
         try:
-            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-            if not (path / SUPPORT_FILE).exists():
-                raise ModelError(
-                    f"{path} holds a model of type {config.get('model_type')!r}, not one saved by advisor tune",
-                    why="its head and its labels are not ours",
-                    fix="pass a run folder, or use transformers.pipeline with this model",
-                )
-            reads_text = any((path / name).exists() for name in TOKENIZER_FILES)
-            auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
             if _tags_tokens(config.get("architectures")):
                 auto = AutoModelForTokenClassification
-            if module is not None:
-                classifier = TransferClassifier.from_pretrained(
-                    path, module=module, use_safetensors=True, dtype=torch.float32, local_files_only=True
-                )
-            else:
-                classifier = auto.from_pretrained(
-                    path, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, local_files_only=True
-                )
-            reader_of = AutoTokenizer if reads_text else AutoImageProcessor
-            reader = reader_of.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-            stored = load_file(path / SUPPORT_FILE)
+            stored = check_memory(weight_files(path, name), name)
+            options = {"use_safetensors": True, "dtype": torch.float32, "local_files_only": True}
+            with view_of(path, name) as view, own_files_only(name):
+                if module is not None:
+                    classifier = TransferClassifier.from_pretrained(view, module=module, **options)
+                else:
+                    loaded = AutoConfig.from_pretrained(view, trust_remote_code=False, local_files_only=True)
+                    check_size(auto, loaded, stored=stored, name=name)
+                    classifier = auto.from_pretrained(view, trust_remote_code=False, **options)
+            classifier.config._name_or_path = classifier.name_or_path = name
+            if not reads_text:
+                check_processor(path, name)
+            reader = load_reader(path, name, reader_of)
+            support = _read_support(path / SUPPORT_FILE)
             pairs = None
             if (path / ADVICE_FILE).exists():
-                advice = json.loads((path / ADVICE_FILE).read_text(encoding="utf-8"))
+                advice = read_json(path / ADVICE_FILE, path, name)
                 pairs = advice["data"]["columns"].get("text_pair") is not None
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, ModelError):
-                raise
+        except ModelError:
+            raise
+        except LOADING_ERRORS as error:
             first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ModelError(
                 f"the model in {path} cannot be loaded", why=first_line[:300], fix="run advisor tune again"
             ) from error
         card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").exists() else ""
-        support = Support(features=stored["features"].astype(np.float32), radius=float(stored["radius"][0]))
         classifier = classifier.to(resolve_device(device))
         return cls(classifier=classifier, reader=reader, support=support, card=card, pairs=pairs)
+
+
+def _read_support(file: Path) -> Support:
+    from safetensors.numpy import load_file
+
+    stored = load_file(file)
+    features, radius = stored["features"].astype(np.float32), stored["radius"]
+    if features.ndim != 2 or radius.shape != (1,):
+        raise ValueError(f"{file.name} holds features of shape {features.shape} and a radius of shape {radius.shape}")
+    return Support(features=features, radius=float(radius[0]))
 
 
 def _tags_tokens(architectures: Sequence[str] | None) -> bool:

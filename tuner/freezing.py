@@ -23,8 +23,9 @@ class FrozenPrefix:
     """What was frozen, with a digest of its weights and buffers, to be compared after training.
 
     ``trainable`` counts the values that carry gradients, ``fixed`` those outside the frozen blocks that the model
-    itself keeps as they are (sinusoidal positions). ``statistics`` is a digest of the batch statistics that trained
-    blocks keep, all but the last ``fresh_blocks``; None where they follow the batches.
+    itself (sinusoidal positions) or PEFT (the base under its adapters) keeps as they are. ``statistics`` is a digest of
+    the batch statistics that trained blocks keep, all but the last ``fresh_blocks``; None where they follow the
+    batches.
     """
 
     frozen_blocks: int
@@ -49,7 +50,8 @@ def freeze(
     Evaluation mode switches dropout off and keeps batch statistics; it stays when a trainer calls ``model.train()``,
     because the frozen modules no longer listen. What holds the blocks (an encoder with dropout of its own) is in
     evaluation mode until the data enters the first block that is trained. All other parameters are made trainable, but
-    those that the model itself keeps fixed. With `keep_statistics`, batch norms of the trained blocks too normalise
+    those that the model itself keeps fixed; a model with adapters of PEFT trains only what PEFT trains, since the rest
+    is not saved with them. With `keep_statistics`, batch norms of the trained blocks too normalise
     with the statistics they came with, and only their weights are trained: a few small batches say less about means
     and variances than pretraining did; not so of the last `fresh_blocks`, whose weights the statistics know nothing of.
     Raises `OptionError` for a depth the model does not have.
@@ -63,7 +65,7 @@ def freeze(
             fix=f"use 0 to {len(blocks)}",
         )
     thaw(model)
-    fixed = _fixed_parameters(blocks)
+    fixed = _kept_by_peft(model) if _has_adapters(model) else _fixed_parameters(blocks)
     for parameter in model.parameters():
         if parameter.is_floating_point():  # quantised ones have no gradient at all
             parameter.requires_grad_(id(parameter) not in fixed)
@@ -125,6 +127,16 @@ def _fixed_parameters(blocks: Sequence[Block]) -> set[int]:
         if any(tensor.requires_grad for tensor in tensors):
             fixed |= {id(tensor) for tensor in tensors if not tensor.requires_grad}
     return fixed
+
+
+def _has_adapters(model: nn.Module) -> bool:
+    """Whether PEFT has put anything into a model, or around it."""
+    return any(kind.__module__.partition(".")[0] == "peft" for part in model.modules() for kind in type(part).__mro__)
+
+
+def _kept_by_peft(model: nn.Module) -> set[int]:
+    """What does not learn in a model with adapters; they are saved without it, so it must stay what the base has."""
+    return {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
 
 
 class _Deaf:
@@ -229,12 +241,59 @@ def _digest(tensors: Iterable[torch.Tensor]) -> str:
     return hashed.hexdigest()
 
 
-def audit(prefix: FrozenPrefix, *, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside what distributed training and torch.compile put around it."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def is_prefix_of(prefix: FrozenPrefix, model: nn.Module) -> bool:
+    """Whether all blocks of a prefix, frozen and trained, are this model's own modules and parameters."""
+    return not _foreign_blocks(prefix, model)
+
+
+def _foreign_blocks(prefix: FrozenPrefix, model: nn.Module) -> list[Block]:
+    """Blocks of a prefix that are not, as a whole, the very objects that a model consists of."""
+    held = {id(part) for part in (*model.modules(), *model.parameters())}
+    return [block for block in prefix.blocks if not {id(part) for part in (*block.modules, *block.tensors)} <= held]
+
+
+def audit(
+    prefix: FrozenPrefix,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    optimizer_was_first: bool = False,
+) -> None:
     """Raise `FreezingError` unless the prefix is bit for bit what it was and only the rest was trained.
 
-    Checks weights and buffers, evaluation mode, the absence of gradients, the number of trainable parameters against
-    the one computed from the blocks, and that the optimizer holds exactly the trainable parameters.
+    Checks that the prefix is of this model, by identity; weights and buffers, evaluation mode, the absence of
+    gradients, the number of trainable parameters against the one computed from the blocks, and that the optimizer holds
+    exactly the trainable parameters.
+
+    Args:
+        prefix: what `freeze` returned.
+        model: the model that is trained, with or without what distributed training or torch.compile put around it.
+        optimizer: of that training.
+        optimizer_was_first: whether it was made before freezing: it may then hold frozen parameters, without any state.
     """
+    foreign = _foreign_blocks(prefix, model)
+    if len(foreign) == len(prefix.blocks):
+        raise FreezingError(
+            "the frozen prefix is of another model than the one that is trained: none of its blocks is in it. Freeze "
+            "the model that the trainer trains; with model_init, which makes a new one for every training, pass "
+            f"FreezingAudit(frozen_blocks={prefix.frozen_blocks}), which freezes and audits each"
+        )
+    if foreign:
+        raise FreezingError(
+            f"block {foreign[0].index} ({foreign[0].name}) is not the one that was frozen: its modules or weights were "
+            "replaced since, so call freeze() again after changing the model"
+        )
     frozen = prefix.blocks[: prefix.frozen_blocks]
     for block, before in zip(frozen, prefix.digests, strict=True):
         if digest(block) != before:
@@ -253,6 +312,9 @@ def audit(prefix: FrozenPrefix, *, model: nn.Module, optimizer: torch.optim.Opti
     if optimizer is not None:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+        if optimizer_was_first:  # it skips what has no gradient
+            started = {id(parameter) for parameter in optimizer.state}
+            held = {parameter for parameter in held if parameter in trainable | started}
         if held != trainable:
             raise FreezingError(
                 f"the optimizer holds {len(held - trainable)} frozen tensors and misses {len(trainable - held)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 HUB_SECONDS = 6.0
 """An answer must come within ten, imports included."""
@@ -14,6 +16,22 @@ def is_offline() -> bool:
     """Whether the environment switches the hub off."""
     switches = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("HF_DATASETS_OFFLINE", ""))
     return any(switch.upper() in ("1", "ON", "YES", "TRUE") for switch in switches)
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """While entered, Hugging Face's clients raise instead of asking the hub.
+
+    ``local_files_only=True`` does not reach everything: a configuration that names a backbone asks whether it exists.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from tuner.errors import DataError, ModelError
 from tuner.pairs import BETWEEN
 from tuner.pictures import Pictures
 from tuner.records import Progress
+from tuner.tokenizing import tokenizer_failures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -166,8 +167,13 @@ class TextInputs:
     def encode(self, texts: Sequence[str | Sequence[str]], *, progress: Progress | None = None) -> Tokens:
         """Tokenize and cut to `max_length`, of pairs (`tuner.pairs`) the longer text; remembers which were cut.
 
-        Sentences of words (`tuner.alignment.encode_words`) remember where their words are, too.
+        Sentences of words (`tuner.alignment.encode_words`) remember where their words are, too. Raises `ModelError` for
+        a tokenizer that fails on these texts.
         """
+        with tokenizer_failures(self._model):
+            return self._encode(texts, progress)
+
+    def _encode(self, texts: Sequence[str | Sequence[str]], progress: Progress | None) -> Tokens:
         if len(texts) == 0:
             return Tokens(input_ids=(), truncated=np.zeros(0, dtype=bool))
         if not isinstance(texts[0], str):
@@ -193,7 +199,8 @@ class TextInputs:
             )
             if "token_type_ids" in batch:
                 types += [np.asarray(row, dtype=np.int32) for row in batch["token_type_ids"]]
-            part = [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
+            # An id beyond 32 bits becomes a negative one, which no model knows.
+            part = [np.asarray(ids, dtype=np.int64).astype(np.int32) for ids in batch["input_ids"]]
             if batch.encodings is not None:
                 truncated += [bool(encoding.overflowing) for encoding in batch.encodings]
             else:  # a slow tokenizer does not say what it cut; a row of exactly the limit counts as cut
@@ -213,7 +220,7 @@ class TextInputs:
 
     def _known(self, encoded: Tokens) -> Tokens:
         """The tokens, all of which the model must have an embedding of. Raises `ModelError` where it does not."""
-        if max(int(row.max()) for row in encoded.input_ids) >= self.vocabulary:
+        if any(int(row.max()) >= self.vocabulary or int(row.min()) < 0 for row in encoded.input_ids):
             raise ModelError(
                 f"the tokenizer of {self._model} gives tokens that the model does not know (it has "
                 f"{self.vocabulary:,})",
@@ -309,8 +316,19 @@ class ImageInputs:
         for start in range(0, len(images), IMAGES_AT_ONCE):
             if progress is not None:
                 progress(f"reading images: {start:,} of {len(images):,}", start / len(images))
-            parts.append(self._cut(images[start : start + IMAGES_AT_ONCE]))
+            parts.append(self._cut_to_one_size(images[start : start + IMAGES_AT_ONCE]))
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise _several_sizes()
         return np.concatenate(parts) if parts else self.example().values[:0]
+
+    def _cut_to_one_size(self, images: Sequence[Any]) -> np.ndarray:
+        """What the processor cuts images to; one without sizes of its own leaves them as they are."""
+        try:
+            return self._cut(images)
+        except ValueError as error:
+            if getattr(self.processor, "do_resize", True):
+                raise
+            raise _several_sizes() from error
 
     def batches(self, encoded: Pixels | Views) -> Iterator[np.ndarray]:
         """Row positions in order."""
@@ -357,6 +375,14 @@ class ImageInputs:
         bytes_ = self._cut(_noise())
         same = bytes_.dtype == np.uint8 and np.allclose(bytes_ * scale + shift, whole, atol=1e-4)
         return self._scale if same else None
+
+
+def _several_sizes() -> DataError:
+    return DataError(
+        "the images have different sizes, and this model's image processor does not bring them to one",
+        why="images of a batch lie in one array",
+        fix="resize the images, or set do_resize and size in the model's preprocessor_config.json",
+    )
 
 
 def _noise() -> list[np.ndarray]:

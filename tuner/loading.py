@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.errors import OfflineModeIsEnabled, StrictDataclassError
 from safetensors import SafetensorError
 
 from tuner.blocks import find_blocks
+from tuner.checkpoint import ADAPTER, CONFIG, check_built, check_folder, check_processor, view_of, weight_files
 from tuner.errors import ModelError, OptionError
-from tuner.hub import ask_hub, is_offline
+from tuner.hub import ask_hub, is_offline, no_network
+from tuner.patience import in_time
+from tuner.tokenizing import tokenizer_failures, try_tokenizer
 
 DEFAULT_TEXT_MODEL = "all-MiniLM-L6-v2"
 # The published weights; a package that carries anything else is refused.
@@ -33,9 +36,12 @@ MODELS = Path(__file__).parent / "models"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
 
 NAMED_WEIGHTS = 5
+BUILD_SECONDS = 120.0
+"""Describing a model of a thousand layers takes five."""
 
 LOADING_ERRORS = (
-    OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError,
+    OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError, ArithmeticError,
+    AssertionError, MemoryError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What loading raises for files that are damaged, or of something else."""
 
@@ -53,7 +59,7 @@ def load_model(name: str, *, weights: str | Path | None = None) -> tuple[torch.n
     if weights is not None:
         raise weights_error(name, weights)
     path = model_folder(name)
-    sha256_found = weights_sha256(path)
+    sha256_found = weights_sha256(path, name)
     check_built_in(name, path, sha256_found)
     base, warnings = load_base(path, name)
     return base, sha256_found, warnings
@@ -137,20 +143,21 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
     Weights are loaded as float32 from safetensors only; whether they fit into memory is checked before.
     """
-    has_adapter = (path / "adapter_config.json").exists()
-    if has_adapter and not ((path / "config.json").exists() and _weight_files(path)):
+    check_folder(path, name)
+    files = weight_files(path, name)
+    has_adapter = (path / ADAPTER).exists()
+    if has_adapter and not ((path / CONFIG).exists() and files):
         raise ModelError(
             f"{name} holds an adapter only",
             why="an adapter needs the base model it was trained on",
             fix="merge it into its base model and pass the merged folder",
         )
-    if not (path / "config.json").exists():
+    if not (path / CONFIG).exists():
         raise ModelError(
             f"{name} is not a model folder: it has no config.json",
             why="the architecture is read from it",
             fix="pass a folder saved by save_pretrained, with config.json, model.safetensors and a tokenizer",
         )
-    files = _weight_files(path)
     if not files:
         pickled = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)]
         held = f"only {', '.join(sorted(pickled))}" if pickled else "no weights"
@@ -159,8 +166,10 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
             why="weights are read from safetensors only; a pickle can run any code when it is loaded",
             fix="save the model as safetensors: model.save_pretrained(folder)",
         )
-    _check_memory(files, name)
-    base, warnings = _from_pretrained(path, name)
+    stored = check_memory(files, name)
+    with view_of(path, name) as view:
+        base, warnings = _from_pretrained(view, name, stored)
+    base.config._name_or_path = base.name_or_path = str(path)
     if has_adapter:
         warnings = (*warnings, "the folder holds an adapter too, which is not used: merge it into the model first")
     return base, warnings
@@ -179,12 +188,37 @@ def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
             fix="save it into the same folder: tokenizer.save_pretrained(folder)",
         )
     base, warnings = load_base(path, name)
-    auto = AutoTokenizer if has_tokenizer else AutoImageProcessor
+    if not has_tokenizer:
+        check_processor(path, name)
+    return base, load_reader(path, name, AutoTokenizer if has_tokenizer else AutoImageProcessor), warnings
+
+
+def load_reader(path: Path, name: str, auto: Any) -> Any:
+    """The tokenizer or image processor of a checked folder, by transformers' Auto class; tokenizers are tried."""
     try:
-        reader = auto.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        with own_files_only(name):
+            reader = auto.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except ModelError:
+        raise
     except LOADING_ERRORS as error:
         raise _cannot_load(name, error) from error
-    return base, reader, warnings
+    if auto.__name__ == "AutoTokenizer":
+        try_tokenizer(reader, name)
+    return reader
+
+
+@contextmanager
+def own_files_only(name: str) -> Iterator[None]:
+    """While entered, libraries load what is on this disk: no network, no messages, tokenizers' failures are said."""
+    with no_network(), _errors_only(), tokenizer_failures(name):
+        try:
+            yield
+        except OfflineModeIsEnabled as error:
+            raise ModelError(
+                f"{name} names something that is not in its folder, and would be fetched from the hub",
+                why=f"a model is loaded from its own folder only, without a network ({str(error).split(': ')[0][:99]})",
+                fix="load it once where you trust it, and save it whole with save_pretrained; pass that folder",
+            ) from error
 
 
 @contextmanager
@@ -200,7 +234,23 @@ def _errors_only() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
+def check_size(auto: Any, config: Any, *, stored: int | None, name: str) -> None:
+    """Build the model without memory, and raise `ModelError` where it cannot be meant (`check_built`)."""
+    from transformers.initialization import meta_device_safe_creation_ops, no_init_weights
+
+    def build() -> torch.nn.Module:
+        with torch.device("meta"):  # of this thread
+            empty: torch.nn.Module = auto.from_config(copy.deepcopy(config), dtype=torch.float32)
+            return empty
+
+    if stored is None:
+        return  # loading says what is wrong with the files
+    with no_init_weights(), meta_device_safe_creation_ops():  # of the program, so ended here and not by a late thread
+        empty = in_time(build, seconds=BUILD_SECONDS)
+    check_built(empty, stored=stored, free=free_memory(), name=name)
+
+
+def _from_pretrained(path: Path, name: str, stored: int | None) -> tuple[Any, tuple[str, ...]]:
     from transformers import (
         MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
         AutoConfig,
@@ -209,12 +259,14 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
     )
 
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        with torch.random.fork_rng(devices=[]), _errors_only():
-            torch.manual_seed(0)  # a pooler that the checkpoint lacks is fresh; the same one every time
+        with torch.random.fork_rng(devices=[]), own_files_only(name):
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             # Of models that join texts and images (CLIP), the vision model classifies.
             joint = hasattr(config, "vision_config") and type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-            base, info = (AutoModelForImageClassification if joint else AutoModel).from_pretrained(
+            auto = AutoModelForImageClassification if joint else AutoModel
+            check_size(auto, config, stored=stored, name=name)
+            torch.manual_seed(0)  # a pooler that the checkpoint lacks is fresh; the same one every time
+            base, info = auto.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -224,6 +276,8 @@ def _from_pretrained(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
             )
+    except ModelError:
+        raise
     except LOADING_ERRORS as error:
         raise _cannot_load(name, error) from error
     heads = ("pooler", "classifier") if joint else ("pooler",)
@@ -286,16 +340,20 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _cannot_load(name: str, error: Exception) -> ModelError:
-    first_line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    said = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
     return ModelError(
         f"{name} cannot be loaded as a model",
-        why=f"{type(error).__name__}: {first_line[:300]}",
+        why=f"{type(error).__name__}: {said[:300]}",
         fix="pass a model that save_pretrained wrote, whole (fetch or save it again); remote code is never run",
     )
 
 
-def _check_memory(files: Sequence[Path], name: str) -> None:
-    """Raise `ModelError` where the weights, in full precision, are more than the memory that is free."""
+def check_memory(files: Sequence[Path], name: str) -> int | None:
+    """How many numbers the weights hold; None where the files are damaged, which loading says.
+
+    Raises `ModelError` where they are, in full precision, more than the memory that is free.
+    """
     from safetensors import SafetensorError, safe_open
 
     elements = 0
@@ -305,7 +363,7 @@ def _check_memory(files: Sequence[Path], name: str) -> None:
                 shapes = (tensors.get_slice(key).get_shape() for key in tensors.keys())  # noqa: SIM118  # no mapping
                 elements += sum(math.prod(shape) for shape in shapes)
     except (OSError, SafetensorError):
-        return  # loading says what is wrong with the file
+        return None
     needed, free = 4 * elements, free_memory()
     if free is not None and needed > free:
         raise ModelError(
@@ -314,6 +372,7 @@ def _check_memory(files: Sequence[Path], name: str) -> None:
             why="weights are computed with in full precision, four bytes each",
             fix="use a smaller model, end other programs, or use a machine with more memory",
         )
+    return elements
 
 
 def free_memory() -> int | None:
@@ -332,27 +391,9 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
-def _weight_files(path: Path) -> list[Path]:
-    """The weights that would be loaded: one file, or the shards that an index names."""
-    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
-    if single.exists():  # transformers prefers it
-        return [single]
-    if index.exists():
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(
-                f"{index.name} cannot be read ({error})",
-                why="it says which file holds which weight",
-                fix="fetch the model again",
-            ) from error
-        return sorted(path / str(shard) for shard in shards)
-    return []
-
-
-def weights_sha256(path: Path) -> str | None:
+def weights_sha256(path: Path, name: str) -> str | None:
     """SHA-256 of the weights: of the file, or of its shards one after the other. None where there are none yet."""
-    files = [file for file in _weight_files(path) if file.exists()] if path.is_dir() else []
+    files = weight_files(path, name) if path.is_dir() else []
     if not files:
         return None
     digest = hashlib.sha256()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuner.checkpoint import check_file
 from tuner.errors import MissingFileError, ModelError, OptionError, did_you_mean
 from tuner.hub import is_offline
 
@@ -132,10 +133,14 @@ def _with_safetensors(name: str, path: Path) -> tuple[nn.Module, str]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from tuner.loading import check_memory
+
+    check_file(path, option="--weights")
     if not path.is_file():
         raise MissingFileError(
             f"--weights: there is no file {path}", why="the model's weights are read from it", fix="check the path"
         )
+    check_memory([path], str(path))
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -158,7 +163,10 @@ def _n_classes(name: str, state: dict[str, torch.Tensor]) -> int:
     for key, shape in shapes[0].items():
         changed = [i for i, (a, b) in enumerate(zip(shape, shapes[1][key], strict=True)) if a != b]
         if changed and key in state and state[key].ndim == len(shape):
-            return int(state[key].shape[changed[0]])
+            given = tuple(state[key].shape)
+            wanted = tuple(given[i] if i in changed else size for i, size in enumerate(shape))
+            # Of an empty tensor a size may be anything, and no model can be built from that.
+            return int(given[changed[0]]) if given == wanted and state[key].numel() else 1000
     return 1000
 
 

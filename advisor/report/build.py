@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.report.fields import MOST_BLOCKS, block_count, whole
 from advisor.report.page import make_page
 from advisor.report.parts import Blocks, Fact, Page, Table
 from advisor.report.wording import Markdown, capital, code_block, markdown
@@ -110,6 +111,13 @@ def write_report(folder: Path) -> Path:
     """
     folder = Path(folder)
     advice, tuning = read_advice(folder), read_tuning(folder)
+    for file, record in (("advice.json", advice["model"]), ("tuning.json", tuning or {})):
+        if whole(record.get("n_blocks")) is not None and block_count(record["n_blocks"]) is None:
+            raise DataError(
+                f"{file} in {folder} says that the model has {record['n_blocks']:,} blocks",
+                why=f"the report draws every one, and no model has more than {MOST_BLOCKS:,}",
+                fix="run the command that wrote it again with its own --out folder",
+            )
     blocks, tuned_blocks = advice["model"].get("n_blocks"), (tuning or {}).get("n_blocks")
     if tuned_blocks is not None and blocks is not None and tuned_blocks != blocks:
         raise DataError(

@@ -16,6 +16,9 @@ _UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202
 
 Json = Mapping[str, Any]
 
+MOST_BLOCKS = 1_000
+"""The deepest published networks have some hundred layers."""
+
 
 def part(record: Json | None, key: str) -> Json:
     """The mapping under `key`, or an empty one."""
@@ -48,6 +51,16 @@ def whole(value: Any) -> int | None:
     """A whole number, or None."""
     as_float = number(value)
     return int(as_float) if as_float is not None and as_float == int(as_float) else None
+
+
+def block_count(value: Any) -> int | None:
+    """How many blocks a model has, or None: every one is a row and a mark, so a number that none has is not drawn.
+
+    >>> block_count(13), block_count(10**9), block_count(-1)
+    (13, None, None)
+    """
+    found = whole(value)
+    return found if found is not None and 0 <= found <= MOST_BLOCKS else None
 
 
 def interval(value: Any) -> tuple[float, float] | None:

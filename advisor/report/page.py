@@ -6,7 +6,19 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from advisor.report.fields import Json, interval, line, lines, number, part, rows, score, score_interval, whole
+from advisor.report.fields import (
+    Json,
+    block_count,
+    interval,
+    line,
+    lines,
+    number,
+    part,
+    rows,
+    score,
+    score_interval,
+    whole,
+)
 from advisor.report.findings import (
     comparison_section,
     depth_section,
@@ -46,7 +58,7 @@ def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail,
         advice=advice,
         tuning=tuning,
         name=line(data.get("name"), limit=80) or "this dataset",
-        n_blocks=whole(model.get("n_blocks")) or whole((tuning or {}).get("n_blocks")),
+        n_blocks=block_count(model.get("n_blocks")) or block_count((tuning or {}).get("n_blocks")),
         metric=metric_words((tuning or {}).get("metric") or advice.get("metric")),
         thumbnails=thumbnails,
     )
