@@ -223,9 +223,9 @@ def test_pipes_are_not_opened(tmp_path: Path) -> None:
     assert load_target(path).n_examples == N - 1
     pictures, _, _ = read_images(path)
     assert len(pictures[:]) == N
-    assert pictures.unreadable == {3: "it is a pipe, device or socket, no file"}
+    assert pictures.unreadable == {3: "it is a named pipe, not a file"}
     for name in ("data.csv", "data.npz", "data.parquet", "data.jsonl"):
         os.mkfifo(tmp_path / name)
         for read in (load_target, read_images):
-            with pytest.raises(DataError, match="is a pipe, device or socket, not a file"):
+            with pytest.raises(DataError, match="is a named pipe, not a file"):
                 read(tmp_path / name)

@@ -251,7 +251,6 @@ class TransferModel:
             )
         name = str(path)
         check_files(path, name)
-        check_sealed_folder(path)
         check_folder(path, name)
         config = read_json(path / "config.json", path, name)
         if not (path / SUPPORT_FILE).exists():
