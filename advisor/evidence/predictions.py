@@ -1,0 +1,147 @@
+"""Evidence and the probes measured here become an expected score, with an interval, for every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.evidence.gaussian import Floats, condition, expected_score, logit, score_at
+from advisor.evidence.table import LINEAR, Evidence, share_of, trained
+from advisor.probe import Probe
+from tuner.records import Record
+from tuner.space import Candidate, candidate_at
+
+NORMAL_80 = 1.2816
+"""Half the width of an 80 % interval in standard deviations."""
+CONTRAST_NOISE = 3.0
+"""Noise of the difference of two cross-validated probes on the same rows, in binomial variances of one."""
+STRANGER = 1.5
+"""By how much the spread grows where a model has no evidence of its own: the measured coverage of such intervals
+(docs/scoreboard.md) says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Record):
+    """What a candidate is expected to score on test rows, before it was trained, with an 80 % interval.
+
+    ``learning_rate`` is the one that the expectation is of; None where no block is trained. ``cost`` is the time of a
+    run against that of training everything; ``seconds`` the same on this machine, None where that is not known.
+    """
+
+    candidate: Candidate
+    score: float
+    interval: tuple[float, float]
+    learning_rate: float | None
+    cost: float
+    seconds: float | None
+    why: str
+
+
+def predict_scores(
+    evidence: Evidence, probes: Sequence[Probe], *, n: int, n_blocks: int, model: str, seconds: float | None = None
+) -> tuple[Prediction, ...]:
+    """Expected scores of every freeze depth, head only and the feature variants, best first.
+
+    The probe measured here sets the level; the evidence sets what each candidate gains over it. A depth is a share of
+    the blocks, so that models of different depth share evidence: between two measured shares, both speak.
+
+    Args:
+        evidence: of the same kind of data.
+        probes: the cross-validated probes measured here.
+        n: labelled rows.
+        n_blocks: blocks of the model.
+        model: its name, to tell whether the evidence is of it.
+        seconds: what training everything takes here, if that is known.
+    """
+    measured = {probe.features: probe for probe in probes}
+    reference = measured.get(evidence.probe) or measured["last"]
+    level = logit(reference.score, n=n)
+    gains, covariance = evidence.gains(n)
+    if model not in evidence.models:
+        covariance = covariance * STRANGER**2
+    why = f"{evidence.said}; level from the probe {reference.features.replace('_', ' ')}"
+    if model not in evidence.models:
+        why += "; none of them is of this model, so the interval is wider"
+    found = []
+    for features in LINEAR:
+        if features in evidence.items and features in measured and not (features != "last" and n_blocks == 1):
+            place = evidence.items.index(features)
+            mean, sd = _of_linear(
+                gains, covariance, place=place, reference=evidence.items.index(evidence.probe),
+                contrast=float(logit(measured[features].score, n=n) - level), score=reference.score, n=n,
+            )  # fmt: skip
+            strategy = "head_only" if features == "last" else "feature_based"
+            depth = n_blocks if features == "last" else None
+            candidate = Candidate(
+                strategy=strategy, frozen_blocks=depth, features=None if features == "last" else features
+            )
+            found.append(_prediction(candidate, level + mean, sd, rate=None, cost=0.0, seconds=seconds, why=why))
+    for depth in range(n_blocks):
+        rates = {}
+        for rate, value in evidence.rates.items():
+            weights = _weights(evidence, depth / n_blocks, rate)
+            rates[value] = float(weights @ gains), float(np.sqrt(weights @ covariance @ weights))
+        value = max(rates, key=lambda value: rates[value][0])
+        mean, sd = rates[value]
+        found.append(
+            _prediction(
+                candidate_at(depth, n_blocks), level + mean, sd, rate=value, cost=1 - depth / n_blocks,
+                seconds=seconds, why=why,
+            )
+        )  # fmt: skip
+    return tuple(sorted(found, key=lambda prediction: -prediction.score))
+
+
+def _prediction(
+    candidate: Candidate, mean: Floats, sd: float, *, rate: float | None, cost: float, seconds: float | None, why: str
+) -> Prediction:
+    low, high = score_at(np.array([mean - NORMAL_80 * sd, mean + NORMAL_80 * sd])).tolist()
+    return Prediction(
+        candidate=candidate,
+        score=float(expected_score(np.asarray(mean), np.asarray(sd))),
+        interval=(low, high),
+        learning_rate=rate,
+        cost=cost,
+        seconds=None if seconds is None else cost * seconds,
+        why=why,
+    )
+
+
+def _of_linear(
+    gains: Floats, covariance: Floats, *, place: int, reference: int, contrast: float, score: float, n: int
+) -> tuple[float, float]:
+    """Mean and standard deviation of a linear head's gain, given how its own probe compares with the reference.
+
+    What such differences say of trained blocks made their predictions worse on left-out datasets, so that they speak of
+    the head itself only.
+    """
+    if place == reference:
+        return float(gains[place]), float(np.sqrt(covariance[place, place]))
+    of = np.zeros((1, len(gains)))
+    of[0, [place, reference]] = 1.0, -1.0
+    kept = min(max(score, 0.05), 0.95)
+    noise = np.array([[CONTRAST_NOISE / (n * kept * (1 - kept))]])
+    mean, after = condition(gains, covariance, observed=np.array([contrast]), of=of, noise=noise)
+    return float(mean[place]), float(np.sqrt(after[place, place]))
+
+
+def _weights(evidence: Evidence, share: float, rate: str) -> Floats:
+    """How the measured items make up a share of frozen blocks: the two nearest, linearly; head only is a share of 1."""
+    knots = sorted({found[0] for item in evidence.items if (found := share_of(item)) is not None})
+    names = [trained(knot, rate) for knot in knots] + ["last"]
+    places = np.array([*knots, 1.0])
+    weights = np.zeros(len(evidence.items))
+    for number, name in enumerate(names):
+        unit = np.zeros(len(names))
+        unit[number] = 1.0
+        weights[evidence.items.index(name)] = float(np.interp(share, places, unit))
+    return weights
+
+
+def cheapest_within(predictions: Sequence[Prediction], *, points: float) -> Prediction:
+    """The cheapest candidate whose expected score lies at most so many points below the highest."""
+    best = max(prediction.score for prediction in predictions)
+    near = [prediction for prediction in predictions if best - prediction.score <= points / 100]
+    return min(near, key=lambda found: (found.cost, -found.score))

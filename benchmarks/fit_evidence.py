@@ -1,0 +1,92 @@
+"""Fits what `advisor` ships as evidence from the measured runs: advisor/evidence/text.json and image.json.
+
+    python benchmarks/fit_evidence.py
+
+Taken are the cells of seed 0 at 100 to 1,000 rows, which hold every candidate at both learning rates. Shares of frozen
+blocks are those of MiniLM's seven blocks; other models' depths are read off between their neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from evidence_table import KEY, PROFILES, RUNS, read
+
+from advisor.evidence.table import FOLDER, LINEAR, Evidence, Task, fit_evidence, trained
+from tuner.records import write_json
+
+KNOTS = tuple(share / 7 for share in range(7))
+ROWS = (100, 1_000)
+KINDS = {"text": ("all-MiniLM-L6-v2",), "image": ("mobilenet_v1_0.25_128_imagenet", "resnet20_cifar10")}
+PROBE = "concat_last_four"
+
+
+def tasks_of(kind: str) -> list[Task]:
+    """The complete cells of a kind of data."""
+    runs, profiles = read(RUNS), read(PROFILES).set_index(KEY)
+    runs = runs[runs.model.isin(KINDS[kind]) & (runs.seed == 0) & runs.n.between(*ROWS)]
+    found = []
+    for key, cell in runs.groupby(KEY):
+        if key in profiles.index and (scores := scores_of(cell)) is not None:
+            probes = json.loads(profiles.loc[key].probes)
+            if PROBE in probes:
+                found.append(
+                    Task(
+                        model=key[0], dataset=key[1], n=int(key[2]), probe=float(probes[PROBE]), scores=scores,
+                        n_test=int(cell.test_rows.iloc[0]),
+                    )
+                )  # fmt: skip
+    return found
+
+
+def scores_of(cell: pd.DataFrame) -> Mapping[str, float] | None:
+    """Test scores by item; None where a candidate or a rate is missing."""
+    n_blocks = int(cell.frozen_blocks.max())
+    linear = {"last" if name == "head_only" else name: score for name, score in linear_scores(cell)}
+    scores = {name: linear[name] for name in LINEAR if name in linear}
+    rates = sorted(cell.learning_rate[cell.learning_rate > 0].unique())
+    if len(rates) != 2 or "last" not in scores or PROBE not in scores:
+        return None
+    for rate, name in zip(rates, ("low", "high"), strict=True):
+        part = cell[cell.learning_rate == rate].set_index("frozen_blocks").test
+        if sorted(part.index) != list(range(n_blocks)):
+            return None
+        shares = np.append(np.arange(n_blocks) / n_blocks, 1.0)
+        at_depths = np.append(part.sort_index().to_numpy(), scores["last"])
+        scores |= {trained(knot, name): float(np.interp(knot, shares, at_depths)) for knot in KNOTS}
+    return scores
+
+
+def linear_scores(cell: pd.DataFrame) -> list[tuple[str, float]]:
+    part = cell[cell.learning_rate == 0]
+    return list(zip(part.candidate, part.test, strict=True))
+
+
+def rates_of(kind: str) -> dict[str, float]:
+    """The two learning rates of a kind's runs."""
+    runs = read(RUNS)
+    found = sorted(runs[runs.model.isin(KINDS[kind]) & (runs.n <= ROWS[1])].learning_rate.unique())
+    low, high = (rate for rate in found if rate > 0)
+    return {"low": float(low), "high": float(high)}
+
+
+def fit(kind: str, tasks: list[Task]) -> Evidence:
+    """Evidence of tasks whose items are those that all of them hold."""
+    common: list[str] = [item for item in tasks[0].scores if all(item in task.scores for task in tasks)]
+    same: list[Any] = [Task(**{**vars(task), "scores": {item: task.scores[item] for item in common}}) for task in tasks]
+    return fit_evidence(same, kind=kind, probe=PROBE, rates=rates_of(kind))
+
+
+def main() -> None:
+    for kind in KINDS:
+        evidence = fit(kind, tasks_of(kind))
+        write_json(FOLDER / f"{kind}.json", evidence)
+        print(f"{kind}: {evidence.n_tasks} tasks; {evidence.said}; items {', '.join(evidence.items)}")
+
+
+if __name__ == "__main__":
+    main()
