@@ -47,13 +47,15 @@ class Situation(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class SituationEstimate(Record):
-    """Probabilities of the four situations; ``number`` only where one is probable enough to be named."""
+    """Probabilities of the four situations; ``number`` only where one is probable enough to be certain, ``likeliest``
+    in any case."""
 
     number: int | None
     name: str | None
     candidates: tuple[int, ...]
     probabilities: dict[str, float] | None
     axes: dict[str, float | None]
+    likeliest: int | None = None
 
     @property
     def situation(self) -> Situation | None:
@@ -85,4 +87,5 @@ def estimate_situation(size: SizeProfile, similarity: SimilarityProfile) -> Situ
         candidates=tuple(s.value for s in ranked if probabilities[s] >= CANDIDATE_FROM),
         probabilities={str(s.value): probabilities[s] for s in Situation},
         axes=axes,
+        likeliest=ranked[0].value,
     )

@@ -7,23 +7,25 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.baselines import Baseline
+from advisor.evidence.decision import Decision, decide
+from advisor.evidence.decision import reasons as evidence_reasons
+from advisor.evidence.predictions import Prediction
 from advisor.probe import Probe, ProbeProfile
 from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
 from advisor.thumbnails import Thumbnail
 from tuner.records import SCHEMA, Record
-from tuner.scoring import ENTITY_F1
 from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from advisor.similarity import SimilarityProfile
 
 DEFAULT_SHARE = 0.75
-"""The documented constant: freeze three quarters of the blocks. On sixteen text sets of 100, 300 and 1,000 rows
-(MiniLM, seed 0, benchmarks/evidence.py) it lay 2.2 points below the best candidate, with a standard error over sets of
-0.5, half 1.5, full fine-tuning 1.3 at three times the seconds, and the head alone 3.5."""
+"""Where a search starts that has no evidence to start from, and a control of every search: three quarters of the blocks
+frozen. On sixteen text sets of 100, 300 and 1,000 rows (MiniLM, seed 0, benchmarks/evidence.py) it lay 2.2 points below
+the best candidate, with a standard error over sets of 0.5."""
 
 NOTHING_LEFT = 0.01
 """Where the head-only probe's lower bound is within one point of a perfect score, training blocks cannot pay."""
@@ -92,6 +94,9 @@ class Advice(Record):
     seconds: dict[str, float]
     versions: dict[str, str]
     seed: int
+    predicted: tuple[Prediction, ...] = ()
+    prefer: str = "score"
+    counterfactuals: tuple[str, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = field(default=(), repr=False, metadata={"stored": False})
     schema: int = field(default=SCHEMA)
 
@@ -113,54 +118,74 @@ def default_depth(n_blocks: int) -> int:
 
 
 def choose_strategy(
-    situation: SituationEstimate, probes: ProbeProfile, *, n_blocks: int, baseline: Baseline | None
+    situation: SituationEstimate,
+    probes: ProbeProfile,
+    *,
+    n_blocks: int,
+    baseline: Baseline | None,
+    predictions: Sequence[Prediction] = (),
+    prefer: str = "score",
 ) -> tuple[StrategyChoice, FreezeAdvice]:
-    """The strategy and depth: what the probes settle, else the documented constant, else the classic rule.
+    """The strategy and depth: what the probes settle, else what the evidence expects most of.
 
-    The classic rule is shown as the prior it is. It is followed where it and the measurements behind the constant do
-    not meet (situation 1: those tasks were small), and overruled where they contradict it (situation 4).
+    The classic rule is shown as the prior it is, with what following it is expected to cost. Without evidence the
+    answer is not known, and the search starts from the rule of situation 1, or else from the documented constant.
+
+    Args:
+        situation: the four situations with their probabilities.
+        probes: linear probes measured here.
+        n_blocks: blocks of the model.
+        baseline: the linear model on words or pixels, which needs no pretraining.
+        predictions: expected scores, best first; none where there is no evidence.
+        prefer: ``score`` or ``speed``.
     """
     rule = situation.situation
     head_only = probes.head_only
     constant = default_depth(n_blocks)
     reasons: list[str] = []
+    features = None
     if head_only.interval[0] >= 1 - NOTHING_LEFT:
         depth, decided_by = n_blocks, "probe"
         reasons.append(
             f"a linear head on frozen features already scores {_score(head_only)}: training blocks could gain less "
             f"than {100 * NOTHING_LEFT:.0f} point"
         )
+    elif predictions:
+        decision = decide(predictions, prefer=prefer)
+        chosen, decided_by = decision.chosen.candidate, "evidence"
+        depth, features = chosen.frozenness(n_blocks), chosen.features
+        reasons += evidence_reasons(decision, n_blocks=n_blocks)
+        reasons += _cost_of_the_rule(situation, decision, predictions, n_blocks=n_blocks)
     elif rule is Situation.LARGE_DISSIMILAR:
         depth, decided_by = 0, "rule"
+        reasons.append(NOT_KNOWN)
         reasons.append("the data is large and unlike what the model saw: the classic rule says to train everything")
-        reasons.append("the measured tasks behind our default depth were small, so they do not speak against it")
     else:
         depth, decided_by = constant, "rule"
-        reasons.append(
-            f"{constant} of {n_blocks} blocks frozen is the documented default: on sixteen text sets of 100 to 1,000 "
-            "rows three quarters frozen lay 2.2 points below the best candidate on average, and training everything "
-            "1.3 at three times the seconds"
-        )
-        if probes.metric == ENTITY_F1:
-            reasons.append("those sets are classifications of whole texts: for tagged words the default is a guess")
-        if rule is Situation.SMALL_SIMILAR:
-            reasons.append(
-                "the classic rule would train only the classifier; on the same sets that lay 3.5 points below the best"
-            )
+        reasons.append(NOT_KNOWN)
+        reasons.append(f"the search starts at three quarters of the blocks, {constant} of {n_blocks}: a guess")
     reasons.append(_probe_reason(probes, baseline))
     if rule is None:
         reasons.append("no single situation is probable enough to name, so the search looks widely")
     name = "train_all" if depth == 0 else "head_only" if depth == n_blocks else "freeze_part"
+    name = name if features is None else "feature_based"
     low, high = depth_range(situation, n_blocks=n_blocks)
     choice = StrategyChoice(
         name=name,
         number=STRATEGY_NUMBERS[name],
         start="pretrained",
-        features=None,
+        features=features,
         classic_rule=None if rule is None else f"{rule.title}: {rule.classic_rule}",
         decided_by=decided_by,
         reasons=tuple(reasons),
     )
+    if predictions:
+        by_depth = {p.candidate.frozenness(n_blocks): p for p in predictions if p.candidate.features is None}
+        expected = tuple(
+            DepthPrediction(frozen_blocks=k, score=p.score, interval=p.interval, why=p.why)
+            for k, p in sorted(by_depth.items())
+        )
+        return choice, FreezeAdvice(recommended=depth, search=(low, high), predicted_by_depth=expected)
     predicted = tuple(
         DepthPrediction(
             frozen_blocks=k,
@@ -173,6 +198,30 @@ def choose_strategy(
         for k in range(n_blocks + 1)
     )
     return choice, FreezeAdvice(recommended=depth, search=(low, high), predicted_by_depth=predicted)
+
+
+NOT_KNOWN = (
+    "there is no evidence for this kind of task yet: what is best is not known until `advisor tune` has tried it"
+)
+
+
+def _cost_of_the_rule(
+    situation: SituationEstimate, decision: Decision, predictions: Sequence[Prediction], *, n_blocks: int
+) -> list[str]:
+    """What the classic rule of the likeliest situation is expected to lose here against the best candidate."""
+    if situation.likeliest is None:
+        return []
+    depths = {1: 0, 2: round(n_blocks / 2), 3: round(n_blocks / 2), 4: n_blocks}
+    depth = depths[situation.likeliest]
+    found = next((p for p in predictions if p.candidate == candidate_at(depth, n_blocks)), None)
+    if found is None:
+        return []
+    lost = 100 * (decision.best.score - found.score)
+    cost = f"costs {lost:.1f} points against the best" if lost >= 0.05 else "costs nothing"
+    return [
+        f"the classic rule of situation {situation.likeliest} ({Situation(situation.likeliest).classic_rule}) is a prior; "
+        f"{candidate_at(depth, n_blocks).label(n_blocks)}, as it would have it, {cost} in expectation"
+    ]
 
 
 def _score(probe: Probe) -> str:
@@ -231,12 +280,14 @@ def search_space(
     batch_norm: bool = False,
     augmentation: str | None = None,
     tagged: bool = False,
+    predictions: Sequence[Prediction] = (),
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
     `batch_norm` says whether the model has batch norms, for which other learning rates are searched. `augmentation` is
     what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
-    read by a BiLSTM too.
+    read by a BiLSTM too. Where `predictions` say so, depths are first tried at the learning rate that is expected to be
+    the better one there.
     """
 
     def depth(share: float) -> Candidate:
@@ -278,6 +329,11 @@ def search_space(
         learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
         options=OPTIONS_FOR_SMALL if may_be_small else (),
         augmentation=augmentation if Situation.SMALL_DISSIMILAR in ranked else None,
+        first_rates=tuple(
+            (p.candidate.frozen_blocks, p.learning_rate)
+            for p in predictions
+            if p.learning_rate is not None and p.candidate.frozen_blocks is not None
+        ),
     )
 
 
@@ -298,6 +354,7 @@ def search_plan(advice: Mapping[str, Any]) -> tuple[SearchSpace, Candidate]:
         epochs=tuple(space["epochs"]),
         options=tuple(space.get("options", ())),
         augmentation=space.get("augmentation"),
+        first_rates=tuple((int(depth), float(rate)) for depth, rate in space.get("first_rates", ())),
     )
     if advice["strategy"]["features"] is not None:
         chosen = Candidate(strategy="feature_based", frozen_blocks=None, features=advice["strategy"]["features"])

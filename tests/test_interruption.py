@@ -115,7 +115,7 @@ def test_a_search_that_is_ended_keeps_its_best_model(tmp_path, data, model, numb
 def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path, data, model):
     out = tmp_path / "run"
     first = subprocess.Popen(
-        tune(data, model, out, "--trials", "3", "--budget", "10m"),
+        tune(data, model, out, "--trials", "5000"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -128,9 +128,13 @@ def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path, data, model
         assert second.returncode == 2
         expected = f"process {first.pid}" if more else "already holds another run"
         assert expected in second.stderr
+    wait_for(lambda: len([*(out / ".search" / "runs").glob("*.json")]) > 2, first)
+    first.send_signal(signal.SIGTERM)
     _, errors = first.communicate(timeout=300)
     assert first.returncode == 0, errors
-    assert json.loads((out / "tuning.json").read_text())["stopped_because"] == "trials"
+    stored = json.loads((out / "tuning.json").read_text())
+    assert stored["stopped_because"] == "interrupted"
+    assert stored["trials"]["complete"] > 2
 
 
 @pytest.mark.parametrize("closed", ["both", "stderr", "stderr from the start"])
