@@ -14,7 +14,9 @@ from tuner.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_COLUMNS = 10_000
+MOST_COLUMNS = 150_000
+MOST_NAMES = 10_000
+"""Of rows that name their values: every row then has a cell for each name that any row has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,10 @@ def refuse_repeated(names: Sequence[str], *, place: str) -> None:
         )
 
 
-def too_wide(place: str | Path, n_columns: int) -> DataError:
+def too_wide(place: str | Path, n_columns: int, *, most: int = MOST_COLUMNS) -> DataError:
     """The refusal of tables with more columns than any dataset of texts has."""
     return DataError(
-        f"{place} has more than {MOST_COLUMNS:,} columns ({n_columns:,})",
+        f"{place} has more than {most:,} columns ({n_columns:,})",
         why="texts and labels are in a few of them, and so many would fill the memory",
         fix="save the columns with the text and the label alone; in JSON, write every row with the same names",
     )
@@ -59,8 +61,8 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row))
-    if len(names) > MOST_COLUMNS:
-        raise too_wide("the file", len(names))
+    if len(names) > MOST_NAMES:
+        raise too_wide("the file", len(names), most=MOST_NAMES)
     shown = [name.encode("utf-8", "replace").decode() for name in names]  # half of a surrogate pair is no UTF-8
     refuse_repeated(shown, place="the file")
     return pa.table([column_from_values([row.get(name) for row in rows]) for name in names], names=shown)

@@ -13,14 +13,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from advisor.streams import ended_like_ctrl_c, patient_streams
+from advisor.terminal import as_cell, class_lines, in_one_line, printable, printable_json
 from tuner.errors import OptionError, TransferError, did_you_mean
 
 if TYPE_CHECKING:
@@ -225,6 +227,9 @@ def predict(
     out: Annotated[
         str | None, typer.Option(help="Write a .csv or .jsonl file, of tagged words also .conll, instead of stdout.")
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="CSV with cells as they are, also those a spreadsheet takes for formulas.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -250,12 +255,13 @@ def predict(
             run, data, text=text, text_pair=text_pair, image=image, images_root=images_root, header=header,
             device=device, progress=progress,
         )  # fmt: skip
+    written: dict[str, Callable[[Sequence[dict[str, Any]]], str]]
     if isinstance(predictions, pipeline.TaggedPredictions):
         rows = [_tags(predictions, row) for row in range(len(predictions.tokens))]
-        written = {".csv": _words_as_csv, ".jsonl": _as_jsonl, ".conll": _as_conll}
+        written = {".csv": partial(_csv_of, _words_as_rows, raw=raw), ".jsonl": _as_jsonl, ".conll": _as_conll}
     else:
         rows = [_prediction(predictions, row) for row in range(len(predictions.labels))]
-        written = {".csv": _as_csv, ".jsonl": _as_jsonl}
+        written = {".csv": partial(_csv_of, _as_rows, raw=raw), ".jsonl": _as_jsonl}
     ending = next(iter(written)) if out is None else Path(out).suffix
     if ending not in written:
         raise OptionError(
@@ -267,21 +273,23 @@ def predict(
     warnings = list(predictions.warnings)
     if out is not None and ending == ".conll":
         warnings += _notes_on_conll(rows, file=Path(out).name)
+    text_of_rows = written[ending](rows)
     if out is not None:
-        write_text_atomically(Path(out), written[ending](rows))
+        write_text_atomically(Path(out), text_of_rows)
     if as_json:
         _print_json({"n": len(rows), "share_unlike_training": share, "warnings": warnings, "predictions": rows})
     elif out is not None:
         _out(f"{len(rows):,} predictions written to {out}; {share:.1%} of the rows are unlike the training data")
     else:
-        sys.stdout.write(written[ending](rows))
+        sys.stdout.write(text_of_rows if raw else printable(text_of_rows))
         if not quiet:
-            sys.stderr.write(f"{share:.1%} of {len(rows):,} rows are unlike the training data\n")
+            _err(f"{share:.1%} of {len(rows):,} rows are unlike the training data")
     if not quiet:
-        sys.stderr.writelines(f"warning: {warning}\n" for warning in warnings)
+        for warning in warnings:
+            _err(f"warning: {warning}")
     unreadable = sum("unreadable" in row for row in rows)
     if unreadable and not quiet:
-        sys.stderr.write(f"{unreadable:,} of {len(rows):,} images cannot be read and have no label\n")
+        _err(f"{unreadable:,} of {len(rows):,} images cannot be read and have no label")
 
 
 def _tags(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
@@ -295,18 +303,13 @@ def _tags(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
     }
 
 
-def _words_as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def _words_as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """A word a line, with the number of its sentence."""
-    import csv
-    import io
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["sentence", "word", "tag", "probability", "unlike_training"])
+    lines: list[list[Any]] = [["sentence", "word", "tag", "probability", "unlike_training"]]
     for number, row in enumerate(rows, 1):
         words = zip(row["tokens"], row["tags"], row["probabilities"], strict=True)
-        writer.writerows([number, *word, row["unlike_training"]] for word in words)
-    return buffer.getvalue()
+        lines += [[number, *word, row["unlike_training"]] for word in words]
+    return lines
 
 
 def _as_conll(rows: Sequence[dict[str, Any]]) -> str:
@@ -512,16 +515,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         return int(status or 0)
     except TransferError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _err(f"error: {error}")
         return 2
     except USAGE_ERROR as error:
         message = error.format_message()
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help page
-            sys.stderr.write(message + "\n")
+            _err(message)
             return 2
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "advisor"
-        sys.stderr.write(f"error: {message}\n  why: the command line could not be read\n  fix: see {command} --help\n")
+        _err(f"error: {message}\n  why: the command line could not be read\n  fix: see {command} --help")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted; a tuning run that had begun goes on with --resume\n")
@@ -559,7 +562,7 @@ def _progress(quiet: bool) -> Iterator[Progress | None]:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("starting", total=1.0)
-            yield lambda message, fraction: bar.update(task, description=message, completed=fraction)
+            yield lambda message, fraction: bar.update(task, description=in_one_line(message), completed=fraction)
     else:
         yield _plain_lines()
 
@@ -573,7 +576,7 @@ def _plain_lines() -> Progress:
         nonlocal last
         stage = message.partition(":")[0]
         if stage != last:
-            sys.stderr.write(f"[{time.perf_counter() - start:6.1f} s] {message}\n")
+            _err(f"[{time.perf_counter() - start:6.1f} s] {in_one_line(message)}")
             sys.stderr.flush()
             last = stage
 
@@ -581,11 +584,15 @@ def _plain_lines() -> Progress:
 
 
 def _out(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")
+
+
+def _err(line: str) -> None:
+    sys.stderr.write(printable(line) + "\n")
 
 
 def _print_json(value: Any) -> None:
-    _out(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    sys.stdout.write(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
 def _number(value: float | None, interval: Sequence[float] | None = None) -> str:
@@ -626,6 +633,9 @@ def _print_advice(advice: dict[str, Any]) -> None:
     strategy, freeze, baselines = advice["strategy"], advice["freeze"], advice["baselines"]
     n_blocks = advice["model"]["n_blocks"]
     _out(f"{data['name']} with {advice['model']['id']}: {_counted(data)}")
+    read = [f"{name}: {in_one_line(column)}" for name, column in data["columns"].items() if column is not None]
+    _out(f"columns         {', '.join(read)}")
+    _out(f"{'entities' if 'n_entities' in data else 'classes':<16}{class_lines(data['class_counts'], indent=16)}")
     _out("")
     _out(
         f"recommendation  {STRATEGY_TITLES[strategy['name']]}: freeze {freeze['recommended']} of {n_blocks} blocks "
@@ -691,18 +701,29 @@ def _as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def _as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """A row a line, with the probability of every class."""
+    classes = list(rows[0]["probabilities"]) if rows else []
+    columns = [name for name in ("image", "label", "probability", "unlike_training") if not rows or name in rows[0]]
+    last = ["unreadable"] if any("unreadable" in row for row in rows) else []
+    header = [*columns, *(f"probability of {name}" for name in classes), *last]
+    return [
+        header,
+        *(
+            [*(row[name] for name in columns), *row["probabilities"].values(), *(row.get(name) for name in last)]
+            for row in rows
+        ),
+    ]
+
+
+def _csv_of(
+    lines_of: Callable[[Sequence[dict[str, Any]]], list[list[Any]]], rows: Sequence[dict[str, Any]], *, raw: bool
+) -> str:
+    """Rows as CSV; unless `raw`, what a spreadsheet would take for a formula is marked as text."""
     import csv
     import io
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    classes = list(rows[0]["probabilities"]) if rows else []
-    columns = [name for name in ("image", "label", "probability", "unlike_training") if not rows or name in rows[0]]
-    last = ["unreadable"] if any("unreadable" in row for row in rows) else []
-    writer.writerow([*columns, *(f"probability of {name}" for name in classes), *last])
-    writer.writerows(
-        [*(row[name] for name in columns), *row["probabilities"].values(), *(row.get(name) for name in last)]
-        for row in rows
-    )
+    writer.writerows(line if raw else [as_cell(cell) for cell in line] for line in lines_of(rows))
     return buffer.getvalue()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from advisor.cells import is_nested
+from advisor.column_kinds import are_codes, is_bookkeeping, kind_of_cells, numbers_as_classes
 from advisor.images import IMAGE_SUFFIXES, is_reference
 from tuner.errors import DataError, OptionError, did_you_mean
 
@@ -33,7 +35,13 @@ LABEL_NAMES = (
     ("label_id", "labelid", "label_idx", "class_id", "class_index", "category_id", "target_id"),
 )
 
+RATING_NAMES = ("stars", "star", "star_rating", "rating", "ratings", "score", "polarity", "stance")
+"""Names of labels where the cells are few whole numbers or names; of means and amounts otherwise."""
+_ALL_LABEL_NAMES = frozenset(name for tier in LABEL_NAMES for name in tier)
+_ALL_TEXT_NAMES = frozenset(name for tier in TEXT_NAMES for name in tier)
+
 _SAMPLE_ROWS = 10_000
+_FIRST_CELLS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +112,7 @@ def choose_columns(
     if image is not None:
         return Columns(image=image, label=label, group=group)
     if text is None:
-        taken |= {name for tier in LABEL_NAMES for name in table.column_names if _plain(name) in tier}
+        taken |= {name for name in table.column_names if _plain(name) in _ALL_LABEL_NAMES}
         text = _guess(sample, TEXT_NAMES, taken=taken, option="--text", place=place, text=None)
     for option, name in (("--text", text), ("--text-pair", text_pair)):
         kind = None if name is None else table.schema.field(name).type
@@ -179,12 +187,10 @@ def _guess_image(sample: pa.Table, *, taken: set[str], place: str) -> str | None
     paths = [name for name in usable if _names_images(sample, name)]
     if not inside and not paths:
         return None
-    text_names = {name for tier in TEXT_NAMES for name in tier}
-    label_names = {name for tier in LABEL_NAMES for name in tier}
     for name in set(usable) - set(inside) - set(paths):
-        if not _is_string(sample.schema.field(name).type) or _plain(name) in label_names:
+        if not _is_string(sample.schema.field(name).type) or _plain(name) in _ALL_LABEL_NAMES:
             continue
-        if _plain(name) in text_names or (_could_be_text(sample, name) and not _is_one_word(sample, name)):
+        if _plain(name) in _ALL_TEXT_NAMES or (_could_be_text(sample, name) and not _is_one_word(sample, name)):
             return None
     found = inside or paths
     for tier in IMAGE_NAMES:
@@ -203,6 +209,10 @@ def _names_images(sample: pa.Table, name: str) -> bool:
 
     if not _is_string(sample.schema.field(name).type):
         return False
+    suffixes = tuple(IMAGE_SUFFIXES)
+    first = [value for value in sample.column(name).slice(0, _FIRST_CELLS).to_pylist() if value and value.strip()]
+    if first and not any(value.strip().lower().endswith(suffixes) for value in first):  # spares most columns a pattern
+        return False
     cells = pc.utf8_trim_whitespace(sample.column(name))
     filled = pc.sum(pc.fill_null(pc.not_equal(cells, ""), False)).as_py() or 0
     endings = "|".join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))
@@ -217,6 +227,7 @@ def _is_one_word(sample: pa.Table, name: str) -> bool:
     return bool((pc.mean(pc.match_substring_regex(sample.column(name), r"^[\w.:/\\-]+$")).as_py() or 0.0) > 0.5)
 
 
+@lru_cache(maxsize=1 << 18)
 def _plain(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
@@ -249,25 +260,35 @@ def _guess(
         named = [name for name in usable if _plain(name) in tier]
         if option == "--text":
             named = [name for name in named if _is_string(sample.schema.field(name).type)]
-        if len(named) == 1:
-            return str(named[0])
+        if len(named) > 1 or (option == "--label" and tier != tiers[0]):  # dates called "target" are no classes
+            named = [name for name in named if kind_of_cells(sample, name) in (None, "names of splits")]
         if named:
-            same = _same_partition(sample, named) if option == "--label" else None
-            if same is None:
-                raise _ambiguous(sample, named, option=option, place=place)
-            return same
-    by_content = [name for name in usable if (_could_be_text if option == "--text" else _could_be_label)(sample, name)]
+            return _only_one(sample, named, option=option, place=place)
+    if option == "--label":
+        rated = [name for name in usable if _plain(name) in RATING_NAMES and _could_be_label(sample, name)]
+        if rated:
+            return _only_one(sample, rated, option=option, place=place)
+    fits = _could_be_text if option == "--text" else _could_be_label
+    by_content = [name for name in usable if not is_bookkeeping(name) and fits(sample, name)]
+    if option == "--text" and len(by_content) > 1:
+        words = [name for name in by_content if _names_images(sample, name) or not _is_one_word(sample, name)]
+        by_content = words or by_content
     if option == "--label" and text is None:
         # A short-text table may have few distinct texts; the label is then the column with fewest words.
-        by_content = [name for name in by_content if _plain(name) not in {n for tier in TEXT_NAMES for n in tier}]
-    if len(by_content) == 1:
-        return str(by_content[0])
+        by_content = [name for name in by_content if _plain(name) not in _ALL_TEXT_NAMES]
     if by_content:
-        same = _same_partition(sample, by_content) if option == "--label" else None
-        if same is None:
-            raise _ambiguous(sample, by_content, option=option, place=place)
-        return same
+        return _only_one(sample, by_content, option=option, place=place)
     raise _none_fits(sample, option=option, place=place)
+
+
+def _only_one(sample: pa.Table, names: Sequence[str], *, option: str, place: str) -> str:
+    """The only name, or the most readable of labels that are the same; several others raise."""
+    if len(names) == 1:
+        return str(names[0])
+    same = _same_partition(sample, names) if option == "--label" else None
+    if same is None:
+        raise _ambiguous(sample, names, option=option, place=place)
+    return same
 
 
 def _same_partition(sample: pa.Table, names: Sequence[str]) -> str | None:
@@ -297,26 +318,34 @@ def _could_be_text(sample: pa.Table, name: str) -> bool:
     """Long, varied, wordy."""
     import pyarrow.compute as pc
 
-    if not _is_string(sample.schema.field(name).type) or not _is_wordy(sample, name):
+    if not _is_string(sample.schema.field(name).type):
         return False
     column = sample.column(name)
     mean_length = pc.mean(pc.utf8_length(column)).as_py() or 0.0
-    return bool(mean_length >= 15 and pc.count_distinct(column).as_py() > 0.3 * sample.num_rows)
+    if mean_length < 15 or pc.count_distinct(column).as_py() <= 0.3 * sample.num_rows:
+        return False
+    return _is_wordy(sample, name) and kind_of_cells(sample, name) is None
 
 
 def _could_be_label(sample: pa.Table, name: str) -> bool:
-    """Two or more values, each on several rows on average, short."""
+    """Two or more values, each on several rows on average, short; no dates, addresses, identifiers or quantities."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = sample.schema.field(name).type
-    if pa.types.is_floating(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind):
+    if pa.types.is_temporal(kind) or pa.types.is_null(kind):
         return False
     column = sample.column(name)
     distinct = pc.count_distinct(column).as_py()
     if not 2 <= distinct <= max(2, min(500, sample.num_rows // 4)):
         return False
-    return not _is_string(kind) or (pc.mean(pc.utf8_length(column)).as_py() or 0.0) < 60
+    if numbers_as_classes(sample, name) is False:
+        return False
+    if not _is_string(kind):
+        return True
+    if (pc.mean(pc.utf8_length(column)).as_py() or 0.0) >= 60 or are_codes(sample, name):
+        return False
+    return kind_of_cells(sample, name) is None
 
 
 def several_labels(name: str, *, place: str) -> DataError:
@@ -338,10 +367,25 @@ def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: st
         why = "several yes-or-no labels a row (multi-label targets) are not supported yet: every row has one class"
     pair = "; for pairs of texts pass --text-pair with the other" if option == "--text" else ""
     return DataError(
-        f"{place}: several columns could hold the {what}: {', '.join(names)}",
-        why=why,
-        fix=f"pass {option} with one of: {', '.join(sample.column_names)}{pair}",
+        f"{place}: several columns could hold the {what}: {_listed(names)}",
+        why=f"{why}; {_with_values(sample, names)}" if option != "--image" else why,
+        fix=f"pass {option} with one of: {_listed(sample.column_names)}{pair}",
     )
+
+
+def _with_values(sample: pa.Table, names: Sequence[str]) -> str:
+    """Columns with three of their values each, so that a person knows them again."""
+    shown = []
+    for name in names[:8]:
+        values = [value for value in sample.column(name).unique().to_pylist() if value is not None][:3]
+        shown.append(f"{_short(name)} holds {', '.join(_short(' '.join(str(value).split())) for value in values)}")
+    return "; ".join(shown)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of columns, not more than a few lines of them."""
+    most = 50
+    return ", ".join(map(_short, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
@@ -367,7 +411,9 @@ def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:
         why += f"; lists, objects and bytes, as in {', '.join(nested)}, cannot be used"
-    fix = f"pass {option} with one of the columns: {', '.join(map(_short, names))}"
+    fix = f"pass {option} with one of the columns: {_listed(names)}"
+    scalars = [name for name in names if name not in nested and not is_reference(sample.schema.field(name).type)]
+    why += f"; {_with_values(sample, scalars)}" if scalars else ""
     if any(len(name) > 40 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
         fix = "the first line looks like data: add a header line such as text,label (or pass --text and --label)"
     return DataError(f"{place}: it is not clear which column holds the {what}", why=why, fix=fix)

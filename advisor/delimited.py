@@ -26,6 +26,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 _BLOCK_BYTES = 1 << 21
 _LARGE_BLOCK_BYTES = 1 << 26  # for rows longer than a block
+_WIDE = 1_000  # columns beyond which every block and thread costs more than it brings
 _LOOKED_AT = 500  # records that say whether lines stand before a table
 _MOST_TITLES = 5
 _CONSISTENT = 0.9
@@ -66,11 +67,12 @@ def read_delimited(path: Path, encoding: str, *, header: bool | None = None, nam
     if layout.whole and not layout.records:
         return FileTable(table=pa.table({name or f"unnamed_{i}": [] for i, name in enumerate(layout.names)}))
     places = [str(i) for i in range(len(layout.names))]  # names may be blank, and are then not distinct
-    for block_bytes in (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
+    wide = len(places) > _WIDE
+    for block_bytes in (_LARGE_BLOCK_BYTES,) if wide else (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
         try:
             table = arrow_csv.read_csv(
                 arrow_stream(path, encoding, behind=layout.before),
-                read_options=arrow_csv.ReadOptions(block_size=block_bytes, column_names=places),
+                read_options=arrow_csv.ReadOptions(block_size=block_bytes, column_names=places, use_threads=not wide),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=layout.delimiter, newlines_in_values=True, **layout.quoting
                 ),

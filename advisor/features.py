@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advisor.cautions import share_unknown
 from tuner.inputs import Pixels, Tokens
 from tuner.pairs import in_words
 from tuner.pictures import Pictures
@@ -55,7 +56,8 @@ class BlockFeatures:
     ``features`` are (n, width) float32 of every block, ``labels`` and ``lengths`` (tokens, special ones included; 1 an
     image) are (n,), ``rows`` are the positions in the target data; rows of equal ``groups`` (n,) stay in one fold.
     ``texts`` are empty for images and ``pixels`` None for texts. ``truncated`` is the share of texts cut to the model's
-    length; ``warnings`` say which images could not be read and are no rows here, and how the others were adapted.
+    length, ``unknown`` that of tokens which the vocabulary lacks; ``warnings`` say which images could not be read
+    and are no rows here, and how the others were adapted.
 
     Of tagged sentences ``tagged`` holds the words of as many as the probes learn from; ``features`` are of sentences
     as texts, and ``labels`` what they were sampled by (`TargetData`).
@@ -69,6 +71,7 @@ class BlockFeatures:
     groups: np.ndarray | None
     lengths: np.ndarray
     truncated: float
+    unknown: float = 0.0
     warnings: tuple[str, ...] = ()
     tagged: WordFeatures | None = None
 
@@ -159,6 +162,7 @@ def embed(
         groups=target.kept_together(rows),
         lengths=encoded.lengths,
         truncated=float(encoded.truncated.mean()) if isinstance(encoded, Tokens) else 0.0,
+        unknown=share_unknown(encoded.input_ids, backbone.tokenizer) if isinstance(encoded, Tokens) else 0.0,
         warnings=warnings,
         tagged=tagged,
     )

@@ -25,6 +25,7 @@ from advisor.baselines import (
     tfidf_baseline,
     token_baseline,
 )
+from advisor.cautions import imbalance_note, unknown_note
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_paths import refuse_root
 from advisor.image_similarity import measure_image_similarity
@@ -243,7 +244,7 @@ def advise(
         probes=probes.probes,
         baselines=baselines | {"best_probe": _best_probe(probes)},
         metric=metric,
-        warnings=_warnings(target, backbone, features, similarity),
+        warnings=_warnings(target, backbone, features, similarity, metric=metric),
         next_steps=_next_steps(size, similarity, target, command, model=None if backbone.path is None else backbone.id),
         next_command=command,
         seconds=clock.seconds,
@@ -765,9 +766,11 @@ def _best_probe(probes: ProbeProfile) -> dict[str, Any]:
 
 
 def _warnings(
-    target: TargetData, backbone: Backbone, features: BlockFeatures, similarity: SimilarityProfile
+    target: TargetData, backbone: Backbone, features: BlockFeatures, similarity: SimilarityProfile, *, metric: str
 ) -> tuple[str, ...]:
     warnings = [*target.warnings, *backbone.warnings, *features.warnings]
+    warnings += imbalance_note({} if target.tagged else _classes_section(target)["class_counts"], metric=metric)
+    warnings += unknown_note(features.unknown, model=backbone.id)
     if features.truncated > TRUNCATION_WARNING:
         noun = "sentences" if target.tagged else "texts"
         warnings.append(

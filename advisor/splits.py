@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import DataError
+from tuner.pairs import BETWEEN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,9 +26,11 @@ SPLIT_NAMES = {
     "test": "test",
     "all": "all",
 }
-"""What a file, folder or split may be called, and the split it is."""
+"""What a class folder may be called and still be a split, whatever stands beside it."""
 
 SPLITS = ("train", "validation", "test")
+
+_INVISIBLE = re.compile("[\xad\u200b\u200e\u200f\u2060\ufeff]")  # soft hyphens, marks, blanks of no width
 
 _SPLIT_WORDS = {
     "train": ("train", "training", "trn", "tr"),
@@ -101,6 +105,16 @@ def splits_of_siblings(names: Sequence[str]) -> dict[str, tuple[str, ...]] | Non
     return {split: tuple(of_split) for split, of_split in found.items()}
 
 
+def says_so_faintly(name: str) -> bool:
+    """Whether the word for a split in a name may as well be a language's: ``tr`` is Turkish, too.
+
+    >>> says_so_faintly("reviews_tr"), says_so_faintly("reviews_train")
+    (True, False)
+    """
+    found = _SPLIT_OF_WORD.keys() & set(_words(name))
+    return bool(found) and _FAINT_WORDS.issuperset(found)
+
+
 def _words(name: str) -> list[str]:
     """The words of a name in small letters, numbers apart; words that are written as one are parted."""
     name = SHARD.sub("", name.strip())
@@ -108,7 +122,8 @@ def _words(name: str) -> list[str]:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d])(?=\d)", " ", name)
     words: list[str] = []
     for word in re.findall(r"[^\W_]+", name.lower()):
-        joined = re.fullmatch(r"(train|training|test|testing|val|dev|validation)(set|data|dataset|split|file)", word)
+        joined = re.fullmatch(r"(\w+?)(set|data|dataset|split|file)", word)
+        joined = joined if joined and joined[1] in _SPLIT_OF_WORD.keys() - _FAINT_WORDS else None
         words.extend(joined.groups() if joined else (word,))
     return words
 
@@ -124,8 +139,8 @@ FEWEST_TRAINING_ROWS = 3
 """Distinct training texts or images a class needs, so that cross-validated probes see each class in every fold."""
 
 
-def number_texts(texts: pa.ChunkedArray) -> NDArray[np.int32]:
-    """A number for each distinct text, in order of first appearance.
+def number_texts(texts: pa.ChunkedArray, *, folded: bool = False) -> NDArray[np.int32]:
+    """A number for each distinct text, in order of first appearance; with `folded`, by `fold_text`.
 
     Texts are told apart by Python's 64-bit string hash, in batches: a dictionary of a million texts would cost as much
     memory as the texts, and two different ones among them share a hash with a probability of 3 in 100 million.
@@ -137,9 +152,31 @@ def number_texts(texts: pa.ChunkedArray) -> NDArray[np.int32]:
     start = 0
     for batch in pa.table({"text": texts}).to_batches(max_chunksize=1 << 15):
         values = batch.column(0).to_numpy(zero_copy_only=False)
-        hashes[start : start + len(values)] = np.fromiter(map(hash, values), np.int64, len(values))
+        read = map(fold_text, values) if folded else values
+        hashes[start : start + len(values)] = np.fromiter(map(hash, read), np.int64, len(values))
         start += len(values)
     return np.asarray(pd.factorize(hashes)[0], np.int32)
+
+
+def fold_text(text: str) -> str:
+    """A text without what hardly any reader tells apart: capitals, white space, forms of characters (NFKC).
+
+    >>> fold_text("Good  film ") == fold_text("good\u00a0film"), fold_text("\ufb01lm") == fold_text("Film")
+    (True, True)
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+        # Folding may bring up forms that are to be normalised again.
+        text = unicodedata.normalize("NFKC", text)
+        return BETWEEN.join(" ".join(part.split()) for part in text.split(BETWEEN))
+    return " ".join(text.lower().split())
+
+
+def leaks(split: NDArray[np.int8], text_ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which validation or test rows have a text that train has, too; `split` (n,) indexes `SPLITS`."""
+    in_train = np.zeros(int(text_ids.max()) + 1, bool)
+    in_train[text_ids[split == 0]] = True
+    return np.asarray(in_train[text_ids] & (split > 0))
 
 
 def ids_per_class(ids: NDArray[Any], labels: NDArray[np.int32], n_classes: int) -> NDArray[np.int64]:
@@ -267,7 +304,7 @@ def without_leaks(
     occurs = np.zeros((3, n_texts), bool)
     for number in range(3):
         occurs[number, text_ids[split == number]] = True
-    n_leaked = int((occurs[0, text_ids] & (split > 0)).sum())
+    n_leaked = int(leaks(split, text_ids).sum())
     leaves = ((split == 0) & (occurs[1] | occurs[2])[text_ids]) | ((split == 1) & occurs[2][text_ids])
     for number in (0, 1):
         before, lost = int((split == number).sum()), int((leaves & (split == number)).sum())
@@ -308,10 +345,13 @@ def carve_missing(
 # --- what is said of rows
 
 
-def leakage_note(n_leaked: int, n_left_out: int, *, noun: str) -> str:
-    """What was done about rows of later splits that train had held."""
+def leakage_note(n_leaked: int, n_left_out: int, *, noun: str, n_near: int = 0) -> str:
+    """What was done about rows of later splits that train had held, `n_near` of them written a little differently."""
+    near = ""
+    if n_near:
+        near = f" ({n_near:,} of them but for capitals, white space or forms of characters)"
     return (
-        f"leakage: {n_leaked:,} validation or test rows have {with_article(noun)} that also occurs in train; the "
+        f"leakage: {n_leaked:,} validation or test rows have {with_article(noun)} that also occurs in train{near}; the "
         f"earlier copies ({n_left_out:,} rows) were left out, so that scores are about new {noun}s"
     )
 

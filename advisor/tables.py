@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,11 @@ from advisor.images import (
     images_column,
     is_image,
 )
-from advisor.splits import SPLIT_NAMES, SPLITS
+from advisor.split_files import SplitFiles, find_split_files, splits_of_names
+from advisor.splits import SPLITS, split_of_name
 from advisor.text_folders import read_text_folder
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
+from tuner.given import plain_list
 from tuner.hub import ask_hub, is_offline
 from tuner.regular import check_regular
 
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
 
 _SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
 _FILE_SUFFIXES = frozenset({*FORMATS, *CONLL_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".zip", ".gz", ".xlsx"})
-SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -122,12 +124,15 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
     if isinstance(data, HubDataset):
         return _from_datasets(data.splits, name=data.name, place=data.place)
     if isinstance(data, Mapping):
-        return _read_mapping(data)
+        return _read_any(_as_frame(data)) if _are_columns(data) else _read_mapping(data)
+    if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
+        return _read_any(_as_frame(data))
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         table, held = _from_frame(data, place="the data frame")
         return Tables(name="data", place="the data frame", parts={"all": table}, held=held)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return _from_datasets({"all": data}, name="data", place="the dataset")
+    data = tuple(data) if isinstance(data, Iterator) else data
     if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, (str, bytes)) for part in data):
         table, held = _from_lists(*data)
         return Tables(name="data", place="the lists", parts={"all": table}, held=held)
@@ -138,9 +143,24 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
     )
 
 
+def _are_columns(data: Mapping[Any, Any]) -> bool:
+    """Whether a dictionary maps names to lists of values, as many each, rather than splits to tables."""
+    values = list(data.values())
+    lists = all(isinstance(part, (list, tuple)) or getattr(part, "ndim", 0) == 1 for part in values)
+    return (
+        len(values) > 1 and lists and len({len(part) for part in values}) == 1 and not splits_of_names(map(str, data))
+    )
+
+
+def _as_frame(data: Any) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({name: list(values) for name, values in data.items()} if isinstance(data, Mapping) else data)
+
+
 def only(tables: Tables, split: str) -> Tables:
     """The tables without the other splits. Raises `OptionError` where that one is not there."""
-    wanted = SPLIT_NAMES.get(split.lower(), split)
+    wanted = split if split in tables.parts else split_of_name(split) or split
     if wanted not in tables.parts:
         if set(tables.parts) == {"all"}:
             raise OptionError(
@@ -268,9 +288,8 @@ def _could_be_hub_id(text: str) -> bool:
 def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], labelled: bool) -> Tables:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _read_saved(folder)
-    files = _split_files(folder)
-    if not files and (folder / "data").is_dir():  # the layout of repositories on the hub
-        files = _split_files(folder / "data")
+    of_splits = _split_files(folder)
+    files = of_splits.files
     if not files:
         found = read_images_of_folder(folder) or _read_texts_of_folder(folder, labelled=labelled)
         if found is None:
@@ -279,7 +298,7 @@ def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], lab
     parts: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
-    warnings: list[str] = []
+    warnings = of_splits.notes(folder)
     for split in ("all", *SPLITS):
         results = []
         for path in files.get(split, ()):
@@ -368,36 +387,13 @@ def read_images_of_folder(folder: Path) -> Tables | None:
 def is_table_folder(folder: Path) -> bool:
     """Whether a folder is read as tables: a saved dataset, or files named after splits."""
     saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-    return saved or bool(_split_files(folder)) or ((folder / "data").is_dir() and bool(_split_files(folder / "data")))
+    return saved or bool(_split_files(folder).files)
 
 
-def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The folder's files that are named after a split, shards in order; two candidates for one split raise."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        split = SPLIT_NAMES.get(SHARD.sub("", path.stem).lower())
-        if split and path.suffix.lower() in _SPLIT_FORMATS and not path.is_dir():
-            check_split_file(path)
-            files.setdefault(split, []).append(path)
-    for split, paths in files.items():
-        if len(paths) > 1 and not all(SHARD.search(path.stem) for path in paths):
-            raise DataError(
-                f"{folder} has more than one {split} file: {', '.join(path.name for path in paths)}",
-                why="it is not clear which one is meant",
-                fix="leave one of them in the folder, or pass a single file",
-            )
-    return {split: tuple(paths) for split, paths in files.items()}
-
-
-def check_split_file(path: Path) -> None:
-    """Raise where a folder's entry that is named after a split is a pipe, a device, or a link to nowhere."""
-    check_regular(path)
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path} is a link that leads nowhere",
-            why="a split of the dataset is read from it",
-            fix="put the file there that it should lead to, or remove the link",
-        )
+def _split_files(folder: Path) -> SplitFiles:
+    """The folder's tables that are named after splits, or those of its ``data`` folder, as repositories have them."""
+    found = find_split_files(folder, _SPLIT_FORMATS)
+    return found if found.files or not (folder / "data").is_dir() else find_split_files(folder / "data", _SPLIT_FORMATS)
 
 
 def _no_split_files(folder: Path) -> TransferError:
@@ -503,7 +499,14 @@ def _read_mapping(data: Mapping[Any, Any]) -> Tables:
     parts = {str(name): part for name, part in data.items()}
     if parts and all(hasattr(part, "features") and hasattr(part, "column_names") for part in parts.values()):
         return _from_datasets(parts, name="data", place="the dataset")
-    known = {SPLIT_NAMES.get(name.lower()) for name in parts}
+    split_of = {name: split for split, names in splits_of_names(parts).items() for name in names}
+    known = {split_of.get(name) for name in parts}
+    if len(known) < len(parts) and None not in known:
+        raise DataError(
+            f"two of the keys {', '.join(parts)} name one split",
+            why="it is not clear which one is meant",
+            fix="name the data frames train, validation and test",
+        )
     if not parts or None in known or not all(hasattr(part, "iloc") for part in parts.values()):
         raise DataError(
             f"a dictionary with the keys {', '.join(list(parts)[:8]) or '(none)'} cannot be read",
@@ -513,7 +516,7 @@ def _read_mapping(data: Mapping[Any, Any]) -> Tables:
     tables: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     for name, part in parts.items():
-        tables[SPLIT_NAMES[name.lower()]], of_part = _from_frame(part, place=f"the data frames: {name}")
+        tables[split_of[name]], of_part = _from_frame(part, place=f"the data frames: {name}")
         held |= of_part
     return Tables(name="data", place="the data frames", parts=tables, held=held)
 
@@ -521,10 +524,11 @@ def _read_mapping(data: Mapping[Any, Any]) -> Tables:
 def _from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
     import pyarrow as pa
 
+    texts = texts if _is_array_of_images(texts) else plain_list(texts)
+    labels = plain_list(labels)
     first = next((text for text in texts if text is not None), None) if len(texts) else None
     if is_image(first):
         return _from_images(texts, labels)
-    texts, labels = list(texts), list(labels)
     if len(texts) != len(labels):
         raise DataError(
             f"{len(texts):,} texts but {len(labels):,} labels",
@@ -540,6 +544,10 @@ def _from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
             fix="pass (texts, labels), texts first, every text a string",
         )
     return pa.table({"text": column_from_values(texts), "label": column_from_values(labels)}), {}
+
+
+def _is_array_of_images(given: Any) -> bool:
+    return getattr(given, "ndim", 1) >= 3
 
 
 def _from_images(images: Any, labels: Any) -> tuple[pa.Table, Held]:
@@ -577,7 +585,7 @@ def _from_frame(frame: Any, *, place: str) -> tuple[pa.Table, Held]:
     for position in range(len(names)):
         series = frame.iloc[:, position]
         if str(series.dtype) == "object":
-            values = series.tolist()
+            values = [_of_enum(value) for value in series.tolist()]
             if _are_images(values):
                 column, of_column = images_column(values, place=f"{place}: {names[position]}")
                 held |= of_column
@@ -597,6 +605,10 @@ def _from_frame(frame: Any, *, place: str) -> tuple[pa.Table, Held]:
     return pa.table(columns, names=names), held
 
 
+def _of_enum(value: Any) -> Any:
+    return value.name if isinstance(value, enum.Enum) else value
+
+
 def _are_images(values: Sequence[Any]) -> bool:
     """Whether an object column holds images and nothing else; most hold strings, which the first one tells."""
     filled = (value for value in values if value is not None and not (isinstance(value, float) and value != value))
@@ -611,9 +623,12 @@ def known_splits(given: Mapping[str, Any], *, place: str) -> tuple[dict[str, Any
     """
     known: dict[str, Any] = {}
     ignored = []
+    split_of = {name: split for split, names in splits_of_names(map(str, given)).items() for name in names}
+    plain = {str(name).lower() for name in given}
     for name, part in given.items():
-        usual = SPLIT_NAMES.get(str(name).lower()) or ("all" if len(given) == 1 else None)
-        if usual is None or usual in known:
+        usual = split_of.get(str(name)) or ("all" if len(given) == 1 else None)
+        # "test" is the test split, though "test2" stands before it
+        if usual is None or usual in known or (usual in plain and str(name).lower() != usual):
             ignored.append(str(name))
         else:
             known[usual] = part

@@ -30,12 +30,11 @@ from advisor.files import (
 )
 from advisor.json_layouts import rows_of_value
 from advisor.json_tables import json_rows
-from advisor.splits import SPLIT_NAMES, SPLITS
+from advisor.split_files import SplitFiles, find_split_files, splits_of_names
+from advisor.splits import SPLITS
 from advisor.tables import (
-    SHARD,
     HubDataset,
     Tables,
-    check_split_file,
     known_splits,
     loaded_from_hub,
     missing_file,
@@ -284,8 +283,9 @@ def is_tagged(data: Any, *, text: str | None = None, label: str | None = None) -
     if isinstance(data, Mapping):
         return bool(data) and is_tagged(next(iter(data.values())), text=text, label=label)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
-        found = columns.of([str(name) for name in data.columns])
-        return all(name is not None and _holds_lists(data[name].head(_GLANCED_ROWS)) for name in found)
+        names = [str(name) for name in data.columns]
+        found = columns.of(names)
+        return all(name is not None and _holds_lists(data.iloc[:_GLANCED_ROWS, names.index(name)]) for name in found)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return _are_lists(data.features.arrow_schema, columns)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
@@ -511,14 +511,15 @@ def _read_any(
         tables = Tables(name=data.name, place=data.place, parts=reader.splits(data.splits, place=data.place))
     elif isinstance(data, Mapping):
         parts = {}
+        split_of = {name: split for split, names in splits_of_names(map(str, data)).items() for name in names}
         for name, given in data.items():
-            if str(name).lower() not in SPLIT_NAMES:
+            if str(name) not in split_of:
                 raise DataError(
-                    f"a dictionary with the key {name!r} cannot be read." + did_you_mean(str(name), SPLIT_NAMES),
+                    f"a dictionary with the key {name!r} cannot be read." + did_you_mean(str(name), ("all", *SPLITS)),
                     why="its keys are splits",
                     fix="name them train, validation and test, or all",
                 )
-            parts[SPLIT_NAMES[str(name).lower()]] = reader.memory(given, place=f"the data: {name}")
+            parts[split_of[str(name)]] = reader.memory(given, place=f"the data: {name}")
         tables = Tables(name="data", place="the data", parts=parts)
     else:
         tables = Tables(name="data", place="the data", parts={"all": reader.memory(data, place="the data")})
@@ -551,9 +552,8 @@ class _Reader:
             given = saved if isinstance(saved, dict) else {"all": saved}
             parts = self.splits(given, place=str(folder))
             return Tables(name=folder.resolve().name, place=str(folder), parts=parts)
-        files = _split_files(folder)
-        if not files and (folder / "data").is_dir():  # the layout of repositories on the hub
-            files = _split_files(folder / "data")
+        found = _split_files(folder)
+        files = found.files
         if not files:
             raise DataError(
                 f"the folder {folder} has no file named train.*, validation.*, test.* or all.*",
@@ -561,6 +561,7 @@ class _Reader:
                 fix="name the files so, or pass a single file",
             )
         parts = {}
+        self.warnings += found.notes(folder)
         for split in ("all", *SPLITS):
             if split in files:
                 parts[split] = _below(self.file(path) for path in files[split])
@@ -732,22 +733,11 @@ def _is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The folder's files that are named after a split, shards in order; two candidates for one split raise."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        split = SPLIT_NAMES.get(SHARD.sub("", path.stem).lower())
-        if split and path.suffix.lower() in {*FORMATS, *CONLL_SUFFIXES, *_MAY_BE_CONLL} and not path.is_dir():
-            check_split_file(path)
-            files.setdefault(split, []).append(path)
-    for split, paths in files.items():
-        if len(paths) > 1 and not all(SHARD.search(path.stem) for path in paths):
-            raise DataError(
-                f"{folder} has more than one {split} file: {', '.join(path.name for path in paths)}",
-                why="it is not clear which one is meant",
-                fix="leave one of them in the folder, or pass a single file",
-            )
-    return {split: tuple(paths) for split, paths in files.items()}
+def _split_files(folder: Path) -> SplitFiles:
+    """The folder's files that are named after splits, or those of its ``data`` folder, as repositories have them."""
+    endings = {*FORMATS, *CONLL_SUFFIXES, *_MAY_BE_CONLL}
+    found = find_split_files(folder, endings)
+    return found if found.files or not (folder / "data").is_dir() else find_split_files(folder / "data", endings)
 
 
 def _below(tables: Iterator[pa.Table]) -> pa.Table:
@@ -1006,7 +996,7 @@ def _is_tagged_folder(folder: Path, columns: _Columns) -> bool:
             return False
         return is_tagged(saved, text=columns.text, label=columns.label)
     try:
-        files = _split_files(folder) or (_split_files(folder / "data") if (folder / "data").is_dir() else {})
+        files = _split_files(folder).files
         return bool(files) and _is_tagged_file(next(iter(files.values()))[0], columns)
     except DataError:
         return False

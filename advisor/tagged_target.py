@@ -17,6 +17,7 @@ from advisor.splits import (
     carve_missing,
     ids_per_class,
     leakage_note,
+    leaks,
     number_texts,
     repeats_note,
     sentence_units,
@@ -110,7 +111,8 @@ class _Sentences:
     tags: tuple[NDArray[np.int64], ...]
     names: tuple[str, ...]
     types: tuple[str, ...]
-    text_ids: NDArray[np.int32]
+    text_ids: NDArray[np.int32]  # equal but for capitals, white space and forms of characters
+    exact_ids: NDArray[np.int32]
     strata: NDArray[np.int32]
     groups: NDArray[np.int32] | None
     by_document: bool
@@ -138,13 +140,15 @@ def _gather(given: TaggedData) -> _Sentences:
     by_document = "group" not in given.columns
     grouped = not by_document or not {"validation", "test"} & set(parts)  # given splits divide documents already
     splits = [0 if name == "all" else SPLITS.index(name) for name in parts]
+    texts = pa.chunked_array([pa.array([" ".join(row) for row in words], pa.large_string())])
     return _Sentences(
         given=given,
         words=words,
         tags=tags,
         names=names,
         types=types,
-        text_ids=number_texts(pa.chunked_array([pa.array([" ".join(row) for row in words], pa.large_string())])),
+        text_ids=number_texts(texts, folded=True),
+        exact_ids=number_texts(texts),
         strata=_strata(tags, names=names, types=types),
         groups=_group_numbers(parts.values()) if grouped else None,
         by_document=by_document,
@@ -179,6 +183,7 @@ def _strata(tags: Sequence[NDArray[np.int64]], *, names: Sequence[str], types: S
 def _divide(rows: _Sentences, *, seed: int) -> TargetData:
     """Take sentences that leak out of training, refuse what is too little, and carve what is not given."""
     split, n_leaked = without_leaks(rows.split, rows.text_ids, place=rows.place, noun=NOUN)
+    n_near = n_leaked - int(leaks(rows.split, rows.exact_ids).sum())
     _check_enough(rows, split)
     strata = _merged(rows, rows.text_ids, rows.strata, split)
     units, spread = rows.text_ids, strata
@@ -192,7 +197,7 @@ def _divide(rows: _Sentences, *, seed: int) -> TargetData:
         n_leaked += leaked_by_sentence
     rows = replace(rows, groups=groups)
     _check_divided(rows, split)
-    return _finished(rows, split, strata, n_leaked=n_leaked)
+    return _finished(rows, split, strata, n_leaked=n_leaked, n_near=n_near)
 
 
 def _needed(rows: _Sentences) -> int:
@@ -274,15 +279,17 @@ def _check_divided(rows: _Sentences, split: NDArray[np.int8]) -> None:
             )
 
 
-def _finished(rows: _Sentences, split: NDArray[np.int8], strata: NDArray[np.int32], *, n_leaked: int) -> TargetData:
+def _finished(
+    rows: _Sentences, split: NDArray[np.int8], strata: NDArray[np.int32], *, n_leaked: int, n_near: int
+) -> TargetData:
     import pandas as pd
 
     given = rows.given
     n, n_left_out = len(rows.words), int((split < 0).sum())
-    n_duplicates, n_conflicting = n - len(np.unique(rows.text_ids)), _conflicting(rows)
+    n_duplicates, n_conflicting = n - len(np.unique(rows.exact_ids)), _conflicting(rows)
     warnings = [*given.warnings, *_documents_note(rows), *_unlearned(rows, split)]
     if n_leaked or n_left_out:
-        warnings.append(leakage_note(n_leaked, n_left_out, noun=NOUN))
+        warnings.append(leakage_note(n_leaked, n_left_out, noun=NOUN, n_near=n_near))
     if n_duplicates > 0.05 * n:
         warnings.append(repeats_note(n_duplicates, n, noun=NOUN))
     if n_conflicting:
@@ -336,7 +343,7 @@ def _documents_note(rows: _Sentences) -> list[str]:
 
 def _conflicting(rows: _Sentences) -> int:
     """Distinct sentences that are tagged in more than one way."""
-    ways = {(int(number), tags.tobytes()) for number, tags in zip(rows.text_ids, rows.tags, strict=True)}
+    ways = {(int(number), tags.tobytes()) for number, tags in zip(rows.exact_ids, rows.tags, strict=True)}
     return int((np.bincount([number for number, _ in ways]) > 1).sum())
 
 

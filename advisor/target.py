@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.cautions import joined_labels_note
 from advisor.columns import Columns, choose_columns, several_labels
 from advisor.fasttext import is_fasttext
+from advisor.files import is_nested
 from advisor.image_folders import list_images
 from advisor.image_paths import ImageFinder, column_of_ids, path_references, refuse_root
 from advisor.images import (
@@ -27,6 +30,7 @@ from advisor.images import (
     pictures_of,
     references_in,
 )
+from advisor.missing import MISSING_TEXT, is_missing_text, missing_labels
 from advisor.splits import (
     FEWEST_TRAINING_ROWS,
     SPLITS,
@@ -35,6 +39,7 @@ from advisor.splits import (
     kept_together,
     labels_per_text,
     leakage_note,
+    leaks,
     number_texts,
     percent_of,
     repeats_note,
@@ -55,15 +60,13 @@ from advisor.tables import (
 )
 from advisor.tagged import is_tagged, read_literal
 from tuner.errors import DataError, OptionError, did_you_mean
+from tuner.given import plain_list, plain_value
 from tuner.pairs import BETWEEN, paired
 from tuner.pictures import Pictures, is_one_picture
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-WORDY = r"[^\s\p{Z}\x{200B}\x{FEFF}]"
-"""What a text holds that is not blank."""
 
 _LONGEST_SHOWN = 300
 _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them without training rows
@@ -73,7 +76,8 @@ _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them w
 class TargetData:
     """The user's labelled dataset, checked and divided.
 
-    ``texts`` and ``labels`` hold every usable row (n of them), and equal texts share their ``text_ids``; ``train``,
+    ``texts`` and ``labels`` hold every usable row (n of them), and texts that are equal but for capitals, white space
+    and forms of characters share their ``text_ids``; ``train``,
     ``validation`` and ``test`` are positions in them. Rows of ``train`` or ``validation`` whose text also occurs in a
     later split stand in no split: they are left out so that scores are not flattered.
 
@@ -184,6 +188,7 @@ def load_target(
     `drop_rare` leaves such classes out. Tagged sentences (`advisor.tagged.is_tagged`) are read and divided by
     `advisor.tagged_target.load_tagged`. Everything a user can put right raises a `TransferError`.
     """
+    text, image, label, group, text_pair = map(_column_name, (text, image, label, group, text_pair))
     data = loaded_from_hub(data)
     if is_tagged(data, text=text, label=label):
         from advisor.tagged_target import load_tagged
@@ -236,8 +241,15 @@ def read_new_texts(
     With `text_pair`, the column of second texts, or a list of (text, text), they are pairs (`tuner.pairs`). `header`
     says whether the first line of a file names its columns, and `names` which are known to be there (`read_file`).
     """
-    if isinstance(data, (list, tuple)) and data and all(isinstance(item, str) for item in data):
-        return list(data), "text", ()
+    text, text_pair = _column_name(text), _column_name(text_pair)
+    if isinstance(data, Iterator) or type(data).__name__ in ("Series", "Index", "ndarray", "Column"):
+        data = plain_list(data)
+    if (
+        isinstance(data, (list, tuple))
+        and data
+        and all(isinstance(value, str | None) for value in map(plain_value, data))
+    ):
+        return [plain_value(value) or "" for value in data], "text", ()
     if isinstance(data, list) and data and all(_is_pair(item) for item in data):
         return [paired(first or "", second or "") for first, second in data], "text", ()
     if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt":
@@ -261,11 +273,21 @@ def read_new_texts(
     if column is None and table.num_columns == 1:
         column = table.column_names[0]
     chosen = choose_columns(table, place=tables.place, text=column, text_pair=text_pair, labelled=False)
-    texts = [value or "" for value in table.column(chosen.content).to_pylist()]
+    texts = _without_markers(table.column(chosen.content))
     if text_pair is not None:
-        seconds = table.column(text_pair).to_pylist()
-        texts = [paired(first, second or "") for first, second in zip(texts, seconds, strict=True)]
+        seconds = _without_markers(table.column(text_pair))
+        texts = [paired(first, second) for first, second in zip(texts, seconds, strict=True)]
     return texts, chosen.content, tables.warnings
+
+
+def _column_name(name: Any) -> str | None:
+    """A column's name as a text: of frames it may be a number."""
+    return None if name is None else str(name)
+
+
+def _without_markers(column: pa.ChunkedArray) -> list[str]:
+    """The texts of a column, those that are missing or stand for it empty."""
+    return ["" if value is None or is_missing_text(value) else value for value in column.to_pylist()]
 
 
 def _is_pair(item: Any) -> bool:
@@ -304,6 +326,7 @@ def read_images(
     several splits, the test split. Raises `DataError` where there are no images, `MissingFileError` for a path that
     does not exist.
     """
+    image = _column_name(image)
     given = _images_alone(data) if image is None else None
     if given is None:
         given = _images_of_tables(read_tables(data, header=header), image=image, images_root=images_root)
@@ -456,9 +479,11 @@ def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> No
     """A test file that the user names must have labels; a test split without them, as contests have, is left out."""
     assert columns.label is not None
     table = tables.parts["test"]
-    if columns.label not in table.column_names or _has_no_labels(table, columns.label, tables):
+    mask = _one_foreign_label(table, tables, columns.label)
+    if columns.label not in table.column_names or mask is not None or _has_no_labels(table, columns.label, tables):
         raise DataError(
-            f"{test} has no labels in a column '{columns.label}'",
+            f"{test} has no labels in a column '{columns.label}'"
+            + (f": every row holds '{_short(mask)}', which no training row does" if mask else ""),
             why="the winner is scored on its rows",
             fix="pass a test file with the same columns, or leave --test away: rows of the data are then held out",
         )
@@ -503,10 +528,16 @@ def _gather(tables: Tables, columns: Columns, finders: Mapping[str, ImageFinder]
     warnings = list(tables.warnings)
     for split, table in tables.parts.items():
         missing = [name for name in wanted if name not in table.column_names]
-        unlabelled = missing == [columns.label] or _has_no_labels(table, columns.label, tables)
-        if unlabelled and split not in ("all", "train"):
-            warnings.append(f"the {split} split of {tables.place} has no labels: it was not used")
-            continue
+        if split not in ("all", "train"):
+            if missing == [columns.label] or _has_no_labels(table, columns.label, tables):
+                warnings.append(f"the {split} split of {tables.place} has no labels: it was not used")
+                continue
+            if (mask := _one_foreign_label(table, tables, columns.label)) is not None:
+                warnings.append(
+                    f"the {split} split of {tables.place} has no labels: every row holds '{_short(mask)}', which no "
+                    "training row does; it was not used"
+                )
+                continue
         if missing:
             raise DataError(
                 f"the {split} split of {tables.place} has no column '{missing[0]}'."
@@ -549,7 +580,6 @@ def _with_references(table: pa.Table, column: str, *, finder: ImageFinder, place
 
 def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
     """Whether a split's labels are masked: all missing or blank, or all -1 where the classes have names."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if label not in table.column_names:
@@ -557,9 +587,33 @@ def _has_no_labels(table: pa.Table, label: str, tables: Tables) -> bool:
     column = table.column(label)
     if column.null_count == len(column):
         return True
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return not pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py()
+    if _is_text(column.type):
+        values = {value.strip() for value in pc.unique(column).to_pylist() if value is not None}
+        return values <= missing_labels(values)
     return label in tables.class_names and bool((pc.max(column).as_py() or 0) < 0)
+
+
+def _one_foreign_label(table: pa.Table, tables: Tables, label: str) -> str | None:
+    """The label that all rows of a split have and no training row has, as -1 of unlabelled ones; else None."""
+    training = tables.parts.get("train", tables.parts.get("all"))
+    if training is None or label not in table.column_names or label not in training.column_names:
+        return None
+    if is_nested(table.schema.field(label).type) or is_nested(training.schema.field(label).type):
+        return None
+    own = _written(table.column(label))
+    return next(iter(own)) if len(own) == 1 and not own & _written(training.column(label)) else None
+
+
+def _written(column: pa.ChunkedArray) -> set[str]:
+    """The different labels of a column as texts, so that 1, 1.0 and "1" are one."""
+    import pyarrow.compute as pc
+
+    found = set()
+    for value in pc.unique(column).to_pylist():
+        text = "" if value is None else str(value).strip()
+        number = re.fullmatch(r"(-?\d+)\.0*", text)
+        found.add(number[1] if number else text)
+    return found - missing_labels(found)
 
 
 def _content(table: pa.Table, columns: Columns) -> pa.ChunkedArray:
@@ -571,7 +625,7 @@ def _content(table: pa.Table, columns: Columns) -> pa.ChunkedArray:
     if columns.text_pair is None:
         return first
     both = (first, _without_mark(_as_large_text(table.column(columns.text_pair))))
-    filled = [pc.if_else(pc.match_substring_regex(texts, WORDY), texts, None) for texts in both]
+    filled = [pc.if_else(pc.match_substring_regex(texts, MISSING_TEXT), None, texts) for texts in both]
     return pc.binary_join_element_wise(*filled, pa.scalar(BETWEEN, pa.large_string()))
 
 
@@ -594,6 +648,8 @@ def _group_numbers(column: pa.ChunkedArray) -> NDArray[np.int32]:
     """A number for each group; rows without one are groups of their own."""
     import pyarrow.compute as pc
 
+    if _is_text(column.type):
+        column = pc.if_else(pc.match_substring_regex(column, MISSING_TEXT), None, column)
     encoded = pc.dictionary_encode(column.combine_chunks())
     numbers: NDArray[np.int32] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     alone = np.flatnonzero(numbers < 0)
@@ -612,9 +668,13 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
 
     n = len(rows.split)
     labels = rows.labels
-    if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
+    markers: list[str] = []
+    if _is_text(labels.type):
         labels = pc.utf8_trim_whitespace(labels)
-        labelled = pc.fill_null(pc.not_equal(labels, ""), False)
+        if not rows.labels_are_names:
+            found = missing_labels(value for value in pc.unique(labels).to_pylist() if value is not None)
+            markers = sorted(found - {""})
+        labelled = pc.invert(pc.is_in(labels, pa.array([None, "", *markers], labels.type)))
     elif pa.types.is_floating(labels.type):
         labelled = pc.fill_null(pc.invert(pc.is_nan(labels)), False)
     elif rows.class_names and pa.types.is_integer(labels.type):
@@ -626,7 +686,8 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
     n_missing = int(n - has_label.sum())
     if n_missing > n / 2:
         raise DataError(
-            f"{rows.place}: {n_missing:,} of {n:,} rows have no label in column '{rows.columns.label}'",
+            f"{rows.place}: {n_missing:,} of {n:,} rows have no label in column '{rows.columns.label}'"
+            + (f", but {' or '.join(map(repr, markers))}" if markers else ""),
             why="advice from the few labelled rows would not be about this dataset",
             fix="label more rows, pass only the labelled ones, or name another column with --label",
         )
@@ -634,7 +695,7 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
         _check_images_are_there(rows)
         has_text = rows.contents > 0
     else:
-        has_text = np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, WORDY), False))
+        has_text = ~np.asarray(pc.fill_null(pc.match_substring_regex(rows.texts, MISSING_TEXT), True))
     if not has_text.any():
         raise DataError(
             f"{rows.place}: all texts in column '{rows.columns.text}' are empty",
@@ -643,12 +704,31 @@ def _drop_incomplete(rows: _Rows) -> _Rows:
         )
     n_empty = int((has_label & ~has_text).sum())
     if n_missing:
-        rows = rows.warn(f"{_rows_left_out(n_missing, n)} for want of a label")
+        held = ""
+        if markers:
+            are = "is" if len(markers) == 1 else "are"
+            held = (
+                f": {' and '.join(map(repr, markers))} in column '{rows.columns.label}' {are} read as missing; a class "
+                "that is called so needs another name, such as 'no answer'"
+            )
+        rows = rows.warn(f"{_rows_left_out(n_missing, n)} for want of a label{held}")
     if n_empty:
-        such = "" if rows.contents is None else f", such as {_example(rows, has_label & ~has_text)}"
+        such = _missing_texts(rows, has_label & ~has_text)
+        if rows.contents is not None:
+            such = f", such as {_example(rows, has_label & ~has_text)}"
         rows = rows.warn(f"{_rows_left_out(n_empty, n)} for want of {with_article(rows.noun)}{such}")
     rows = rows.keep(has_label, reason="missing_label")
     return rows.keep(has_text[has_label], reason="empty_text" if rows.contents is None else "missing_image")
+
+
+def _missing_texts(rows: _Rows, mask: NDArray[np.bool_]) -> str:
+    """What stands in the texts that are missing, where it is more than blanks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = pc.unique(rows.texts.filter(pa.array(mask))).to_pylist()
+    markers = sorted({text for value in values if value and (text := value.strip().strip("\u200b\ufeff").strip())})
+    return f", or with nothing but {' or '.join(map(repr, markers[:3]))}" if markers else ""
 
 
 def _example(rows: _Rows, mask: NDArray[np.bool_]) -> str:
@@ -721,6 +801,8 @@ def _name_classes(rows: _Rows) -> _Rows:
     for name in names:
         folded.setdefault(name.casefold(), []).append(name)
     alike = [" / ".join(group) for group in folded.values() if len(group) > 1]
+    for note in () if rows.labels_are_names else joined_labels_note(names, column=rows.columns.label):
+        rows = rows.warn(note)
     if alike:
         rows = rows.warn(f"class names that differ in capitals only are kept apart: {_listed(alike)}")
     return _checked_classes(replace(rows, labels=rank[np.asarray(encoded.indices)], class_names=names))
@@ -826,12 +908,12 @@ def _check_texts(rows: _Rows) -> None:
         )
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else name[:39] + "…"
+def _short(name: str, longest: int = 40) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-def _listed(names: Sequence[str], *, most: int = 5) -> str:
-    shown = ", ".join(_short(name) for name in names[:most])
+def _listed(names: Sequence[str], *, most: int = 5, longest: int = 40) -> str:
+    shown = ", ".join(_short(name, longest) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
@@ -841,10 +923,11 @@ def _listed(names: Sequence[str], *, most: int = 5) -> str:
 def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
     """Take rows that leak out of training, refuse or drop classes that are too small, and carve what is not given."""
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
-    text_ids = _content_ids(rows)
+    text_ids = _content_ids(rows, folded=True)
     rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
     said = {"place": rows.place, "noun": rows.noun}
     split, n_leaked = without_leaks(rows.split, text_ids, **said)
+    n_near = n_leaked - int(leaks(rows.split, _content_ids(rows)).sum())
     small = _too_small(rows, split, text_ids, to_carve=to_carve)
     if small.any():
         if not drop_rare:
@@ -860,15 +943,15 @@ def _divide(rows: _Rows, *, drop_rare: bool, seed: int) -> TargetData:
         split, leaked_by_text = without_leaks(split, text_ids, **said)
         n_leaked += leaked_by_text
     _check_divided(rows, split)
-    return _finished(rows, split, text_ids, n_leaked=n_leaked)
+    return _finished(rows, split, text_ids, n_leaked=n_leaked, n_near=n_near)
 
 
-def _content_ids(rows: _Rows) -> NDArray[np.int32]:
-    """A number for each distinct text or image content, in order of first appearance."""
+def _content_ids(rows: _Rows, *, folded: bool = False) -> NDArray[np.int32]:
+    """A number for each distinct text or image content, in order of first appearance; `folded`: see `fold_text`."""
     import pandas as pd
 
     if rows.contents is None:
-        return number_texts(rows.texts)
+        return number_texts(rows.texts, folded=folded)
     return np.asarray(pd.factorize(rows.contents)[0], np.int32)
 
 
@@ -903,7 +986,16 @@ def _refuse_small(
     train = split == 0
     counts = ids_per_class(text_ids[train], rows.labels[train], len(rows.class_names))
     worst = sorted(np.flatnonzero(small).tolist(), key=lambda number: counts[number])
-    shown = _listed([f"'{_short(rows.class_names[number])}' has {counts[number]}" for number in worst])
+    later = np.bincount(rows.labels[split > 0], minlength=len(counts))
+    of_later = " or ".join(name for name in rows.given_splits if name not in ("train", "all"))
+    shown = _listed(
+        [
+            f"'{_short(rows.class_names[number])}' has {counts[number]}"
+            + (f" ({later[number]:,} in {of_later} only)" if later[number] and not counts[number] else "")
+            for number in worst
+        ],
+        longest=90,
+    )
     n_rows = int(np.isin(rows.labels, worst).sum())
     n_small = len(worst)
     grouped = f", in {1 + len(to_carve)} groups" if rows.groups is not None else ""
@@ -959,20 +1051,21 @@ def _check_divided(rows: _Rows, split: NDArray[np.int8]) -> None:
         )
 
 
-def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, n_leaked: int) -> TargetData:
+def _finished(
+    rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, n_leaked: int, n_near: int
+) -> TargetData:
     import pandas as pd
 
     n = len(rows.labels)
-    occurrences = np.bincount(text_ids)
-    n_texts = int((occurrences > 0).sum())
-    n_duplicates = n - n_texts
-    conflicting = labels_per_text(text_ids, rows.labels)
+    exact_ids = _content_ids(rows)
+    n_duplicates = n - int((np.bincount(exact_ids) > 0).sum())
+    conflicting = labels_per_text(exact_ids, rows.labels)
     n_conflicting = int((conflicting > 1).sum())
     n_left_out = int((split < 0).sum())
     noun = rows.noun
     warnings = list(rows.warnings)
     if n_leaked or n_left_out:
-        warnings.append(leakage_note(n_leaked, n_left_out, noun=noun))
+        warnings.append(leakage_note(n_leaked, n_left_out, noun=noun, n_near=n_near))
     if n_duplicates > 0.05 * n:
         warnings.append(repeats_note(n_duplicates, n, noun=noun))
     if n_conflicting:
@@ -981,6 +1074,7 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
             kept = f"{noun}s occur with more than one label; they were kept as they are"
         warnings.append(f"{n_conflicting:,} {kept}")
     warnings.extend(shared_groups(rows.groups, split))
+    warnings.extend(_splits_of_one_class(rows, split))
     columns = {noun: rows.columns.content, "label": rows.columns.label, "group": rows.columns.group}
     if rows.columns.text_pair is not None:
         columns["text_pair"] = rows.columns.text_pair
@@ -1007,6 +1101,19 @@ def _finished(rows: _Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32],
         warnings=tuple(warnings),
         fingerprint=_fingerprint(rows, split),
     )
+
+
+def _splits_of_one_class(rows: _Rows, split: NDArray[np.int8]) -> list[str]:
+    """A warning for given splits whose rows are all of one class, as those are whose labels are made up."""
+    said = []
+    for name in ("validation", "test"):
+        held = np.unique(rows.labels[split == SPLITS.index(name)])
+        if name in rows.given_splits and len(held) == 1:
+            said.append(
+                f"all rows of the {name} split are of the class '{_short(rows.class_names[int(held[0])])}': a score on "
+                "them says nothing of the other classes"
+            )
+    return said
 
 
 def _fingerprint(rows: _Rows, split: NDArray[np.int8]) -> str:

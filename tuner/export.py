@@ -24,11 +24,11 @@ from tuner.backbone import Backbone, load_backbone, resolve_device
 from tuner.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
 from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.errors import DataError, MissingFileError, ModelError
+from tuner.given import rows_to_read
 from tuner.inputs import Encoded
 from tuner.loading import LOADING_ERRORS, TOKENIZER_FILES, check_memory, check_size, load_reader, own_files_only
 from tuner.native import save_native
 from tuner.pairs import BETWEEN, paired
-from tuner.pictures import is_one_picture
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
 
@@ -149,6 +149,7 @@ class TransferModel:
 
     def predict(self, rows: Sequence[Any]) -> list[Any]:
         """The most probable label of every text or image; of every sentence of words the list of its words' tags."""
+        rows = self._rows(rows)
         labels = [self.class_names[index] for index in self.predict_proba(rows).argmax(1)]
         if not self.tags_words:
             return labels
@@ -189,13 +190,17 @@ class TransferModel:
 
     def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
         """The rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
-        if isinstance(rows, str) or (not self.reads_text and is_one_picture(rows)):
-            rows = [rows]
+        rows = self._rows(rows)
         if self.tags_words:
             _check_sentences(rows)
         elif self.reads_text:
             rows = _as_texts(rows, pairs=self.pairs)
         return self._read_by.encode(rows, progress=progress)
+
+    def _rows(self, rows: Any) -> Any:
+        """The rows as a list, out of whatever holds them."""
+        kind = "words" if self.tags_words else "text" if self.reads_text else "image"
+        return rows_to_read(rows, kind=kind, pairs=bool(self.pairs))
 
     @property
     def _read_by(self) -> Backbone:
