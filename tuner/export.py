@@ -246,7 +246,8 @@ class TransferModel:
         """
         from transformers import AutoImageProcessor, AutoTokenizer
 
-        path = Path(folder)
+        path, name = Path(folder), str(folder)
+        check_files(path, name)
         check_sealed_folder(path)
         if not (path / "config.json").is_file():
             raise MissingFileError(
@@ -254,8 +255,6 @@ class TransferModel:
                 why="predictions come from the model that a run saved",
                 fix="pass a run folder that advisor tune finished, or its model folder",
             )
-        name = str(path)
-        check_files(path, name)
         check_folder(path, name)
         config = read_json(path / "config.json", path, name)
         if not (path / SUPPORT_FILE).exists():
