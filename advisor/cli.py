@@ -81,6 +81,10 @@ MetricOption = Annotated[
     str | None,
     typer.Option(help="accuracy (default), macro_f1 or balanced_accuracy; of tagged words entity_f1 (default)."),
 ]
+PreferOption = Annotated[
+    str,
+    typer.Option(help="score: the highest expected score; speed: the cheapest candidate within one point of it."),
+]
 
 
 @app.command()
@@ -100,6 +104,7 @@ def recommend(
     sample: SampleOption = 2000,
     max_length: LengthOption = None,
     metric: MetricOption = None,
+    prefer: PreferOption = "score",
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
@@ -119,7 +124,8 @@ def recommend(
         advised = pipeline.recommend(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-            metric=metric, device=device, seed=seed, drop_rare=drop_rare, header=header, examples=not no_examples,
+            metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header,
+            examples=not no_examples,
             out=out or None,
             progress=progress,
         )  # fmt: skip
@@ -176,6 +182,7 @@ def tune(
         ),
     ] = "auto",
     metric: MetricOption = None,
+    prefer: PreferOption = "score",
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (default: a journal in the run).")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     resume: Annotated[
@@ -198,7 +205,8 @@ def tune(
         result = pipeline.tune(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-            metric=metric, device=device, seed=seed, drop_rare=drop_rare, header=header, budget=budget, trials=trials,
+            metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header, budget=budget,
+            trials=trials,
             strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples,
             out=out, progress=progress, on_advice=show,
         )  # fmt: skip
@@ -627,6 +635,7 @@ def _baselines(baselines: dict[str, Any]) -> str:
 
 def _print_advice(advice: dict[str, Any]) -> None:
     """The recommendation in a screenful."""
+    from advisor.situation import Situation
     from advisor.strategy import STRATEGY_TITLES
 
     data, size, similarity, situation = (advice[key] for key in ("data", "size", "similarity", "situation"))
@@ -637,10 +646,10 @@ def _print_advice(advice: dict[str, Any]) -> None:
     _out(f"columns         {', '.join(read)}")
     _out(f"{'entities' if 'n_entities' in data else 'classes':<16}{class_lines(data['class_counts'], indent=16)}")
     _out("")
-    _out(
-        f"recommendation  {STRATEGY_TITLES[strategy['name']]}: freeze {freeze['recommended']} of {n_blocks} blocks "
-        f"(decided by: {strategy['decided_by']})"
-    )
+    what = f"freeze {freeze['recommended']} of {n_blocks} blocks"
+    if strategy["features"] is not None:
+        what = strategy["features"].replace("_", " ")
+    _out(f"recommendation  {STRATEGY_TITLES[strategy['name']]}: {what} (decided by: {strategy['decided_by']})")
     _out(f"size            {size['verdict']}: {size['why']}")
     # The rest of the sentence, what the profile covers, is for the report.
     _out(f"similarity      {similarity['verdict']}: {similarity['why'].partition('; the profile')[0]}")
@@ -648,14 +657,20 @@ def _print_advice(advice: dict[str, Any]) -> None:
         _out("situation       not measured, since the similarity is not")
     else:
         shares = ", ".join(f"{number}: {share:.0%}" for number, share in situation["probabilities"].items())
-        named = f"{situation['number']} ({situation['name']})" if situation["number"] else "not certain"
-        _out(f"situation       {named}; probabilities {shares}")
+        likeliest = situation.get("likeliest") or situation["number"]
+        named = f"{likeliest} ({Situation(likeliest).title})" if likeliest else "not certain"
+        certain = "" if situation["number"] else ", uncertain"
+        _out(f"situation       {named}{certain}; probabilities {shares}")
     if strategy["classic_rule"]:
         _out(f"classic rule    {strategy['classic_rule']} (a prior, not a finding)")
     _out(f"baselines       {_baselines(baselines)}")
     _out("reasons")
     for reason in strategy["reasons"]:
         _out(f"  - {reason}")
+    if advice.get("counterfactuals"):
+        _out("what would change it")
+        for line in advice["counterfactuals"]:
+            _out(f"  - {line}")
     if advice["warnings"]:
         _out("warnings")
         for warning in advice["warnings"]:

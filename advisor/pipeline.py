@@ -7,7 +7,7 @@ import platform
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,10 @@ from advisor.baselines import (
     token_baseline,
 )
 from advisor.cautions import imbalance_note, unknown_note
+from advisor.evidence.decision import PREFERENCES, check_preference, decide
+from advisor.evidence.decision import counterfactuals as what_would_change
+from advisor.evidence.predictions import Prediction, predict_scores, rows_seen
+from advisor.evidence.table import load_evidence
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_paths import refuse_root
 from advisor.image_similarity import measure_image_similarity
@@ -140,6 +144,7 @@ def recommend(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
+    prefer: str = "score",
     header: bool | None = None,
     metric: str | None = None,
     examples: bool = True,
@@ -158,6 +163,7 @@ def recommend(
     """
     check_known(metric)
     check_sample(sample, seed)
+    check_preference(prefer)
     if out is not None:
         runs.check_folder(Path(out))
     clock = Clock()
@@ -177,10 +183,11 @@ def recommend(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
-        no_examples=not examples,
+        prefer=None if prefer == PREFERENCES[0] else prefer, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
-        target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
+        target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
+            command=command,
         examples=examples, clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
@@ -205,6 +212,7 @@ def advise(
     sample: int,
     seed: int,
     metric: str,
+    prefer: str,
     command: str,
     examples: bool,
     clock: Clock,
@@ -231,7 +239,18 @@ def advise(
         linear = next(found for name, found in baselines.items() if name.endswith("_linear"))
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
-    strategy, freeze = choose_strategy(situation, probes, n_blocks=backbone.n_blocks, baseline=linear)
+    expect = _expectations(target, backbone, probes, forward_s=clock.seconds["features"] / max(len(features.rows), 1))
+    n_labelled = len(target.train) + len(target.validation)
+    predictions = () if expect is None else expect(n_labelled)
+    strategy, freeze = choose_strategy(
+        situation, probes, n_blocks=backbone.n_blocks, baseline=linear, predictions=predictions, prefer=prefer
+    )
+    counterfactuals: list[str] = []
+    if expect is not None:
+        counterfactuals = what_would_change(
+            decide(predictions, prefer=prefer), predictions, n=n_labelled, n_blocks=backbone.n_blocks, at_rows=expect,
+            most_rows=load_evidence(target.kind).rows[1],
+        )  # fmt: skip
     advice = Advice(
         model=_model_section(backbone),
         data=_data_section(target, features),
@@ -250,14 +269,38 @@ def advise(
         seconds=clock.seconds,
         versions=_versions(),
         seed=seed,
+        predicted=predictions,
+        prefer=prefer,
+        counterfactuals=tuple(counterfactuals),
         thumbnails=make_thumbnails(target, similarity.examples) if examples else (),
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
         batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features, backbone),
-        tagged=target.tagged,
+        tagged=target.tagged, predictions=predictions,
     )  # fmt: skip
     return replace(advice, space=space)
+
+
+def _expectations(
+    target: TargetData, backbone: Backbone, probes: ProbeProfile, *, forward_s: float
+) -> Callable[[int], tuple[Prediction, ...]] | None:
+    """Expected scores at so many labelled rows; None for kinds of tasks that nothing was measured of.
+
+    A training step costs three forward passes, of which one row took `forward_s` here.
+    """
+    if target.tagged:
+        return None
+    evidence = load_evidence(target.kind)
+    task = "pairs of texts" if "text_pair" in target.columns and target.columns["text_pair"] is not None else None
+
+    def at(n: int) -> tuple[Prediction, ...]:
+        return predict_scores(
+            evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id,
+            seconds=3 * forward_s * rows_seen(n), unlike=task,
+        )  # fmt: skip
+
+    return at
 
 
 def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | None:
@@ -321,6 +364,7 @@ def tune(
     device: str = "auto",
     seed: int = 0,
     drop_rare: bool = False,
+    prefer: str = "score",
     header: bool | None = None,
     metric: str | None = None,
     budget: str | float | None = None,
@@ -346,6 +390,7 @@ def tune(
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
     check_known(metric := metric or (None if advice is None else advice.metric))
+    check_preference(prefer)
     if strategy is not None:
         check_strategy(strategy)
     check_augmentation(augment, strategy=strategy)
@@ -367,7 +412,7 @@ def tune(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
-        no_examples=not examples,
+        prefer=None if prefer == PREFERENCES[0] else prefer, no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
         if progress is not None:
@@ -397,7 +442,8 @@ def tune(
             write_thumbnails(advice.thumbnails if examples else (), folder)
         else:
             advice = advise(
-                target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, command=command,
+                target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
+            command=command,
                 examples=examples, clock=clock, progress=progress,
             )  # fmt: skip
             stored = advice.to_json()

@@ -218,8 +218,9 @@ def _cost_of_the_rule(
         return []
     lost = 100 * (decision.best.score - found.score)
     cost = f"costs {lost:.1f} points against the best" if lost >= 0.05 else "costs nothing"
+    rule = Situation(situation.likeliest).classic_rule
     return [
-        f"the classic rule of situation {situation.likeliest} ({Situation(situation.likeliest).classic_rule}) is a prior; "
+        f"the classic rule of situation {situation.likeliest} ({rule}) is a prior; "
         f"{candidate_at(depth, n_blocks).label(n_blocks)}, as it would have it, {cost} in expectation"
     ]
 

@@ -28,7 +28,7 @@ def check_preference(prefer: str) -> None:
     if prefer not in PREFERENCES:
         raise OptionError(
             f"unknown preference {prefer!r}.{did_you_mean(prefer, PREFERENCES)}",
-            why="it says whether the highest expected score is advised, or the cheapest candidate within one point of it",
+            why="it says whether the highest expected score is advised, or the cheapest candidate within a point of it",
             fix="pass --prefer score or --prefer speed",
         )
 
@@ -81,9 +81,10 @@ def counterfactuals(
     else:
         then = at_rows(10 * n)[0]
         same = "the same advice" if then.candidate == best.candidate else then.candidate.label(n_blocks)
-        more = f"ten times the rows: {same}; the gain over the probe changes by {100 * (then.score - best.score):+.1f} points"
+        gained = 100 * (then.score - best.score)
+        more = f"ten times the rows: {same}; the gain over the probe changes by {gained:+.1f} points"
     closer = (
-        "a model closer to the data: not known; how similar data and source are lowered no loss on left-out sets, so it "
+        "a model closer to the data: not known; similarity to the source lowered no loss on left-out sets, so it "
         "changes no prediction"
     )
     affordable = [found for found in predictions if found.cost <= best.cost / 2]

@@ -13,6 +13,8 @@ from advisor.probe import Probe
 from tuner.records import Record
 from tuner.space import Candidate, candidate_at
 
+EPOCHS, MOST_STEPS, BATCH = 20, 400, 16
+"""How long the runs of the evidence trained: so many epochs, cut to so many steps of so many rows."""
 NORMAL_80 = 1.2816
 """Half the width of an 80 % interval in standard deviations."""
 CONTRAST_NOISE = 3.0
@@ -39,8 +41,20 @@ class Prediction(Record):
     why: str
 
 
+def rows_seen(n: int) -> int:
+    """Rows that a run of the evidence trained on, repeats included: so many epochs, and so many steps at most."""
+    return min(EPOCHS * n, MOST_STEPS * BATCH)
+
+
 def predict_scores(
-    evidence: Evidence, probes: Sequence[Probe], *, n: int, n_blocks: int, model: str, seconds: float | None = None
+    evidence: Evidence,
+    probes: Sequence[Probe],
+    *,
+    n: int,
+    n_blocks: int,
+    model: str,
+    seconds: float | None = None,
+    unlike: str | None = None,
 ) -> tuple[Prediction, ...]:
     """Expected scores of every freeze depth, head only and the feature variants, best first.
 
@@ -54,16 +68,19 @@ def predict_scores(
         n_blocks: blocks of the model.
         model: its name, to tell whether the evidence is of it.
         seconds: what training everything takes here, if that is known.
+        unlike: what kind of task this is where the evidence is of another one.
     """
     measured = {probe.features: probe for probe in probes}
     reference = measured.get(evidence.probe) or measured["last"]
     level = logit(reference.score, n=n)
     gains, covariance = evidence.gains(n)
-    if model not in evidence.models:
+    strange = model not in evidence.models or unlike is not None
+    if strange:
         covariance = covariance * STRANGER**2
     why = f"{evidence.said}; level from the probe {reference.features.replace('_', ' ')}"
-    if model not in evidence.models:
-        why += "; none of them is of this model, so the interval is wider"
+    if strange:
+        what = "this model" if unlike is None else unlike
+        why += f"; none of it is of {what}, so the interval is wider"
     found = []
     for features in LINEAR:
         if features in evidence.items and features in measured and not (features != "last" and n_blocks == 1):
