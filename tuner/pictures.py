@@ -195,6 +195,8 @@ def _file_of(given: Any) -> Any:
     if isinstance(given, (bytes, bytearray, memoryview)):
         return io.BytesIO(given)
     if isinstance(given, (str, Path)):
+        if os.path.isdir(given):
+            raise PictureError("it is a folder")
         if (kind := irregular(given)) is not None:
             raise PictureError(f"it is {kind}, not a file")
         return given
