@@ -250,7 +250,8 @@ def ablation(kind: str) -> pd.DataFrame:
 def report(kind: str) -> str:
     rows, covered = scoreboard(kind)
     found, tried = table(rows), ablation(kind)
-    by_set = covered.groupby("set")[["covered", "width", "constant covered", "constant width"]].mean()
+    measured = ["covered", "width", "constant covered", "constant width"]
+    by_set = covered.groupby("set")[measured].mean()
     lines = [
         f"| policy | mean regret | worst set | {' | '.join(c for c in found if c.startswith('n = '))} | time of a run |",
         "|---|---:|---:|" + "---:|" * (sum(c.startswith("n = ") for c in found) + 1),
@@ -258,8 +259,8 @@ def report(kind: str) -> str:
     for policy, row in found.iterrows():
         sizes = " | ".join(f"{row[c]:.1f}" for c in found if c.startswith("n = "))
         lines.append(
-            f"| {policy} | {row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}] | {row['worst']:.1f} ({row['worst set']}) "
-            f"| {sizes} | {100 * row['cost']:.0f} % |"
+            f"| {policy} | {row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
+            f"| {row['worst']:.1f} ({row['worst set']}) | {sizes} | {100 * row['cost']:.0f} % |"
         )
     mean = by_set.mean()
     lines += [
@@ -276,12 +277,65 @@ def report(kind: str) -> str:
     return "\n".join(lines)
 
 
+HEAD = """# Scoreboard
+
+What advice is worth on datasets that it has not seen. `python benchmarks/scoreboard.py --write` makes this page from the
+measured runs (benchmarks/results): one dataset is left out at a time, the evidence is fitted on the others, and every
+policy chooses among all freeze depths at two learning rates and the linear heads on frozen features. Regret is the score
+of the best of these minus that of the chosen one, in points of test accuracy, cross-fitted; means over datasets with 95 %
+bootstrap intervals over them. The time of a run is that of the trained blocks, against training everything.
+
+## What it does not do
+
+{failures}
+"""
+FAILURES = """- On texts the advice by score is no better than the best constant, training everything at the lower learning rate; it is
+  0.2 points behind it, for three cells of 100 rows in which it takes a linear head. Sixteen datasets are too few to show
+  a difference of that size, and no property of the data that was tried lowers the loss on left-out datasets by more than a
+  shuffled one, similarity to the source included. So similarity changes no prediction.
+- `--prefer speed` loses 1.9 points on texts at a third of the time, where 1.5 was the aim.
+- The levels of some texts are missed (clinc150: its cells have as many classes as rows allow, so that cross-validation on
+  the training rows says little of the test rows).
+- Three image sets are too few for intervals: they cover 61 % of the scores where 80 % is meant, and one constant, half
+  frozen at the higher rate, beats the advice.
+"""
+
+
+def draw(boards: Mapping[str, pd.DataFrame]) -> None:
+    """Mean regret against the time of a run, by policy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(boards), figsize=(11, 4.2), layout="constrained")
+    for axis, (kind, found) in zip(np.atleast_1d(axes), boards.items(), strict=True):
+        for policy, row in found.iterrows():
+            ours = str(policy).startswith("advice")
+            colour = "tab:orange" if ours else "tab:blue"
+            axis.errorbar(
+                100 * row["cost"], row["mean"], yerr=[[row["mean"] - row["low"]], [row["high"] - row["mean"]]],
+                fmt="o", color=colour, alpha=1.0 if ours else 0.6, capsize=2,
+            )  # fmt: skip
+            axis.annotate(str(policy), (100 * row["cost"], row["mean"]), (4, 3), textcoords="offset points", fontsize=7)
+        axis.set(title=f"{kind} sets left out", xlabel="time of a run, % of training everything", xlim=(-5, 135))
+        axis.set_ylabel("mean regret, points")
+        axis.set_ylim(bottom=0)
+    figure.savefig(DOCS / "scoreboard.png", dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=tuple(KINDS), nargs="+", default=tuple(KINDS))
+    parser.add_argument("--write", action="store_true", help="write docs/scoreboard.md and its figure")
     options = parser.parse_args()
-    for kind in options.kind:
-        print(f"## {kind}\n\n{report(kind)}\n")
+    parts = {kind: report(kind) for kind in options.kind}
+    text = "\n".join(f"## {kind.capitalize()}s\n\n{part}\n" for kind, part in parts.items())
+    print(text)
+    if options.write:
+        page = HEAD.format(failures=FAILURES.strip()) + "\n![Regret and time](scoreboard.png)\n\n" + text
+        (DOCS / "scoreboard.md").write_text(page, encoding="utf-8")
+        draw({kind: table(scoreboard(kind)[0]) for kind in options.kind})
 
 
 if __name__ == "__main__":
