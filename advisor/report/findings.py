@@ -251,8 +251,8 @@ def _unit(value: float | None) -> float | None:
 def reasons_section(run: Run) -> Section:
     strategy = part(run.advice, "strategy")
     decided = {
-        "rule": "Decided by rule: nothing measured on this data or on earlier tasks settled it, so the documented "
-        "default holds until the tuner has measured.",
+        "rule": "Decided by rule: nothing measured on this data or on earlier tasks settled it, so that this is where "
+        "the search starts, not what is known to be best.",
         "probe": "Decided by the probes: linear classifiers on the model's frozen features, cross-validated on this "
         "data.",
         "evidence": "Decided by evidence: the measured results of earlier tasks.",
@@ -266,10 +266,11 @@ def reasons_section(run: Run) -> Section:
     if classic:
         paragraphs.append(f"The classic rule for {sentence(classic)[:1].lower()}{sentence(classic)[1:]}")
     paragraphs += _against_the_rule(run)
+    changes = tuple(f"what would change it: {change}" for change in lines(run.advice, "counterfactuals"))
     return Section(
         anchor="reasons",
         heading=heading,
-        points=tuple(map(capital, lines(strategy, "reasons"))),
+        points=tuple(map(capital, (*lines(strategy, "reasons"), *changes))),
         paragraphs=tuple(paragraphs),
         tables=_rule_table(run),
     )
