@@ -5,14 +5,17 @@ from dataclasses import replace
 import pytest
 
 from advisor.baselines import Baseline
+from advisor.evidence.predictions import cheapest_within, predict_scores
+from advisor.evidence.table import load_evidence
 from advisor.probe import Probe, ProbeProfile
 from advisor.similarity import SimilarityProfile
 from advisor.situation import Situation, estimate_situation
 from advisor.size import measure_size
-from advisor.strategy import choose_strategy, default_depth, depth_range, search_space
+from advisor.strategy import NOT_KNOWN, choose_strategy, default_depth, depth_range, search_plan, search_space
 from tuner.space import Candidate, candidate_at
 
 N_BLOCKS = 7
+MINILM = "all-MiniLM-L6-v2"
 
 
 def similarity(p_similar):
@@ -114,11 +117,38 @@ def test_a_certain_situation_sets_the_range_of_the_table():
     assert depth_range(certain, n_blocks=8) == (0, 4)
 
 
-def test_situation_four_overrules_the_classic_rule_and_says_so():
+def test_evidence_overrules_the_classic_rule_and_says_what_that_is_expected_to_cost():
+    profile = probes()
+    predictions = predict_scores(load_evidence("text"), profile.probes, n=300, n_blocks=N_BLOCKS, model=MINILM)
+    situation = estimate_situation(SMALL, similarity(0.95))
+    for prefer, expected in (("score", predictions[0]), ("speed", cheapest_within(predictions, points=1.0))):
+        choice, freeze = choose_strategy(
+            situation, profile, n_blocks=N_BLOCKS, baseline=None, predictions=predictions, prefer=prefer
+        )
+        assert (choice.decided_by, choice.features) == ("evidence", expected.candidate.features)
+        assert freeze.recommended == expected.candidate.frozenness(N_BLOCKS)
+        assert [row.frozen_blocks for row in freeze.predicted_by_depth] == list(range(N_BLOCKS + 1))
+        assert None not in [row.score for row in freeze.predicted_by_depth]
+        assert choice.reasons[0].startswith("best: ")
+        assert "16 text sets" in choice.reasons[1]
+        head_only = next(p for p in predictions if p.candidate == candidate_at(N_BLOCKS, N_BLOCKS))
+        lost = 100 * (predictions[0].score - head_only.score)
+        assert f"costs {lost:.1f} points against the best in expectation" in choice.reasons[2]
+    space = search_space(
+        situation, profile, recommended=candidate_at(0, N_BLOCKS), n_blocks=N_BLOCKS, predictions=predictions
+    )
+    assert dict(space.first_rates)[0] == 4.5e-5
+    assert search_plan({"space": space.to_json(), "strategy": {"features": None}, "freeze": {"recommended": 0}})[0] == (
+        replace(space, start="pretrained")
+    )
+
+
+def test_without_evidence_the_answer_is_not_known():
     _, choice, freeze, space = advise(SMALL, 0.95)
     assert (choice.name, choice.number, choice.decided_by, freeze.recommended) == ("freeze_part", 2, "rule", 5)
     assert choice.classic_rule == "small and similar: train only the classifier"
-    assert any("3.5 points" in reason for reason in choice.reasons)
+    assert choice.reasons[0] == NOT_KNOWN
+    assert "not known until `advisor tune` has tried it" in NOT_KNOWN
     assert candidate_at(7, N_BLOCKS) in space.first
     assert Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four") in space.first
     assert Candidate(strategy="feature_based", frozen_blocks=None, features="block_5") in space.first
