@@ -510,8 +510,17 @@ def _root(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 2 the user can fix it, 1 a defect, 130 Ctrl-C."""
-    with patient_streams(), ended_like_ctrl_c():
-        return _run(arguments)
+    with patient_streams() as output, ended_like_ctrl_c():
+        status = _run(arguments)
+        output.flush()
+        if status or output.lost is None:
+            return status
+        _err(
+            f"error: standard output could not be written ({output.lost})\n"
+            "  why: the results that were to be printed are missing there; what the command saved is saved\n"
+            "  fix: free some space, or lead the output to another disk; advisor report shows a run again"
+        )
+        return 2
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -13,13 +13,17 @@ from typing import Any, TextIO
 
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 """What writing to a pipe without a reader, or to a terminal that was closed, is answered with."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""And what writing to a file on a full disk is."""
 
 
 class PatientStream:
-    """A text stream that goes on as if it were written to after its reader has gone."""
+    """A text stream that goes on as if it were written to after its reader has gone, or its disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.lost: str | None = None
+        """Why text that somebody waits for was not written; None where nobody does, or where all was."""
 
     def write(self, text: str) -> int:
         """Write, or drop the text where nobody reads it any more."""
@@ -37,7 +41,9 @@ class PatientStream:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        if error.errno not in _GONE:
+        if error.errno in _FULL:
+            self.lost = self.lost or error.strerror
+        elif error.errno not in _GONE:
             raise error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
@@ -48,13 +54,15 @@ class PatientStream:
 
 
 @contextmanager
-def patient_streams() -> Iterator[None]:
-    """Standard output and error as patient streams; those that were closed from the start lead nowhere."""
+def patient_streams() -> Iterator[PatientStream]:
+    """Standard output, which is given, and error as patient streams; those that were closed from the start lead
+    nowhere."""
     _open_missing()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = PatientStream(sys.stdout), PatientStream(sys.stderr)
+    output = PatientStream(sys.stdout)
+    sys.stdout, sys.stderr = output, PatientStream(sys.stderr)
     try:
-        yield
+        yield output
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

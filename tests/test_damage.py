@@ -1,6 +1,7 @@
 """Every file of a run folder, damaged in five ways: it is named, what can still be done is said, nothing is lost."""
 
 import json
+import os
 import re
 import shutil
 
@@ -13,6 +14,10 @@ from advisor.report import write_report
 from advisor.stored import check_advice
 from advisor.strategy import search_plan
 from tuner.errors import DataError, TransferError
+from tuner.journal import mend_journal
+from tuner.prefix import _read_mark
+from tuner.search import _tested
+from tuner.store import identify
 from tuner.stored import check_tuning
 from tuner.trials import Bench
 
@@ -228,3 +233,24 @@ def test_a_result_without_any_one_value_is_refused_or_good_enough(interrupted, c
             continue
         cli._print_tuning({"augmentation": None, "options": [], **changed})
     assert refused > 10
+
+
+@pytest.mark.parametrize("name", ["study.journal", ".search/run.json", ".search/journal.json", ".search/test.json"])
+def test_a_pipe_or_a_folder_in_place_of_a_file_is_named(tmp_path, interrupted, name):
+    for number, (make, what) in enumerate([(os.mkfifo, "a named pipe"), (os.mkdir, "folder|directory")]):
+        folder = shutil.copytree(interrupted, tmp_path / str(number))
+        (folder / name).unlink()
+        make(folder / name)
+        work = folder / ".search"
+        with pytest.raises(DataError, match=f"(?s){re.escape(name)} is damaged.*({what})"):
+            (identify(work, own_journal=True), _tested(work), mend_journal(folder, work=work))
+
+
+def test_a_pipe_in_place_of_a_cached_file_is_computed_again(tmp_path, interrupted):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    cached = sorted((folder / ".search" / "train").glob("*.bits"))[0]
+    assert _read_mark(cached) is not None
+    mark = cached.with_suffix(".json")
+    mark.unlink()
+    os.mkfifo(mark)
+    assert _read_mark(cached) is None

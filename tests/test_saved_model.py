@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -112,3 +113,16 @@ def test_support_is_measured_in_parts(monkeypatch):
     monkeypatch.setattr(export, "ROWS_AT_ONCE", 3)
     assert support.unlike(rows).tolist() == whole.tolist()
     assert len(set(whole.tolist())) == 2
+
+
+def test_a_disk_that_is_full_as_the_tokenizer_is_saved_is_the_systems_answer(folder, tmp_path, monkeypatch):
+    """tokenizers raises it as an exception of no kind."""
+    model = TransferModel.from_pretrained(folder, device="cpu")
+
+    def full(*_args, **_options):
+        raise Exception("No space left on device (os error 28)")
+
+    monkeypatch.setattr(model.reader, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        model.save_pretrained(tmp_path / "again")
+    assert error.value.errno == errno.ENOSPC

@@ -24,7 +24,16 @@ SECRET = "s3cr/et@x"
         ("Could not parse 'postgresql://me:p w@host'", "Could not parse 'postgresql://me:***@host'"),
         ("postgresql://host/db?user=me&password=s3cret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ("postgresql://host/db?sslpassword=s3cret", "postgresql://host/db?sslpassword=***"),
+        ("me:s3cret@host", "me:***@host"),
+        ("://me:s3cret@host", "://me:***@host"),
+        ("postgresql:/me:s3cret@host/db", "postgresql:/me:***@host/db"),
+        ("cannot open 'me:s3/c:ret@host/db'", "cannot open 'me:***@host/db'"),
+        ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Ds3cret", "mssql+pyodbc:///?odbc_connect=***"),
+        ("DRIVER=x;PWD=s3cret;UID=me", "DRIVER=x;PWD=***;UID=me"),
+        ("redis://host/0?token=s3cret&ssl_keyfile=s3cret&x=1", "redis://host/0?token=***&ssl_keyfile=***&x=1"),
         ("sqlite:///trials.db", "sqlite:///trials.db"),
+        ("sqlite:////home/me@work/trials.db", "sqlite:////home/me@work/trials.db"),
+        ("sqlite:///C:/me/trials.db", "sqlite:///C:/me/trials.db"),
         ("postgresql://host:5432/db", "postgresql://host:5432/db"),
     ],
 )
@@ -40,6 +49,9 @@ def test_passwords_are_not_shown(text, shown):
         f"sqlite://me:{SECRET}@/no/such/file.db",
         f"postgresql://me:{SECRET}@localhost:port/db",
         f"mysql://me@localhost/db?passwd={SECRET}",
+        f"me:{SECRET}@localhost",
+        f"postgresql:/me:{SECRET}@localhost/db",
+        f"postgresql://localhost/db?user=me&pwd={SECRET}",
     ],
 )
 def test_no_message_tells_a_password(url):

@@ -5,6 +5,8 @@ Importing this module registers the model class with transformers' Auto classes;
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,7 +225,7 @@ class TransferModel:
             self.classifier.save_pretrained(path)
         else:
             save_native(self.classifier, path)
-        self.reader.save_pretrained(path)
+        _save_reader(self.reader, path)
         save_file(
             {
                 "features": self.support.features.astype(np.float16),
@@ -297,6 +299,18 @@ class TransferModel:
         card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").exists() else ""
         classifier = classifier.to(resolve_device(device))
         return cls(classifier=classifier, reader=reader, support=support, card=card, pairs=pairs)
+
+
+def _save_reader(reader: PreTrainedTokenizerBase | BaseImageProcessor, path: Path) -> None:
+    """Save a tokenizer or image processor. Raises `OSError` where that cannot be written."""
+    try:
+        reader.save_pretrained(path)
+    except Exception as error:
+        # What the system answers, tokenizers raises as an Exception of no kind, with the number in its text.
+        refused = re.search(r"\(os error (\d+)\)$", str(error)) if type(error) is Exception else None
+        if refused is None:
+            raise
+        raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(path)) from error
 
 
 def _read_support(file: Path) -> Support:

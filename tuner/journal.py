@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from tuner.records import write_bytes_atomically
+from tuner.regular import irregular
 from tuner.sealed import damaged, read_sealed, write_sealed
 
 WORK = ".search"
@@ -36,9 +37,11 @@ def mend_journal(folder: Path, *, work: Path) -> str | None:
     path = folder / STUDY
     for left in folder.glob(f"{STUDY}.lock*"):
         left.unlink()
-    content = _content(path)
     runs = len(list((work / "runs").glob("*.json")))
     fix = f"delete it: --resume makes the study again from the {runs} finished runs in {work / 'runs'}, which are kept"
+    if path.exists() and not path.is_file():
+        raise damaged(path, f"it is {irregular(path) or 'a folder'}, not a file", fix=fix)
+    content = _content(path)
     seal = work / SEAL
     if path.exists() and seal.exists():
         expected = {"bytes": int, "sha256_of_bytes": str}

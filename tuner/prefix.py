@@ -188,14 +188,15 @@ class PrefixCache:
                 continue
             file.flush()
             # Another process may read or write the same depth: a file appears whole, and its mark after it.
-            self._marks[depth] = {
+            mark = {
                 "depth": depth,
                 "dtype": str(self._dtypes[depth]).removeprefix("torch."),
                 "layouts": layouts,
                 "sha256": _sha256(parts[depth]),
             }
             parts[depth].replace(self._path(depth))
-            _write_mark(self._path(depth), self._marks[depth])
+            _write_mark(self._path(depth), mark)
+            self._marks[depth] = mark
         buffer = io.BytesIO()
         np.savez(buffer, *features)
         write_bytes_atomically(features_path, buffer.getvalue())
@@ -213,6 +214,8 @@ def _write_mark(path: Path, mark: dict[str, Any]) -> None:
 
 def _read_mark(path: Path, *, size: int | None = None) -> dict[str, Any] | None:
     """The mark of a file that is whole and undamaged; None where file or mark are not."""
+    if not path.is_file() or not _mark_path(path).is_file():
+        return None
     try:
         mark = dict(json.loads(_mark_path(path).read_bytes()))
         told = mark.pop("mark")

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuner.errors import DataError, ModelError
 from tuner.records import to_jsonable, write_json
+from tuner.regular import irregular
 
 SEAL = "sha256"
 CHECKSUMS = "checksums.json"
@@ -40,6 +41,8 @@ def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], 
     Raises:
         DataError: where the file cannot be read, is no JSON, lacks a value, or differs from its checksum.
     """
+    if (kind := irregular(path)) is not None:
+        raise damaged(path, f"it is {kind}, not a file", fix=fix)
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:

@@ -21,7 +21,7 @@ from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
 from tuner.errors import DataError, OptionError, TransferError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
-from tuner.interruption import Interruption
+from tuner.interruption import Interruption, uninterrupted
 from tuner.journal import STUDY, WORK, mend_journal, seal_journal
 from tuner.records import SCHEMA, Progress, Record, folder_error, read_record, write_json
 from tuner.scoring import check_metric
@@ -531,12 +531,14 @@ class _Trials:
                     name, candidate, recipe=recipe, seed=self.bench.seed, on_check=check, on_step=step
                 )
         except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL)
+            if name not in self.bench.runs:  # else it is done, and Ctrl-C came after that
+                self.study.tell(trial, state=TrialState.FAIL)
             raise
         # What is stored is the truth of what was done; a study that a dying process did not tell is told on resuming.
         if run is None:
             pruned = Pruned(name=name, candidate=candidate, recipe=recipe, out_of_time=out_of_time)
-            self.bench.store.keep_pruned(pruned)
+            with uninterrupted():
+                self.bench.store.keep_pruned(pruned)
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             trial.set_user_attr("seconds", run.seconds)

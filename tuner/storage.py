@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 30
 """For which a database that another process has locked is waited for."""
-_PASSWORD = re.compile(r"(?P<before>\w://[^\s/:@]*:).*(?P<after>@)|(?P<name>\b\w*pass\w*=)[^\s&'\"]*", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"(?P<before>(?:^|/|[\s'\"(])[^\s/:@'\"]*:(?!/)).*(?P<after>@)"  # of a URL that lacks its slashes, too
+    r"|(?P<name>\b\w*(?:pass|pwd|secret|token|key|auth|odbc_connect|credential)\w*=)[^\s&;'\"]*",
+    re.IGNORECASE,
+)
 _RACE = re.compile("already exists|locked|unique constraint|duplicate", re.IGNORECASE)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import OptionError
+from tuner.interruption import uninterrupted
 from tuner.journal import STUDY
 from tuner.space import SearchSpace
 from tuner.store import Pruned, Run
@@ -30,13 +31,20 @@ def open_study(
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
+    class Journal(JournalFileBackend):  # type: ignore[misc]  # which has no types
+        """One whose lock Ctrl-C does not leave behind, nor take for another's."""
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            with uninterrupted():
+                super().append_logs(logs)
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     # Optuna locks a journal by a link to it, which leads nowhere where the path is relative.
     journal = str((folder / STUDY).resolve())
     made: dict[str, Any] = {
         "study_name": name or ("freeze-depth" if storage is None else f"freeze-depth-{run_key}"),
-        "storage": storage or optuna.storages.JournalStorage(JournalFileBackend(journal)),
+        "storage": storage or optuna.storages.JournalStorage(Journal(journal)),
         "sampler": _sampler(seed),
         # Linear candidates finish first and report nothing on the way: what counts is how many trials were seen at the
         # same point, and a quarter of a schedule is too early to judge.

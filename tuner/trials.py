@@ -32,6 +32,7 @@ from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.inputs import Encoded, Pixels, Tokens
+from tuner.interruption import uninterrupted
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
 from tuner.prefix import PrefixCache
@@ -215,8 +216,9 @@ class Bench:
         files = {file for depth in stored for file in self.train_cache.files_of(depth)}
         used = self._cache_bytes(files)
         budget = min(CACHE_BYTES, used + shutil.disk_usage(self.work).free // 2)
+        wanted = list(self.cached_depths)
         for depth in dict.fromkeys(depths):
-            if not 0 < depth < self.backbone.n_blocks or depth in self.cached_depths:
+            if not 0 < depth < self.backbone.n_blocks or depth in wanted:
                 continue
             if depth not in stored:
                 more = set(self.train_cache.files_of(depth)) - files
@@ -225,9 +227,10 @@ class Bench:
                     continue
                 used += self._cache_bytes(more)
                 files |= more
-            self.cached_depths.append(depth)
-        self.train_features = self.train_cache.compute(self.cached_depths, progress=self.progress)
-        self.validation_features = self.validation_cache.compute(self.cached_depths, progress=self.progress)
+            wanted.append(depth)
+        self.train_features = self.train_cache.compute(wanted, progress=self.progress)
+        self.validation_features = self.validation_cache.compute(wanted, progress=self.progress)
+        self.cached_depths = wanted  # not before they are: Ctrl-C may end the pass, and the winner is loaded still
 
     def restore_base(self) -> None:
         """Give the backbone its pretrained weights back, nothing frozen."""
@@ -634,24 +637,29 @@ class Bench:
         model: PreTrainedModel | None = None,
     ) -> Run:
         """Store a finished run; weights stay only for every candidate's best trial and its confirmations."""
-        weights = None
+        score = self.truth.score(predictions)
+        with uninterrupted():
+            return self._store(
+                Run(
+                    name=name,
+                    candidate=candidate,
+                    recipe=recipe,
+                    seed=seed,
+                    score=score,
+                    seconds=seconds,
+                    predictions=predictions,
+                ),
+                model=model,
+            )
+
+    def _store(self, run: Run, *, model: PreTrainedModel | None) -> Run:
         if model is not None:
             from safetensors.torch import save
 
             trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
             # The running statistics of batch norms that were trained moved too.
             trained |= {key: b.detach().contiguous() for key, b in model.named_buffers() if key in model.state_dict()}
-            weights = self.store.keep_weights(name, save(trained))
-        run = Run(
-            name=name,
-            candidate=candidate,
-            recipe=recipe,
-            seed=seed,
-            score=self.truth.score(predictions),
-            seconds=seconds,
-            predictions=predictions,
-            weights=weights,
-        )
+            run = replace(run, weights=self.store.keep_weights(run.name, save(trained)))
         self.store.keep(run)
         leaders = {leader.name for leader in self.leaders()}
         self.store.drop_weights(other for other in self.runs if other.partition("@")[0] not in leaders)
