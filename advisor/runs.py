@@ -167,8 +167,8 @@ def _holder(path: Path) -> str:
 
 
 def _content(folder: Path) -> list[Path]:
-    """What lies in a folder beside the lock of a run."""
-    return [item for item in folder.iterdir() if item.name != LOCK]
+    """What lies in a folder beside the lock of a run, and an advice that was being written when a process died."""
+    return [item for item in folder.iterdir() if item.name != LOCK and not item.name.startswith(f".{ADVICE}.")]
 
 
 def is_run(folder: Path) -> bool:

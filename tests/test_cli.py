@@ -81,10 +81,14 @@ def test_recommend_writes_advice_and_report(capsys, tmp_path, model, data):
     assert advice["schema"] == 1
     assert advice["similarity"]["verdict"] == "unmeasured"
     assert advice["situation"]["number"] is None
-    assert advice["freeze"]["recommended"] == 3
-    assert [p["score"] for p in advice["freeze"]["predicted_by_depth"]][:4] == [None] * 4
+    assert advice["strategy"]["decided_by"] == "evidence"
+    assert [p["frozen_blocks"] for p in advice["freeze"]["predicted_by_depth"]] == [0, 1, 2, 3, 4]
+    predicted = [*advice["freeze"]["predicted_by_depth"], *advice["predicted"]]
+    assert all(p["interval"][0] < p["score"] < p["interval"][1] for p in predicted)
+    assert all("none of it is of this model" in p["why"] for p in predicted)
     assert advice["data"]["splits"]["train"] + advice["data"]["splits"]["validation"] < 160
-    assert "freeze 3 of 4 blocks" in text
+    assert "(decided by: evidence)" in text
+    assert "what would change it" in text
     assert "--source" in advice["similarity"]["why"]
     assert str(out / "report.html") in text
 
@@ -101,6 +105,7 @@ def test_equal_seeds_give_equal_advice(capsys, tmp_path, model, data):
         stored = json.loads(
             printed(capsys, "recommend", data, "--model", model, "--json", "--seed", seed, "--out", tmp_path / name)
         )
+        stored["predicted"] = [row | {"seconds": None} for row in stored["predicted"]]
         return {key: value for key, value in stored.items() if key not in ("seconds", "run_dir")}
 
     assert advice("a", 7) == advice("b", 7)

@@ -37,7 +37,7 @@ def test_recommend_takes_every_kind(data, model):
     advice = recommend(data, model=model)
     assert advice.data["n_examples"] == 160
     assert advice.data["n_classes"] == 2
-    assert advice.strategy.name == "freeze_part"
+    assert advice.strategy.decided_by == "evidence"
 
 
 def test_advice_is_handed_to_tune_and_the_model_predicts(tmp_path, model):

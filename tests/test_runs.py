@@ -37,6 +37,12 @@ def test_another_run_is_never_overwritten(tmp_path):
     runs.check_folder(folder, resume=True)
 
 
+def test_an_advice_that_was_cut_off_is_no_content(tmp_path):
+    (tmp_path / ".advice.json.x7f3").write_text("{")
+    runs.check_folder(tmp_path)
+    runs.check_folder(tmp_path, resume=True)
+
+
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RunFolderError, match="already holds other files"):
