@@ -17,8 +17,9 @@ RARE, FEW_CLASSES = 1 / 20, 20
 """A rarest class of less than this share of the largest one, among no more than so many classes."""
 UNKNOWN = 0.05
 
-_JOINTS = (";", "|", ",", "/", "+", "&", " ")
-_STRICT = frozenset("/+& ")  # which names of single classes hold, too: each part must then be a class of its own
+_JOINTS = (";", "|", ",", "#", "/", "+", "&", " ")
+_STRICT = frozenset("#/+& ")  # which names of single classes hold, too: each part must then be a class of its own
+_NEVER_IN_NAMES = frozenset(";|")  # then it is enough that one part comes again
 _MULTILINGUAL = "intfloat/multilingual-e5-small"
 
 
@@ -45,7 +46,12 @@ def joined_labels(names: Sequence[str]) -> tuple[str, str] | None:
         times = Counter(part for parts in parts_of.values() for part in set(parts))
         alone = {part for part in times if part in whole - parts_of.keys()}
         again = alone if joint in _STRICT else alone | {part for part, n in times.items() if n > 1}
-        joined = [name for name, parts in parts_of.items() if len(set(parts)) > 1 and again.issuperset(parts)]
+        joined = [
+            name
+            for name, parts in parts_of.items()
+            if len(set(parts)) > 1
+            and (again.intersection(parts) if joint in _NEVER_IN_NAMES else again.issuperset(parts))
+        ]
         # Of labels that a sign parts, nearly all have to be made of parts that come again.
         if joined and "" not in again and len(joined) >= 0.8 * len(parts_of) and (len(joined) > 1 or alone):
             return joint, joined[0]

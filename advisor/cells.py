@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_COLUMNS = 150_000
+_LABELS = frozenset({"label", "labels", "class", "classes", "category", "categories", "cats", "intent", "choices"})
 MOST_NAMES = 10_000
 """Of rows that name their values: every row then has a cell for each name that any row has."""
 
@@ -65,7 +66,19 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         raise too_wide("the file", len(names), most=MOST_NAMES)
     shown = [name.encode("utf-8", "replace").decode() for name in names]  # half of a surrogate pair is no UTF-8
     refuse_repeated(shown, place="the file")
-    return pa.table([column_from_values([row.get(name) for row in rows]) for name in names], names=shown)
+    columns = [[row.get(name) for row in rows] for name in names]
+    columns = [
+        _alone(values) if name.lower() in _LABELS else values for name, values in zip(names, columns, strict=True)
+    ]
+    return pa.table([column_from_values(values) for values in columns], names=shown)
+
+
+def _alone(values: list[Any]) -> list[Any]:
+    """Labels that stand in lists of one each, as tools for labelling write them, without the lists."""
+    lists = [value for value in values if value is not None]
+    if not lists or not all(isinstance(value, list) and len(value) == 1 for value in lists):
+        return values
+    return [None if value is None else value[0] for value in values]
 
 
 def column_from_values(values: Sequence[Any]) -> pa.Array:
@@ -99,8 +112,12 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def plain_texts(table: pa.Table) -> pa.Table:
-    """Categorical columns as the values they stand for, and views of strings, which few functions read, as strings."""
+    """Categories as the values they stand for, views of strings as strings, labels in lists of one without the lists.
+
+    Few functions read the first two; tools for labelling write the third.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     for position, item in enumerate(table.schema):
         column = table.column(position)
@@ -108,9 +125,25 @@ def plain_texts(table: pa.Table) -> pa.Table:
             column = column.cast(column.type.value_type)
         if pa.types.is_string_view(column.type):
             column = column.cast(pa.large_string())
+        if item.name.lower() in _LABELS and _holds_one_each(column):
+            column = pc.list_element(column, 0)
         if column.type != item.type:
             table = table.set_column(position, item.name, column)
     return table
+
+
+def _holds_one_each(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds lists of one plain value each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return False
+    kind = column.type.value_type
+    if is_nested(kind) or pa.types.is_null(kind) or column.null_count == len(column):
+        return False
+    lengths = pc.min_max(pc.list_value_length(column)).as_py()
+    return bool(lengths == {"min": 1, "max": 1})
 
 
 def nested_placeholder(n_rows: int) -> pa.Array:

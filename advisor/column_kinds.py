@@ -29,7 +29,9 @@ _HASH_LENGTHS = frozenset({16, 24, 32, 36, 38, 40, 56, 64, 96, 128})
 _NAMES = re.compile(
     r"(^|.*_)(id|ids|uid|uuid|guid|index|idx|hash|md5|sha\d*|checksum|date|datetime|time|timestamp|ts|created|updated"
     r"|created_at|updated_at|year|month|url|uri|link|href|email|phone|telephone|ip|lat|lon|lng|latitude|longitude"
-    r"|zip|zipcode|zip_code|postcode|postal_code|user|username|row|row_number|line|line_number)"
+    r"|zip|zipcode|zip_code|postcode|postal_code|user|username|row|row_number|line|line_number"
+    r"|age|count|counts|length|len|price|likes|votes|upvotes|downvotes|retweets|retweet_count|favorites|views|shares"
+    r"|replies|n_words|n_chars|word_count|char_count)"
     r"|unnamed(:?_?\d+(_level_\d+)?)?|level_\d+|__index_level_\d+__|#|no\.?|nr\.?"
 )
 _CELLS = 200  # of a column are looked at one by one
@@ -72,6 +74,26 @@ def kind_of_cells(sample: pa.Table, name: str) -> str | None:
     words = {cell for cell in cells if len(cell) <= 40}
     if len(words) <= 5 and all(cell in words for cell in cells) and words <= SPLIT_NAMES.keys():
         return "names of splits"
+    return None
+
+
+def column_of_splits(table: pa.Table) -> tuple[str, tuple[str, ...]] | None:
+    """A column that says of each row in which split it is, and the names in it; None where there is none.
+
+    >>> import pyarrow as pa
+    >>> column_of_splits(pa.table({"text": ["a", "b"], "set": ["train", "test"]}))
+    ('set', ('test', 'train'))
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for item in table.schema:
+        if not (pa.types.is_string(item.type) or pa.types.is_large_string(item.type)):
+            continue
+        if kind_of_cells(table, item.name) == "names of splits":
+            found = {value.strip() for value in pc.unique(table.column(item.name)).to_pylist() if value}
+            if len(found) > 1 and all(name.lower() in SPLIT_NAMES for name in found):
+                return item.name, tuple(sorted(found))
     return None
 
 

@@ -377,8 +377,10 @@ def _with_values(sample: pa.Table, names: Sequence[str]) -> str:
     """Columns with three of their values each, so that a person knows them again."""
     shown = []
     for name in names[:8]:
-        values = [value for value in sample.column(name).unique().to_pylist() if value is not None][:3]
-        shown.append(f"{_short(name)} holds {', '.join(_short(' '.join(str(value).split())) for value in values)}")
+        values = [
+            value for value in sample.column(name).unique().to_pylist() if value is not None and str(value).strip()
+        ]
+        shown.append(f"{_short(name)} holds {', '.join(_short(' '.join(str(value).split())) for value in values[:3])}")
     return "; ".join(shown)
 
 
@@ -411,8 +413,14 @@ def _none_fits(sample: pa.Table, *, option: str, place: str) -> DataError:
     why = f"no column has a usual name for {what}, and none looks like it"
     if nested:
         why += f"; lists, objects and bytes, as in {', '.join(nested)}, cannot be used"
-    fix = f"pass {option} with one of the columns: {_listed(names)}"
     scalars = [name for name in names if name not in nested and not is_reference(sample.schema.field(name).type)]
+    fix = f"pass {option} with one of the columns: {_listed(names)}"
+    if len(scalars) < 2 and option == "--label":
+        fix = "write texts and labels into two columns, one row a line, such as a CSV file with the header text,label"
+        if not nested:
+            why = "there is one column only, and it is needed for what is classified"
+    elif not scalars:
+        fix = f"write one value a row, such as the {what} alone, into a column of its own"
     why += f"; {_with_values(sample, scalars)}" if scalars else ""
     if any(len(name) > 40 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
         fix = "the first line looks like data: add a header line such as text,label (or pass --text and --label)"

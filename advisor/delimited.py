@@ -30,6 +30,9 @@ _WIDE = 1_000  # columns beyond which every block and thread costs more than it 
 _LOOKED_AT = 500  # records that say whether lines stand before a table
 _MOST_TITLES = 5
 _CONSISTENT = 0.9
+_TITLES = re.compile(
+    r"(?:(?![^\S\r\n]*[\r\n])[^\r\n]{1,300}(?:\r\n|\r|\n)){1,5}(?:[^\S\r\n]{0,300}(?:\r\n|\r|\n)){1,9}(?=.)"
+)
 _ALL_BUT_EMPTY = 0.1
 """Share of filled cells up to which a column without a name is left out."""
 
@@ -228,6 +231,8 @@ def _comments_before(path: Path, text: str, *, whole: bool, delimiter: str | Non
 
 def _titles_before(path: Path, text: str, *, whole: bool, delimiter: str | None) -> tuple[str, str | None]:
     """Lines at the beginning with one cell, above a header of several; and the delimiter that shows it."""
+    if parted := _parted_titles(text, delimiter=delimiter):
+        return parted
     for candidate in (delimiter,) if delimiter is not None else tuple(DELIMITERS):
         found = list(islice(_records(text, {"delimiter": candidate}), _LOOKED_AT))
         if not whole and len(found) > 2:
@@ -246,6 +251,21 @@ def _titles_before(path: Path, text: str, *, whole: bool, delimiter: str | None)
     return "", delimiter
 
 
+def _parted_titles(text: str, *, delimiter: str | None) -> tuple[str, str] | None:
+    """A few lines, of any number of cells, that a blank line parts from a header; and the delimiter below it."""
+    found = _TITLES.match(text)
+    if found is None or found.group().count('"') % 2:
+        return None
+    for candidate in (delimiter,) if delimiter is not None else tuple(DELIMITERS):
+        rest = [record for record, _, _ in islice(_records(text[found.end() :], {"delimiter": candidate}), _LOOKED_AT)]
+        same = [record for record in rest if len(record) == len(rest[0])]
+        if len(rest) < 3 or len(rest[0]) < 2 or len(same) < _CONSISTENT * len(rest):
+            continue
+        if judge_first_row(same) == ("header", True):
+            return found.group(), candidate
+    return None
+
+
 def _fitted(first: list[str], others: Sequence[Sequence[str]]) -> list[str]:
     """The first record without, or with more, blank cells at its end, where all others agree on another number."""
     widths = {len(record) for record in others}
@@ -256,6 +276,11 @@ def _fitted(first: list[str], others: Sequence[Sequence[str]]) -> list[str]:
         return first[:width]
     if width > len(first) and not any(cell.strip() for record in others for cell in record[len(first) :]):
         return [*first, *[""] * (width - len(first))]
+    if width == len(first) + 1 and len(others) > 1:
+        numbers = [record[0].strip() for record in others]
+        start = int(numbers[0]) if numbers[0] in ("0", "1") else None
+        if start is not None and numbers == [str(number) for number in range(start, start + len(numbers))]:
+            return ["", *first]  # rows are numbered, and R gives these numbers no name
     return first
 
 

@@ -126,6 +126,18 @@ def refuse_binary(path: Path, head: bytes) -> None:
             why="which of its files holds the data is not clear",
             fix="unpack it and pass the file or folder with the rows",
         )
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise DataError(
+            f"{path} is a pointer of Git LFS, not the data",
+            why="the repository was cloned without its large files",
+            fix="fetch them in that repository: git lfs pull",
+        )
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise DataError(
+            f"{path} is a web page, not a table",
+            why="a download often ends so where one has to log in or to follow a link first",
+            fix="download the file itself (on GitHub: the raw file) and pass that",
+        )
     packed = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
     for magic, name in packed.items():
         if head.startswith(magic):

@@ -60,7 +60,9 @@ def read_metadata(tree: ImageTree) -> Metadata | None:
             f"were not used, such as {outside[0]}"
         )
     warnings += _unnamed(tree, parts)
-    warnings += tree.notes(but=tuple(results))
+    named = {os.path.normpath(os.path.join(tree.folder, name)) for rows in parts.values() for name in _names_in(rows)}
+    without_ending = [path for path in tree.files if os.path.normpath(path) in named]
+    warnings += tree.notes(but=(*results, *without_ending))
     class_names = {name: classes for result in results.values() for name, classes in result.class_names.items()}
     ordered = {split: parts[split] for split in ("all", *SPLITS) if split in parts}
     return Metadata(parts=ordered, class_names=class_names, warnings=tuple(warnings))
@@ -122,14 +124,18 @@ def _with_classes(table: pa.Table, names: Sequence[str | None], *, start: str, s
     return _with_column(table, "label", [None if name is None else next(classes) for name in names])
 
 
+def _names_in(tables: Sequence[pa.Table]) -> Iterator[str]:
+    """What the cells of the column of paths name."""
+    for table in tables:
+        yield from filter(None, table.column(FILE_NAME).to_pylist())
+
+
 def _unnamed(tree: ImageTree, parts: Mapping[str, Sequence[pa.Table]]) -> Iterator[str]:
     """A warning that counts the images which no row names."""
     named = {
         os.path.normpath(os.path.join(tree.folder, name)).casefold()
         for tables in parts.values()
-        for table in tables
-        for name in table.column(FILE_NAME).to_pylist()
-        if name
+        for name in _names_in(tables)
     }
     named |= {os.path.splitext(name)[0] for name in named if os.path.splitext(name)[1] == ""}
     left = [path for path in tree.images if os.path.normpath(path).casefold() not in named]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from advisor.images import IMAGE_SUFFIXES, is_reference
+from advisor.splits import split_of_name
 from tuner.errors import DataError, MissingFileError, OptionError
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ class ImageFinder:
 
     Paths are relative to `folder`, the table's, or else to `root`, which the user names with ``--images-root``. With
     `confined` (the paths come out of a file) no file outside the two is taken: a table that somebody sent must not
-    decide which of the user's files are read. What is named in Python may lie anywhere.
+    decide which of the user's files are read. What is named in Python may lie anywhere. Of images of one name in the
+    folders of several splits, that of the table's own `split` is meant.
     """
 
-    def __init__(self, *, folder: str, root: str | Path | None = None, confined: bool) -> None:
+    def __init__(
+        self, *, folder: str, root: str | Path | None = None, confined: bool, split: str | None = None
+    ) -> None:
         self.folder = folder
+        self.split = split
         self.root = None if root is None else os.fspath(Path(root).expanduser())
         self.confined = confined
         if self.root is not None and not os.path.isdir(self.root):
@@ -139,6 +144,8 @@ class ImageFinder:
                     for key in {_key(os.path.basename(path)), _key(stem)}:
                         self._below.setdefault(key, []).append(os.path.normpath(path))
         found = list(dict.fromkeys(self._below.get(_key(cell), ())))
+        if len(found) > 1 and self.split is not None:
+            found = [path for path in found if self._is_of_split(path)] or found
         if len(found) > 1 and place:
             raise DataError(
                 f"{place}: '{cell}' could be {found[0]} or {found[1]}",
@@ -147,6 +154,11 @@ class ImageFinder:
                 + os.path.relpath(found[0], self.folder or os.curdir),
             )
         return found[0] if found else None
+
+    def _is_of_split(self, path: str) -> bool:
+        """Whether a folder on the way to a file, below the table's, is called like the table's split."""
+        below = os.path.dirname(os.path.relpath(path, self.folder or os.curdir))
+        return any(split_of_name(step) == self.split for step in below.split(os.sep))
 
     def _is_outside(self, path: str) -> bool:
         """Whether a path leads out of what is allowed, by itself or through a link."""
@@ -290,6 +302,21 @@ def column_of_ids(table: pa.Table, *, finder: ImageFinder) -> str | None:
             candidates[item.name] = list(dict.fromkeys(cells))[:_TRIED]
     found = [name for name, cells in candidates.items() if finder.names_files(cells)]
     return found[0] if len(found) == 1 else None
+
+
+def names_images(table: pa.Table, *, folder: str) -> bool:
+    """Whether a column of a table in a file names images that are there, with their endings or without."""
+    import pyarrow as pa
+
+    finder = ImageFinder(folder=folder, confined=True)
+    for item in table.schema:
+        if not (pa.types.is_string(item.type) or pa.types.is_large_string(item.type)):
+            continue
+        cells = [cell.strip() for cell in table.column(item.name).slice(0, _LOOKED_AT).to_pylist() if cell]
+        cells = list(dict.fromkeys(cell for cell in cells if cell))[:_TRIED]
+        if cells and all(map(_is_image_name, cells)) and finder.names_files(cells):
+            return True
+    return column_of_ids(table, finder=finder) is not None
 
 
 def refuse_root(root: str | Path | None) -> None:

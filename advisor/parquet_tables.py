@@ -186,12 +186,13 @@ def _texts_as_bytes(file: parquet.ParquetFile, schema: pa.Schema, features: Mapp
             continue
         batch = next(file.iter_batches(batch_size=_SNIFFED_ROWS, columns=[item.name]), None)
         values = [] if batch is None else [value for value in batch.column(0).to_pylist() if value]
-        if values and all(map(_reads_as_text, values)):
+        if values and all(map(reads_as_text, values)):
             found.add(item.name)
     return found
 
 
-def _reads_as_text(value: bytes) -> bool:
+def reads_as_text(value: bytes) -> bool:
+    """Whether bytes are text in UTF-8 rather than a picture, which may be text too (SVG)."""
     if b"\0" in value or value.startswith(_MARKUP):
         return False
     try:

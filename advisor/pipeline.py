@@ -45,6 +45,7 @@ from advisor.tagged import count_entities, read_sentences
 from advisor.tagged_target import refuse_options
 from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_new_texts
 from advisor.thumbnails import make_thumbnails, write_thumbnails
+from advisor.token_copies import token_copies_note
 from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
 from tuner.backbone import Backbone, load_backbone
@@ -817,6 +818,7 @@ def _warnings(
     warnings = [*target.warnings, *backbone.warnings, *features.warnings]
     warnings += imbalance_note({} if target.tagged else _classes_section(target)["class_counts"], metric=metric)
     warnings += unknown_note(features.unknown, model=backbone.id)
+    warnings += token_copies_note(target, backbone)
     if features.truncated > TRUNCATION_WARNING:
         noun = "sentences" if target.tagged else "texts"
         warnings.append(

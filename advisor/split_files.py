@@ -10,7 +10,7 @@ from advisor.splits import SHARD, says_so_faintly, split_of_name, splits_of_sibl
 from tuner.errors import DataError, MissingFileError
 from tuner.regular import check_regular
 
-_NO_DATA = frozenset({"meta", "metadata", "readme", "dataset_info", "dataset_infos", "state", "config", "license"})
+DESCRIPTIONS = frozenset({"meta", "metadata", "readme", "dataset_info", "dataset_infos", "state", "config", "license"})
 """Names of files that come with a dataset and describe it."""
 _TABLES = frozenset(
     {
@@ -80,7 +80,7 @@ def find_split_files(folder: Path, endings: Collection[str]) -> SplitFiles:
     unused = [
         path.name
         for path in sorted(folder.iterdir())
-        if used and path not in used and path.is_file() and path.stem.lower() not in _NO_DATA
+        if used and path not in used and path.is_file() and path.stem.lower() not in DESCRIPTIONS
         if _is_table(path, read=read)
     ]
     return SplitFiles(files={split: tuple(of_split) for split, of_split in found.items()}, unused=tuple(unused))

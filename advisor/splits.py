@@ -30,11 +30,23 @@ SPLIT_NAMES = {
 
 SPLITS = ("train", "validation", "test")
 
-_INVISIBLE = re.compile("[\xad\u200b\u200e\u200f\u2060\ufeff]")  # soft hyphens, marks, blanks of no width
+_INVISIBLE = re.compile("[\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+"""Soft hyphens, marks of direction, joiners and blanks of no width."""
 
 _SPLIT_WORDS = {
     "train": ("train", "training", "trn", "tr"),
-    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "development"),
+    "validation": (
+        "validation",
+        "validate",
+        "valid",
+        "val",
+        "vld",
+        "dev",
+        "devel",
+        "eval",
+        "evaluation",
+        "development",
+    ),
     "test": ("test", "testing", "tst", "te", "ts", "holdout", "heldout"),
 }
 _SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
@@ -66,7 +78,7 @@ def split_of_name(name: str) -> str | None:
     while len(words) > 1 and _says_nothing(words[0]):
         words.pop(0)
     found = {_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD}
-    if len(found) != 1 or words[-1] not in _SPLIT_OF_WORD:
+    if len(found) != 1 or words[-1] not in _SPLIT_OF_WORD or _UNLABELLED.intersection(words):
         return None
     return found.pop()
 
@@ -91,7 +103,7 @@ def splits_of_siblings(names: Sequence[str]) -> dict[str, tuple[str, ...]] | Non
     for name in names:
         words = [word for word in _words(name) if not _says_nothing(word)]
         meant = [word for word in words if word in _SPLIT_OF_WORD]
-        if not meant and _UNLABELLED.intersection(words):
+        if _UNLABELLED.intersection(words):
             continue
         if len({_SPLIT_OF_WORD[word] for word in meant}) != 1:
             return None

@@ -23,6 +23,7 @@ from advisor.files import (
 from advisor.image_arrays import read_npz
 from advisor.image_folders import read_image_folder, read_tree
 from advisor.image_metadata import read_metadata
+from advisor.image_paths import names_images
 from advisor.images import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -33,7 +34,8 @@ from advisor.images import (
     images_column,
     is_image,
 )
-from advisor.split_files import SplitFiles, find_split_files, splits_of_names
+from advisor.parquet_tables import reads_as_text
+from advisor.split_files import DESCRIPTIONS, SplitFiles, find_split_files, splits_of_names
 from advisor.splits import SPLITS, split_of_name
 from advisor.text_folders import read_text_folder
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
@@ -132,10 +134,15 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
         return Tables(name="data", place="the data frame", parts={"all": table}, held=held)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return _from_datasets({"all": data}, name="data", place="the dataset")
-    data = tuple(data) if isinstance(data, Iterator) else data
+    if isinstance(data, Iterator):
+        rows = list(data)
+        are_rows = bool(rows) and all(isinstance(row, Mapping) for row in rows)
+        return _read_any(rows if are_rows else tuple(rows))
     if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, (str, bytes)) for part in data):
         table, held = _from_lists(*data)
         return Tables(name="data", place="the lists", parts={"all": table}, held=held)
+    if isinstance(data, (tuple, list)):
+        raise _unread_list(data)
     raise DataError(
         f"data of type {type(data).__name__} cannot be read",
         why="texts and labels are looked for in tables and lists",
@@ -143,13 +150,32 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
     )
 
 
+def _unread_list(data: Sequence[Any]) -> DataError:
+    """The refusal of a list that is no rows, by what is in it."""
+    if not data:
+        return DataError("the list is empty", why="it holds no rows", fix="pass a list with at least one row")
+    first = data[0]
+    fix = (
+        "pass rows as dictionaries, such as [{'text': ..., 'label': ...}, ...], a pandas DataFrame, or (texts, labels)"
+    )
+    if isinstance(first, (tuple, list)):
+        return DataError(
+            f"a list of {len(data):,} {type(first).__name__}s cannot be read",
+            why="which of their values are texts and which are labels is not said",
+            fix="pass (texts, labels), for pairs: texts, labels = zip(*rows); or a pandas DataFrame with named columns",
+        )
+    return DataError(
+        f"a list with a value of type {type(first).__name__} in it cannot be read",
+        why="rows are texts, or dictionaries with named values",
+        fix=fix,
+    )
+
+
 def _are_columns(data: Mapping[Any, Any]) -> bool:
     """Whether a dictionary maps names to lists of values, as many each, rather than splits to tables."""
     values = list(data.values())
     lists = all(isinstance(part, (list, tuple)) or getattr(part, "ndim", 0) == 1 for part in values)
-    return (
-        len(values) > 1 and lists and len({len(part) for part in values}) == 1 and not splits_of_names(map(str, data))
-    )
+    return bool(values) and lists and len({len(part) for part in values}) == 1 and not splits_of_names(map(str, data))
 
 
 def _as_frame(data: Any) -> Any:
@@ -291,7 +317,11 @@ def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], lab
     of_splits = _split_files(folder)
     files = of_splits.files
     if not files:
-        found = read_images_of_folder(folder) or _read_texts_of_folder(folder, labelled=labelled)
+        found = (
+            _read_table_of_images(folder, header=header, names=names)
+            or read_images_of_folder(folder)
+            or _read_texts_of_folder(folder, labelled=labelled)
+        )
         if found is None:
             raise _no_split_files(folder)
         return found
@@ -325,6 +355,24 @@ def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], lab
         class_names=class_names,
         warnings=tuple(warnings),
     )
+
+
+def _read_table_of_images(folder: Path, *, header: bool | None, names: Sequence[str]) -> Tables | None:
+    """The one table in a folder, where it names the images beside it or below; None where folders may be classes."""
+    tables = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _SPLIT_FORMATS and path.stem.lower() not in DESCRIPTIONS and path.is_file()
+    ]
+    if len(tables) != 1:
+        return None
+    tree = read_tree(folder)
+    if not tree.images or len([name for name in tree.children if name]) > 1:
+        return None
+    found = read_path(tables[0], header=header, names=names)
+    if not all(names_images(part, folder=found.folder) for part in found.parts.values()):
+        return None
+    return replace(found, name=folder.resolve().name)
 
 
 def _read_texts_of_folder(folder: Path, *, labelled: bool) -> Tables | None:
@@ -527,6 +575,12 @@ def _from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
     texts = texts if _is_array_of_images(texts) else plain_list(texts)
     labels = plain_list(labels)
     first = next((text for text in texts if text is not None), None) if len(texts) else None
+    if isinstance(first, bytes) and reads_as_text(first):
+        raise DataError(
+            "the texts are bytes, and no pictures",
+            why="texts are given to a tokenizer, which reads strings",
+            fix="decode them: [text.decode() for text in texts]",
+        )
     if is_image(first):
         return _from_images(texts, labels)
     if len(texts) != len(labels):

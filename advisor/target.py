@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.cautions import joined_labels_note
+from advisor.column_kinds import column_of_splits
 from advisor.columns import Columns, choose_columns, several_labels
 from advisor.fasttext import is_fasttext
 from advisor.files import is_nested
@@ -214,6 +215,8 @@ def load_target(
     if images_root is not None and not _names_paths(tables, columns.image):
         refuse_root(images_root)
     rows = _gather(tables, columns, finders)
+    for note in _unused_splits(tables, columns):
+        rows = rows.warn(note)
     del tables
     rows = _drop_incomplete(rows)
     rows = _name_classes(rows)
@@ -491,11 +494,26 @@ def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> No
 
 def _finders(tables: Tables, root: str | Path | None) -> dict[str, ImageFinder]:
     """What finds the images that the cells of each split name."""
-    own = ImageFinder(folder=tables.folder, root=root, confined=tables.confined)
-    finders = dict.fromkeys(tables.parts, own)
+    finders = {
+        split: ImageFinder(
+            folder=tables.folder, root=root, confined=tables.confined, split=None if split == "all" else split
+        )
+        for split in tables.parts
+    }
     if tables.test_folder is not None and "test" in finders:
         finders["test"] = ImageFinder(folder=tables.test_folder, root=root, confined=True)
     return finders
+
+
+def _unused_splits(tables: Tables, columns: Columns) -> Iterator[str]:
+    """A warning where one table says in a column which split each row is of, since new splits are made all the same."""
+    found = column_of_splits(tables.parts["all"]) if set(tables.parts) == {"all"} else None
+    if found is not None and found[0] not in (columns.label, columns.group, columns.text, columns.text_pair):
+        name, splits = found
+        yield (
+            f"column '{name}' of {tables.place} names splits ({', '.join(splits)}) and was not used: new splits are "
+            "made of all rows; to keep those, save each as a file (train.csv, test.csv) and pass their folder"
+        )
 
 
 def _names_paths(tables: Tables, image: str | None) -> bool:

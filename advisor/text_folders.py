@@ -96,14 +96,17 @@ def _add(part: dict[str, list[Path]], top: Path, files: Sequence[Path]) -> None:
 
 def _into_container(folder: Path, left: _Left) -> tuple[Path, dict[str, list[Path]]]:
     """The folder that holds classes or splits, and the text files below each of its sub-folders ("" for its own)."""
+    loose: list[Path] = []
     while True:
         folders, files = _entries(folder, left)
-        if len(folders) == 1 and not files:
-            inside, _ = _entries(folders[0], left)
-            if inside and splits_of_siblings([folders[0].name]) is None:
+        loose += files
+        if len(folders) == 1:
+            inside, beside = _entries(folders[0], left)
+            wraps = len(inside) > 1 and not beside if loose else bool(inside)
+            if wraps and splits_of_siblings([folders[0].name]) is None:
                 folder = folders[0]
                 continue
-        return folder, {**{inner.name: list(_below(inner, left)) for inner in folders}, "": files}
+        return folder, {**{inner.name: list(_below(inner, left)) for inner in folders}, "": loose}
 
 
 def _entries(folder: Path, left: _Left) -> tuple[list[Path], list[Path]]:
@@ -134,7 +137,7 @@ def _below(folder: Path, left: _Left) -> Iterator[Path]:
 def _is_text(path: Path) -> bool:
     if path.suffix.lower() not in TEXT_ENDINGS and not path.suffix[1:].isdigit():
         return False
-    if path.stem.lower() in _DESCRIPTIONS:
+    if _DESCRIPTIONS.intersection(path.name.lower().split(".")):
         return False
     if path.suffix.lower() in (".txt", ".text"):
         return True
