@@ -269,6 +269,7 @@ def audit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     optimizer_was_first: bool = False,
+    compact: bool = False,
 ) -> None:
     """Raise `FreezingError` unless the prefix is bit for bit what it was and only the rest was trained.
 
@@ -281,6 +282,7 @@ def audit(
         model: the model that is trained, with or without what distributed training or torch.compile put around it.
         optimizer: of that training.
         optimizer_was_first: whether it was made before freezing: it may then hold frozen parameters, without any state.
+        compact: whether a table of the rows that occur stands in for the trained input embedding (`tuner.vocabulary`).
     """
     foreign = _foreign_blocks(prefix, model)
     if len(foreign) == len(prefix.blocks):
@@ -289,12 +291,12 @@ def audit(
             "the model that the trainer trains; with model_init, which makes a new one for every training, pass "
             f"FreezingAudit(frozen_blocks={prefix.frozen_blocks}), which freezes and audits each"
         )
-    if foreign:
-        raise FreezingError(
-            f"block {foreign[0].index} ({foreign[0].name}) is not the one that was frozen: its modules or weights were "
-            "replaced since, so call freeze() again after changing the model"
-        )
     frozen = prefix.blocks[: prefix.frozen_blocks]
+    if replaced := [block for block in foreign if block in frozen or not compact]:
+        raise FreezingError(
+            f"block {replaced[0].index} ({replaced[0].name}) is not the one that was frozen: its modules or weights "
+            "were replaced since, so call freeze() again after changing the model"
+        )
     for block, before in zip(frozen, prefix.digests, strict=True):
         if digest(block) != before:
             raise FreezingError(f"frozen block {block.index} ({block.name}) changed during training")

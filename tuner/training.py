@@ -237,7 +237,7 @@ def _train(
         except Stopped:
             stopped = True
             break
-    audit(prefix, model=model, optimizer=optimizer)
+    audit(prefix, model=model, optimizer=optimizer, compact=embedding_rows is not None)
     return Outcome(
         predictions=predictions,
         seconds=time.perf_counter() - start,
