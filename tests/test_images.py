@@ -248,9 +248,9 @@ def test_folders_without_classes_are_refused_with_an_arrangement(tmp_path: Path)
             load_target(folder)
         assert "cats/1.png" in caught.value.fix
     (loose / "classes.csv").write_text("file,label\n")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=r"classes\.csv is empty") as caught:
         load_target(loose)
-    assert caught.value.fix == f"pass one of its files, such as {loose / 'classes.csv'}"
+    assert caught.value.why == "it has column names but no rows"
 
 
 def test_folders_without_images_are_refused_as_before(tmp_path: Path) -> None:
