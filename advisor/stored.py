@@ -18,6 +18,8 @@ ADVICE_FIELDS: Mapping[str, Kinds] = {
     "data.n_examples": int,
     "data.n_classes": int,
     "data.fingerprint": str,
+    "data.columns": dict,
+    "data.class_counts": dict,
     "size.verdict": str,
     "size.why": str,
     "similarity.verdict": str,

@@ -32,7 +32,8 @@ def executed(name: str, folder: Path) -> tuple[str, str]:
 @pytest.mark.enable_socket  # the kernel is talked to over sockets of this machine
 def test_which_strategy_runs_and_predicts(tmp_path: Path) -> None:
     printed, _ = executed("01_which_strategy.ipynb", tmp_path)
-    assert "strategy    freeze_part" in printed
+    assert "- decided by evidence" in printed
+    assert "3 of 7 blocks frozen" in printed
     assert "test accuracy: 0." in printed
     assert "numpy" in printed
     assert "matplotlib      Draw a line between two points in the given axes." in printed

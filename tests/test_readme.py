@@ -48,7 +48,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     frame.iloc[::8].to_csv("reviews.csv", index=False)
     exec(compile(blocks("python")[0], "README.md", "exec"), {})
     first, second = capsys.readouterr().out.strip().splitlines()[-2:]
-    assert first.startswith("freeze_part 5 ")
+    assert first.startswith("train_all 0 ")
     assert second.strip("[]'") in set(frame.iloc[:, 1])
 
 
