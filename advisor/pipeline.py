@@ -278,7 +278,7 @@ def advise(
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
         batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features, backbone),
-        tagged=target.tagged, predictions=predictions,
+        tagged=target.tagged,
     )  # fmt: skip
     return replace(advice, space=space)
 

@@ -281,14 +281,12 @@ def search_space(
     batch_norm: bool = False,
     augmentation: str | None = None,
     tagged: bool = False,
-    predictions: Sequence[Prediction] = (),
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
     `batch_norm` says whether the model has batch norms, for which other learning rates are searched. `augmentation` is
     what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
-    read by a BiLSTM too. Where `predictions` say so, depths are first tried at the learning rate that is expected to be
-    the better one there.
+    read by a BiLSTM too.
     """
 
     def depth(share: float) -> Candidate:
@@ -330,11 +328,6 @@ def search_space(
         learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
         options=OPTIONS_FOR_SMALL if may_be_small else (),
         augmentation=augmentation if Situation.SMALL_DISSIMILAR in ranked else None,
-        first_rates=tuple(
-            (p.candidate.frozen_blocks, p.learning_rate)
-            for p in predictions
-            if p.learning_rate is not None and p.candidate.frozen_blocks is not None
-        ),
     )
 
 
@@ -355,7 +348,6 @@ def search_plan(advice: Mapping[str, Any]) -> tuple[SearchSpace, Candidate]:
         epochs=tuple(space["epochs"]),
         options=tuple(space.get("options", ())),
         augmentation=space.get("augmentation"),
-        first_rates=tuple((int(depth), float(rate)) for depth, rate in space.get("first_rates", ())),
     )
     if advice["strategy"]["features"] is not None:
         chosen = Candidate(strategy="feature_based", frozen_blocks=None, features=advice["strategy"]["features"])

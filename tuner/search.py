@@ -547,13 +547,11 @@ class _Trials:
             seal_journal(self.journal_of, work=self.bench.work)
 
     def _middle(self, candidate: Candidate) -> dict[str, float]:
-        """The parameters that a queued depth is tried with: the learning rate that evidence expects most of, else the
-        middle of what is searched; usual ones else."""
-        space, depth = self.bench.space, candidate.frozen_blocks or 0
-        middle = math.sqrt(space.learning_rate[0] * space.learning_rate[1])
+        """The parameters that a queued depth is tried with: the middle of the learning rates, usual ones else."""
+        space = self.bench.space
         return {
-            "frozen_blocks": depth,
-            "learning_rate": _within(dict(space.first_rates).get(depth, middle), space.learning_rate),
+            "frozen_blocks": candidate.frozen_blocks or 0,
+            "learning_rate": math.sqrt(space.learning_rate[0] * space.learning_rate[1]),
             "head_ratio": _within(DEFAULT_HEAD_RATIO, space.head_ratio),
             "epochs": sum(space.epochs) // 2 if space.start == "scratch" else _within(DEFAULT_EPOCHS, space.epochs),
         }

@@ -105,8 +105,7 @@ class SearchSpace(Record):
     ``start`` is what sampled candidates start from, ``option`` how their blocks are trained. ``options`` and
     ``augmentation`` are what the best trained candidate is trained with once more. ``depths`` is inclusive; learning
     rates are the base's, the head's is ``head_ratio`` times as high; both are sampled on a log scale, epochs are
-    integers. ``first_rates`` are depths with the learning rate that they are tried with first, where one is expected to
-    be the better one.
+    integers.
     """
 
     n_blocks: int
@@ -120,7 +119,6 @@ class SearchSpace(Record):
     option: str | None = None
     options: tuple[str, ...] = ()
     augmentation: str | None = None
-    first_rates: tuple[tuple[int, float], ...] = ()
 
 
 def check_augmentation(name: str, *, strategy: str | None = None) -> None:
