@@ -22,7 +22,7 @@ def executed(name: str, folder: Path) -> tuple[str, str]:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     shown = "".join(output["data"].get("text/html", "") for output in outputs if "data" in output)
     return "".join(output["text"] for output in outputs if "text" in output), shown
