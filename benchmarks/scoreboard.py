@@ -22,10 +22,10 @@ import pandas as pd
 from evidence_table import KEY, PROFILES, RUNS, random_halves, read, unpack
 from fit_evidence import KINDS, PROBE, fit, tasks_of
 
-from advisor.evidence.gaussian import logit
 from advisor.evidence.predictions import NORMAL_80, Prediction, cheapest_within, predict_scores
 from advisor.evidence.table import Task
 from advisor.probe import Probe
+from tuner.gaussian import logit
 
 DOCS = Path(__file__).parents[1] / "docs"
 DRAWS = 2_000

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from advisor.evidence.decision import check_preference, counterfactuals, decide, reasons
-from advisor.evidence.gaussian import condition, expected_score, logit, score_at
 from advisor.evidence.predictions import STRANGER, cheapest_within, predict_scores, rows_seen
 from advisor.evidence.table import FOLDER, LINEAR, Task, fit_evidence, load_evidence, read_evidence, trained
 from advisor.probe import Probe
 from tuner.errors import DataError, OptionError
+from tuner.gaussian import condition, expected_score, logit, score_at
 from tuner.space import candidate_at
 
 MINILM = "all-MiniLM-L6-v2"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.evidence.gaussian import Floats, condition, expected_score, logit, score_at
 from advisor.evidence.table import LINEAR, Evidence, share_of, trained
 from advisor.probe import Probe
+from tuner.gaussian import Floats, condition, expected_score, logit, score_at
 from tuner.records import Record
 from tuner.space import Candidate, candidate_at
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from advisor.evidence.gaussian import Floats, logit
 from tuner.errors import DataError
+from tuner.gaussian import Floats, logit
 from tuner.records import Record
 
 FOLDER = Path(__file__).parent
