@@ -28,7 +28,7 @@ from advisor.baselines import (
 from advisor.cautions import imbalance_note, unknown_note
 from advisor.evidence.decision import PREFERENCES, check_preference, decide
 from advisor.evidence.decision import counterfactuals as what_would_change
-from advisor.evidence.predictions import Prediction, predict_scores, rows_seen
+from advisor.evidence.predictions import Prediction, expect, predict_scores, rows_seen
 from advisor.evidence.table import load_evidence
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_paths import refuse_root
@@ -50,6 +50,7 @@ from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError
+from tuner.expectations import Expectations
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
 from tuner.inputs import Tokens
@@ -240,17 +241,24 @@ def advise(
         linear = next(found for name, found in baselines.items() if name.endswith("_linear"))
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
-    expect = _expectations(target, backbone, probes, forward_s=clock.seconds["features"] / max(len(features.rows), 1))
+    expecting = _expecting(target, backbone, probes)
     n_labelled = len(target.train) + len(target.validation)
-    predictions = () if expect is None else expect(n_labelled)
+    expectations = None if expecting is None else expecting(n_labelled)
+    # A training step costs three forward passes, of which one row took so long here.
+    forward_s = clock.seconds["features"] / max(len(features.rows), 1)
+
+    def predicted_at(expected: Expectations, n: int) -> tuple[Prediction, ...]:
+        return predict_scores(expected, n_blocks=backbone.n_blocks, seconds=3 * forward_s * rows_seen(n))
+
+    predictions = () if expectations is None else predicted_at(expectations, n_labelled)
     strategy, freeze = choose_strategy(
         situation, probes, n_blocks=backbone.n_blocks, baseline=linear, predictions=predictions, prefer=prefer
     )
     counterfactuals: list[str] = []
-    if expect is not None:
+    if expecting is not None:
         counterfactuals = what_would_change(
-            decide(predictions, prefer=prefer), predictions, n=n_labelled, n_blocks=backbone.n_blocks, at_rows=expect,
-            most_rows=load_evidence(target.kind).rows[1],
+            decide(predictions, prefer=prefer), predictions, n=n_labelled, n_blocks=backbone.n_blocks,
+            at_rows=lambda n: predicted_at(expecting(n), n), most_rows=load_evidence(target.kind).rows[1],
         )  # fmt: skip
     advice = Advice(
         model=_model_section(backbone),
@@ -271,6 +279,7 @@ def advise(
         versions=_versions(),
         seed=seed,
         predicted=predictions,
+        expectations=expectations,
         prefer=prefer,
         counterfactuals=tuple(counterfactuals),
         thumbnails=make_thumbnails(target, similarity.examples) if examples else (),
@@ -283,23 +292,15 @@ def advise(
     return replace(advice, space=space)
 
 
-def _expectations(
-    target: TargetData, backbone: Backbone, probes: ProbeProfile, *, forward_s: float
-) -> Callable[[int], tuple[Prediction, ...]] | None:
-    """Expected scores at so many labelled rows; None for kinds of tasks that nothing was measured of.
-
-    A training step costs three forward passes, of which one row took `forward_s` here.
-    """
+def _expecting(target: TargetData, backbone: Backbone, probes: ProbeProfile) -> Callable[[int], Expectations] | None:
+    """Expected scores at so many labelled rows; None for kinds of tasks that nothing was measured of."""
     if target.tagged:
         return None
     evidence = load_evidence(target.kind)
     task = "pairs of texts" if "text_pair" in target.columns and target.columns["text_pair"] is not None else None
 
-    def at(n: int) -> tuple[Prediction, ...]:
-        return predict_scores(
-            evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id,
-            seconds=3 * forward_s * rows_seen(n), unlike=task,
-        )  # fmt: skip
+    def at(n: int) -> Expectations:
+        return expect(evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id, unlike=task)
 
     return at
 

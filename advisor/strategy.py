@@ -14,6 +14,7 @@ from advisor.probe import Probe, ProbeProfile
 from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
 from advisor.thumbnails import Thumbnail
+from tuner.expectations import Expectations
 from tuner.records import SCHEMA, Record
 from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
@@ -95,6 +96,7 @@ class Advice(Record):
     versions: dict[str, str]
     seed: int
     predicted: tuple[Prediction, ...] = ()
+    expectations: Expectations | None = None
     prefer: str = "score"
     counterfactuals: tuple[str, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = field(default=(), repr=False, metadata={"stored": False})

@@ -17,6 +17,7 @@ import pandas as pd
 from evidence_table import KEY, PROFILES, RUNS, read
 
 from advisor.evidence.table import FOLDER, LINEAR, Evidence, Task, fit_evidence, trained
+from tuner.gaussian import logit
 from tuner.records import write_json
 
 KNOTS = tuple(share / 7 for share in range(7))
@@ -74,11 +75,21 @@ def rates_of(kind: str) -> dict[str, float]:
     return {"low": float(low), "high": float(high)}
 
 
+def seeds_of(kind: str) -> dict[int, float]:
+    """By number of rows, the variance over seeds of the log odds of trained candidates' test scores, pooled."""
+    runs = read(RUNS)
+    runs = runs[runs.model.isin(KINDS[kind]) & (runs.learning_rate > 0) & runs.n.between(*ROWS)]
+    odds = [float(logit(score, n=rows)) for score, rows in zip(runs.test, runs.test_rows, strict=True)]
+    groups = runs.assign(odds=odds).groupby([*KEY[:3], "candidate", "learning_rate"]).odds.agg(["var", "size"])
+    repeated = groups[groups["size"] > 1].reset_index()
+    return {int(n): float(np.average(part["var"], weights=part["size"] - 1)) for n, part in repeated.groupby("n")}
+
+
 def fit(kind: str, tasks: list[Task]) -> Evidence:
     """Evidence of tasks whose items are those that all of them hold."""
     common: list[str] = [item for item in tasks[0].scores if all(item in task.scores for task in tasks)]
     same: list[Any] = [Task(**{**vars(task), "scores": {item: task.scores[item] for item in common}}) for task in tasks]
-    return fit_evidence(same, kind=kind, probe=PROBE, rates=rates_of(kind))
+    return fit_evidence(same, kind=kind, probe=PROBE, rates=rates_of(kind), seeds=seeds_of(kind))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import pandas as pd
 from evidence_table import KEY, PROFILES, RUNS, random_halves, read, unpack
 from fit_evidence import KINDS, PROBE, fit, tasks_of
 
-from advisor.evidence.predictions import NORMAL_80, Prediction, cheapest_within, predict_scores
+from advisor.evidence.predictions import NORMAL_80, Prediction, cheapest_within, expect, predict_scores
 from advisor.evidence.table import Task
 from advisor.probe import Probe
 from tuner.gaussian import logit
@@ -99,8 +99,8 @@ def predictions_for(
 ) -> tuple[tuple[Prediction, ...], Mapping[str, float]]:
     evidence = fit(kind, list(others))
     n_blocks = N_BLOCKS[case.task.model]
-    found = predict_scores(evidence, case.probes, n=case.task.n, n_blocks=n_blocks, model=case.task.model)
-    return found, evidence.rates
+    expectations = expect(evidence, case.probes, n=case.task.n, n_blocks=n_blocks, model=case.task.model)
+    return predict_scores(expectations, n_blocks=n_blocks), evidence.rates
 
 
 def rule(case: Case) -> str:

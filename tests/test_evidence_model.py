@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from advisor.evidence.decision import check_preference, counterfactuals, decide, reasons
-from advisor.evidence.predictions import STRANGER, cheapest_within, predict_scores, rows_seen
+from advisor.evidence.predictions import STRANGER, cheapest_within, expect, predict_scores, rows_seen
 from advisor.evidence.table import FOLDER, LINEAR, Task, fit_evidence, load_evidence, read_evidence, trained
 from advisor.probe import Probe
 from tuner.errors import DataError, OptionError
@@ -25,8 +25,9 @@ def probe(features, score):
 PROBES = (probe("last", 0.70), probe("concat_last_four", 0.75), probe("weighted_all", 0.73), probe("block_3", 0.6))
 
 
-def predicted(kind="text", *, probes=PROBES, n=300, n_blocks=7, model=MINILM, **options):
-    found = predict_scores(load_evidence(kind), probes, n=n, n_blocks=n_blocks, model=model, **options)
+def predicted(kind="text", *, probes=PROBES, n=300, n_blocks=7, model=MINILM, unlike=None, seconds=None):
+    expectations = expect(load_evidence(kind), probes, n=n, n_blocks=n_blocks, model=model, unlike=unlike)
+    found = predict_scores(expectations, n_blocks=n_blocks, seconds=seconds)
     return {p.candidate.label(n_blocks): p for p in found}
 
 
@@ -83,7 +84,9 @@ def world(n_sets, *, seed=0, spread=0.2, noise=0.05, slope=0.0, sizes=(100, 300,
 
 
 def fitted(tasks):
-    return fit_evidence(tasks, kind="text", probe="concat_last_four", rates={"low": 1e-4})
+    return fit_evidence(
+        tasks, kind="text", probe="concat_last_four", rates={"low": 1e-4}, seeds={100: 0.04, 1000: 0.01}
+    )
 
 
 def test_the_means_of_a_known_world_are_found():
@@ -98,6 +101,12 @@ def test_the_spread_between_datasets_is_told_from_that_within():
     centring = np.eye(4) - 0.25
     assert np.array(evidence.between) == pytest.approx(centring * (0.3**2 + 0.1**2 / 3), abs=0.012)
     assert np.array(evidence.within) == pytest.approx(centring * 0.1**2, abs=0.003)
+
+
+def test_seeds_are_as_noisy_as_measured_between_the_numbers_of_rows_that_were():
+    evidence = fitted(world(3))
+    assert [evidence.seeds_at(n) for n in (100, 1000)] == pytest.approx([0.04, 0.01])
+    assert 0.01 < evidence.seeds_at(300) < 0.04
 
 
 def test_every_dataset_weighs_the_same_however_often_it_was_measured():

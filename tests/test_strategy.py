@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from advisor.baselines import Baseline
-from advisor.evidence.predictions import cheapest_within, predict_scores
+from advisor.evidence.predictions import cheapest_within, expect, predict_scores
 from advisor.evidence.table import load_evidence
 from advisor.probe import Probe, ProbeProfile
 from advisor.similarity import SimilarityProfile
@@ -119,7 +119,9 @@ def test_a_certain_situation_sets_the_range_of_the_table():
 
 def test_evidence_overrules_the_classic_rule_and_says_what_that_is_expected_to_cost():
     profile = probes()
-    predictions = predict_scores(load_evidence("text"), profile.probes, n=300, n_blocks=N_BLOCKS, model=MINILM)
+    predictions = predict_scores(
+        expect(load_evidence("text"), profile.probes, n=300, n_blocks=N_BLOCKS, model=MINILM), n_blocks=N_BLOCKS
+    )
     situation = estimate_situation(SMALL, similarity(0.95))
     for prefer, expected in (("score", predictions[0]), ("speed", cheapest_within(predictions, points=1.0))):
         choice, freeze = choose_strategy(

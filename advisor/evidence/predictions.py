@@ -9,12 +9,16 @@ import numpy as np
 
 from advisor.evidence.table import LINEAR, Evidence, share_of, trained
 from advisor.probe import Probe
+from tuner.expectations import Expectations
 from tuner.gaussian import Floats, condition, expected_score, logit, score_at
 from tuner.records import Record
 from tuner.space import Candidate, candidate_at
 
-EPOCHS, MOST_STEPS, BATCH = 20, 400, 16
-"""How long the runs of the evidence trained: so many epochs, cut to so many steps of so many rows."""
+EPOCHS, MOST_STEPS, BATCH, LEAST_EPOCHS = 20, 400, 16, 3
+"""How long the runs of the evidence trained: so many epochs, cut to so many steps of so many rows, and to no fewer than
+three epochs."""
+TRAINED_SHARE = 0.8
+"""Of the labelled rows of a task of the evidence, as in a search; the others validate."""
 NORMAL_80 = 1.2816
 """Half the width of an 80 % interval in standard deviations."""
 CONTRAST_NOISE = 3.0
@@ -42,21 +46,25 @@ class Prediction(Record):
 
 
 def rows_seen(n: int) -> int:
-    """Rows that a run of the evidence trained on, repeats included: so many epochs, and so many steps at most."""
-    return min(EPOCHS * n, MOST_STEPS * BATCH)
+    """Rows that a run of the evidence trained on, repeats included: so many epochs, so many steps at most; of larger
+    data three epochs.
+
+    >>> rows_seen(100), rows_seen(1_000), rows_seen(10_000)
+    (2000, 6400, 30000)
+    """
+    return max(min(EPOCHS * n, MOST_STEPS * BATCH), LEAST_EPOCHS * n)
 
 
-def predict_scores(
+def expect(
     evidence: Evidence,
     probes: Sequence[Probe],
     *,
     n: int,
     n_blocks: int,
     model: str,
-    seconds: float | None = None,
     unlike: str | None = None,
-) -> tuple[Prediction, ...]:
-    """Expected scores of every freeze depth, head only and the feature variants, best first.
+) -> Expectations:
+    """What every freeze depth, head only and the feature variants are expected to score, jointly, in log odds.
 
     The probe measured here sets the level; the evidence sets what each candidate gains over it. A depth is a share of
     the blocks, so that models of different depth share evidence: between two measured shares, both speak.
@@ -67,12 +75,11 @@ def predict_scores(
         n: labelled rows.
         n_blocks: blocks of the model.
         model: its name, to tell whether the evidence is of it.
-        seconds: what training everything takes here, if that is known.
         unlike: what kind of task this is where the evidence is of another one.
     """
     measured = {probe.features: probe for probe in probes}
     reference = measured.get(evidence.probe) or measured["last"]
-    level = logit(reference.score, n=n)
+    level = float(logit(reference.score, n=n))
     gains, covariance = evidence.gains(n)
     strange = model not in evidence.models or unlike is not None
     if strange:
@@ -81,7 +88,11 @@ def predict_scores(
     if strange:
         what = "this model" if unlike is None else unlike
         why += f"; none of it is of {what}, so the interval is wider"
-    found = []
+    candidates: list[Candidate] = []
+    rates: list[float | None] = []
+    rows: list[Floats] = []
+    means: list[float] = []
+    certainty: list[float] = []
     for features in LINEAR:
         if features in evidence.items and features in measured and not (features != "last" and n_blocks == 1):
             place = evidence.items.index(features)
@@ -91,23 +102,60 @@ def predict_scores(
             )  # fmt: skip
             strategy = "head_only" if features == "last" else "feature_based"
             depth = n_blocks if features == "last" else None
-            candidate = Candidate(
-                strategy=strategy, frozen_blocks=depth, features=None if features == "last" else features
-            )
-            found.append(_prediction(candidate, level + mean, sd, rate=None, cost=0.0, seconds=seconds, why=why))
+            named = None if features == "last" else features
+            candidates.append(Candidate(strategy=strategy, frozen_blocks=depth, features=named))
+            rates.append(None)
+            rows.append(np.eye(len(gains))[place])
+            means.append(mean)
+            # How its own probe compares says more of a linear head, and nothing of how the others go with it.
+            certainty.append(sd / float(np.sqrt(covariance[place, place])))
     for depth in range(n_blocks):
-        rates = {}
         for rate, value in evidence.rates.items():
-            weights = _weights(evidence, depth / n_blocks, rate)
-            rates[value] = float(weights @ gains), float(np.sqrt(weights @ covariance @ weights))
-        value = max(rates, key=lambda value: rates[value][0])
-        mean, sd = rates[value]
-        found.append(
-            _prediction(
-                candidate_at(depth, n_blocks), level + mean, sd, rate=value, cost=1 - depth / n_blocks,
-                seconds=seconds, why=why,
-            )
-        )  # fmt: skip
+            row = _weights(evidence, depth / n_blocks, rate)
+            candidates.append(candidate_at(depth, n_blocks))
+            rates.append(value)
+            rows.append(row)
+            means.append(float(row @ gains))
+            certainty.append(1.0)
+    weights, scale = np.stack(rows), np.array(certainty)
+    joint = (weights @ covariance @ weights.T) * np.outer(scale, scale)
+    return Expectations(
+        candidates=tuple(candidates),
+        rates=tuple(rates),
+        mean=tuple(round(level + mean, 5) for mean in means),
+        covariance=tuple(tuple(round(float(value), 6) for value in row) for row in joint),
+        seeds=evidence.seeds_at(n),
+        rows_seen=rows_seen(round(TRAINED_SHARE * n)),
+        why=why,
+    )
+
+
+def predict_scores(
+    expectations: Expectations, *, n_blocks: int, seconds: float | None = None
+) -> tuple[Prediction, ...]:
+    """Expected scores of all candidates at the better of their learning rates, best first.
+
+    Args:
+        expectations: of this data (`expect`).
+        n_blocks: blocks of the model.
+        seconds: what training everything takes here, if that is known.
+    """
+    best: dict[Candidate, int] = {}
+    for place, candidate in enumerate(expectations.candidates):
+        if candidate not in best or expectations.mean[place] > expectations.mean[best[candidate]]:
+            best[candidate] = place
+    found = [
+        _prediction(
+            candidate,
+            np.asarray(expectations.mean[place]),
+            float(np.sqrt(expectations.covariance[place][place])),
+            rate=expectations.rates[place],
+            cost=1 - candidate.frozenness(n_blocks) / n_blocks,
+            seconds=seconds,
+            why=expectations.why,
+        )
+        for candidate, place in best.items()
+    ]
     return tuple(sorted(found, key=lambda prediction: -prediction.score))
 
 

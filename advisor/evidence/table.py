@@ -58,7 +58,8 @@ class Evidence(Record):
 
     Gains have means that change with the number of rows (``mean`` at ``10 ** CENTRE`` rows, ``slope`` a factor of ten),
     a common uncertainty of their level by rows (``level``, variances at `LEVEL_ROWS`), and a covariance of their shape
-    over datasets (``between``) and within one (``within``). ``probe`` names the features of the probe.
+    over datasets (``between``) and within one (``within``). ``probe`` names the features of the probe. ``seeds`` are
+    the variances over seeds, which draw rows and train, at `LEVEL_ROWS`.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Evidence(Record):
     level: tuple[float, ...]
     between: tuple[tuple[float, ...], ...]
     within: tuple[tuple[float, ...], ...]
+    seeds: tuple[float, ...]
     n_tasks: int
     version: int = field(default=VERSION)
 
@@ -96,8 +98,14 @@ class Evidence(Record):
         level = float(np.interp(size, np.log10(LEVEL_ROWS), self.level))
         return mean, level + np.asarray(self.between) + np.asarray(self.within)
 
+    def seeds_at(self, n: int) -> float:
+        """Variance of log odds over seeds at so many rows."""
+        return float(np.interp(np.log10(n), np.log10(LEVEL_ROWS), self.seeds))
 
-def fit_evidence(tasks: Sequence[Task], *, kind: str, probe: str, rates: Mapping[str, float]) -> Evidence:
+
+def fit_evidence(
+    tasks: Sequence[Task], *, kind: str, probe: str, rates: Mapping[str, float], seeds: Mapping[int, float]
+) -> Evidence:
     """Means and covariances of gains, with the dataset as the unit: every dataset weighs the same.
 
     Means are weighted least squares on log10 rows with shrunk slopes. What is left of every task is split into its
@@ -109,6 +117,7 @@ def fit_evidence(tasks: Sequence[Task], *, kind: str, probe: str, rates: Mapping
         kind: ``text`` or ``image``.
         probe: the features of the tasks' probe.
         rates: the learning rates that ``low`` and ``high`` stand for.
+        seeds: by number of rows, the variance of log odds over seeds.
 
     Raises:
         ValueError: for fewer datasets, or tasks that hold different items.
@@ -149,6 +158,7 @@ def fit_evidence(tasks: Sequence[Task], *, kind: str, probe: str, rates: Mapping
         level=_floats(np.array(variances)),
         between=tuple(map(_floats, centres.T @ centres / (len(names) - 1))),
         within=tuple(map(_floats, inner.T @ inner / freedom)),
+        seeds=_floats(np.interp(np.log(LEVEL_ROWS), np.log(sorted(seeds)), [seeds[n] for n in sorted(seeds)])),
         n_tasks=len(tasks),
     )
 
