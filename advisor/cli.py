@@ -188,6 +188,10 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue --out, or the newest run of this data, with a new --budget.")
     ] = False,
+    no_refit: Annotated[
+        bool,
+        typer.Option("--no-refit", help="Save the winner as the search trained it, not fitted again on all rows."),
+    ] = False,
     out: OutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -207,7 +211,8 @@ def tune(
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
             metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header, budget=budget,
             trials=trials,
-            strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, examples=not no_examples,
+            strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, refit=not no_refit,
+            examples=not no_examples, began=_began(),
             out=out, progress=progress, on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
@@ -686,13 +691,22 @@ def _print_advice(advice: dict[str, Any]) -> None:
             _out(f"  - {warning}")
 
 
+def _began() -> float:
+    """When this process began, on the monotonic clock: a budget counts what starting took, too."""
+    import psutil
+
+    running: float = time.time() - psutil.Process().create_time()
+    return time.monotonic() - running
+
+
 def _print_tuning(tuning: dict[str, Any]) -> None:
     """The search's outcome in a screenful."""
+    from advisor.report.headline import headline
     from advisor.report.wording import variant_sentence
     from tuner.space import Candidate
 
-    winner = tuning["winner"]
-    candidate = Candidate(**winner["candidate"])
+    for heading, text in headline(tuning):
+        _out(f"{heading:<16}{text}")
     _out("tuning")
     named = {field.name for field in dataclasses.fields(Candidate)}
     candidates = [Candidate(**{key: row[key] for key in named & row.keys()}) for row in tuning["candidates"]]
@@ -701,12 +715,11 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     for label, row in zip(labels, tuning["candidates"], strict=True):
         spread = f" ± {row['sd']:.3f}" if row["sd"] is not None else ""
         seeds = "seed" if row["n"] == 1 else "seeds"
-        measured = f"{row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run)"
+        expected = f", expected {row['expected']:.3f}" if row.get("expected") is not None else ""
+        measured = f"{row['mean']:.3f}{spread:<9} ({row['n']} {seeds}, {row['seconds']:.1f} s a run{expected})"
         _out(f"  {label:<{width}} validation {measured}")
-    _out(
-        f"winner          {candidate.label(tuning['n_blocks'])}; test {tuning['metric']} "
-        f"{_number(winner['test']['score'], winner['test']['interval'])}"
-    )
+    for plan in tuning.get("plans", ())[:1]:
+        _out(f"plan            {plan['text']}")
     changed = tuning["changed_from_advice"]
     if changed:
         _out(f"changed         from {changed['from']} to {changed['to']}: {changed['why']}")

@@ -28,7 +28,7 @@ from advisor.baselines import (
 from advisor.cautions import imbalance_note, unknown_note
 from advisor.evidence.decision import PREFERENCES, check_preference, decide
 from advisor.evidence.decision import counterfactuals as what_would_change
-from advisor.evidence.predictions import Prediction, expect, predict_scores, rows_seen
+from advisor.evidence.predictions import TRAINED_SHARE, Prediction, expect, predict_scores, rows_seen
 from advisor.evidence.table import load_evidence
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_paths import refuse_root
@@ -40,7 +40,7 @@ from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.stored import check_advice
-from advisor.strategy import Advice, choose_strategy, search_plan, search_space
+from advisor.strategy import Advice, choose_strategy, read_expectations, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
 from advisor.tagged_target import refuse_options
 from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_new_texts
@@ -60,9 +60,10 @@ from tuner.metrics import METRICS, check_metric
 from tuner.pairs import in_words
 from tuner.pictures import Pictures
 from tuner.records import Progress, Record, write_json
+from tuner.result import TuningResult
 from tuner.scoring import ENTITY_F1
 from tuner.scoring import check_metric as check_fitting
-from tuner.search import LabelledRows, TuningData, TuningResult, has_finished_runs, search
+from tuner.search import LabelledRows, TuningData, has_finished_runs, search
 from tuner.space import SearchSpace, check_augmentation, check_strategy, restrict, space_notes
 from tuner.storage import open_storage, storage_failures
 
@@ -286,7 +287,8 @@ def advise(
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
-        batch_norm=has_statistics(backbone.blocks), augmentation=_fitting_augmentation(features, backbone),
+        batch_norm=has_statistics(backbone.blocks), epochs=_epochs(expectations, n_labelled),
+        augmentation=_fitting_augmentation(features, backbone),
         tagged=target.tagged,
     )  # fmt: skip
     return replace(advice, space=space)
@@ -303,6 +305,14 @@ def _expecting(target: TargetData, backbone: Backbone, probes: ProbeProfile) -> 
         return expect(evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id, unlike=task)
 
     return at
+
+
+def _epochs(expectations: Expectations | None, n_labelled: int) -> tuple[int, int] | None:
+    """The epochs that are sampled: from half of what the runs of the evidence trained to half as many again."""
+    if expectations is None:
+        return None
+    full = expectations.rows_seen / max(TRAINED_SHARE * n_labelled, 1)
+    return max(round(full / 2), 1), max(round(1.5 * full), 2)
 
 
 def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | None:
@@ -376,19 +386,25 @@ def tune(
     storage: str | None = None,
     study: str | None = None,
     resume: bool = False,
+    refit: bool = True,
     examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
     on_advice: Any = None,
+    began: float | None = None,
 ) -> TuningResult:
     """Recommend, then search freeze depths as advised, and save the winner with its report.
 
     `budget` is seconds or a text such as ``"10m"``, which is the default without `trials`. The columns, split and model
-    must be those of `advice` where one is passed. `augment` names how training examples are changed where the best
+    must be those of `advice` where one is passed. The budget is wall time of the whole call, or since `began`
+    (`time.monotonic`), measuring and saving included; only a source profile that is built for the first time comes on
+    top. Without `refit`, the winner is saved as it was trained on the training rows, else it is fitted again on
+    training and validation rows together. `augment` names how training examples are changed where the best
     trained candidate is trained once more (`tuner.space.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
     says. Without `examples`, nothing of the data itself is written. `on_advice` is called with the advice before the
     search. Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
     """
+    began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
     check_known(metric := metric or (None if advice is None else advice.metric))
@@ -477,6 +493,10 @@ def tune(
             study_name=study,
             progress=progress,
             baselines=stored["baselines"],
+            expectations=read_expectations(stored),
+            prefer=stored.get("prefer", prefer),
+            refit=refit,
+            began=began + clock.seconds.get("source profile", 0.0),
             interruption=interruption,
         )
         write_report(folder)

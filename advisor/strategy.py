@@ -16,7 +16,7 @@ from advisor.size import SizeProfile
 from advisor.thumbnails import Thumbnail
 from tuner.expectations import Expectations
 from tuner.records import SCHEMA, Record
-from tuner.space import RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
+from tuner.space import EPOCHS, RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -281,12 +281,14 @@ def search_space(
     recommended: Candidate,
     n_blocks: int,
     batch_norm: bool = False,
+    epochs: tuple[int, int] | None = None,
     augmentation: str | None = None,
     tagged: bool = False,
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
-    `batch_norm` says whether the model has batch norms, for which other learning rates are searched. `augmentation` is
+    `batch_norm` says whether the model has batch norms, for which other learning rates are searched; `epochs` are those
+    of the evidence, where there is some. `augmentation` is
     what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
     read by a BiLSTM too.
     """
@@ -328,9 +330,37 @@ def search_space(
         controls=controls,
         depths=depth_range(situation, n_blocks=n_blocks),
         learning_rate=RATES_WITH_BATCH_NORM if batch_norm else RATES,
+        epochs=EPOCHS if epochs is None else epochs,
         options=OPTIONS_FOR_SMALL if may_be_small else (),
         augmentation=augmentation if Situation.SMALL_DISSIMILAR in ranked else None,
     )
+
+
+def read_expectations(advice: Mapping[str, Any]) -> Expectations | None:
+    """What is expected of the candidates out of a stored ``advice.json``; None where nothing is."""
+    stored = advice.get("expectations")
+    if stored is None:
+        return None
+    return Expectations(
+        candidates=tuple(Candidate(**candidate) for candidate in stored["candidates"]),
+        rates=tuple(stored["rates"]),
+        mean=tuple(stored["mean"]),
+        covariance=tuple(tuple(row) for row in stored["covariance"]),
+        seeds=stored["seeds"],
+        rows_seen=stored["rows_seen"],
+        why=stored["why"],
+    )
+
+
+def measured_rates(*, batch_norm: bool) -> dict[str, float]:
+    """The two learning rates of the evidence, a quarter and three quarters of the way through what is searched.
+
+    >>> measured_rates(batch_norm=False)
+    {'low': 4.5e-05, 'high': 0.00022}
+    """
+    low, high = (math.log(edge) for edge in (RATES_WITH_BATCH_NORM if batch_norm else RATES))
+    at = {"low": 0.25, "high": 0.75}
+    return {name: float(f"{math.exp(low + share * (high - low)):.2g}") for name, share in at.items()}
 
 
 def search_plan(advice: Mapping[str, Any]) -> tuple[SearchSpace, Candidate]:

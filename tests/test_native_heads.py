@@ -210,7 +210,7 @@ def test_a_resumed_search_repeats_no_native_head(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(searching, "_finish", interrupted)
+        patch.setattr(searching, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search_of(bert, tmp_path, n_trials=2)
     began = []

@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from tuner.backbone import load_backbone
-from tuner.search import Deadline, _Trials
+from tuner.loop import Deadline, Trials
 from tuner.space import OPTIONS, Candidate, candidate_at, default_space, restrict
 from tuner.trials import Bench
 
@@ -102,7 +102,7 @@ def test_what_was_asked_for_goes_before_options(backbone, tmp_path):
     run = bench.run_trained("0000", candidate_at(2, 4), recipe=recipe, seed=0)
     bench.runs["0000"] = replace(run, seconds=10.0)
     bench.space = replace(bench.space, options=("random_head", "fresh_top"))
-    trials = _Trials(bench, study=None, deadline=Deadline(1000.0), recommended=candidate_at(2, 4), n_trials=None)
+    trials = Trials(bench, study=None, deadline=Deadline(1000.0), recommended=candidate_at(2, 4), n_trials=None)
     assert trials.queue
     before = trials._left()
     trials.queue = []

@@ -1,4 +1,4 @@
-"""The choice of the winner: candidates compared over rows and seeds."""
+"""The choice of the winner: what every candidate is expected to score, after the evidence and the validation rows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuner.expectations import Arm, Measurement, noise_of, update
+from tuner.expectations import scores as scores_of
 from tuner.store import Run
 from tuner.trials import Bench
+
+SEEDS_KNOWN = 4
+"""How many repetitions the variance over seeds that is known beforehand counts for, beside those made here."""
+ONE_POINT = 0.01
+"""Of the score, which a faster winner may be expected to lose where speed is preferred."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A candidate's validation score over the seeds that count, and how far it lies below the best."""
+    """A candidate's validation score over the seeds that count, and how far it lies below the best.
+
+    ``expected`` is what it is expected to score on new rows, after what was expected beforehand and all validation
+    scores of the search, which decides.
+    """
 
     run: Run
+    expected: float
     mean: float
     sd: float | None
     seeds: tuple[int, ...]
@@ -32,26 +44,22 @@ def compare(bench: Bench) -> list[Comparison]:
     bootstrap of the mean scores) and seeds (their variance, pooled over all that was repeated, since a few seeds say
     little of one candidate, over the number of seeds). Linear heads are convex problems and have no seeds.
     """
-    truth = bench.truth
-    measured = []
-    for run in bench.leaders():
-        counted = bench.repeats(run)[1:] or [run]
-        scores = np.array([repeat.score for repeat in counted])
-        draws = np.mean([truth.draws(r.predictions, seed=bench.seed) for r in counted], axis=0)
-        measured.append((run, counted, scores, draws))
-    measured.sort(key=lambda entry: -entry[2].mean())  # stable: of equals the one that was ahead
-    seed_variance = pooled_variance(bench) or 0.0
+    truth, found = bench.truth, _counted(bench)
+    expected = dict(zip((c.run.name for c in found), expected_scores(bench), strict=True))
+    measured = sorted(found, key=lambda c: -c.scores.mean())  # stable: of equals the one that was ahead
+    between_seeds = pooled_variance(bench) or 0.0
 
     def over_seeds(run: Run, n: int) -> float:
-        return 0.0 if run.candidate.is_linear else seed_variance / n
+        return 0.0 if run.candidate.is_linear else between_seeds / n
 
-    trusted = [entry for entry in measured if entry[1][0].is_confirmation or entry[0].candidate.is_linear]
-    was_confirmed = any(entry[1][0].is_confirmation for entry in measured)
-    best_run, _, best_scores, best_draws = (trusted if was_confirmed else measured)[0]
+    trusted = [c for c in measured if c.runs[0].is_confirmation or c.run.candidate.is_linear]
+    was_confirmed = any(c.runs[0].is_confirmation for c in measured)
+    best = (trusted if was_confirmed else measured)[0]
     compared = []
-    for run, counted, scores, draws in measured:
-        rows = float(np.std(best_draws - draws))
-        seeds = 0.0 if run is best_run else over_seeds(run, len(scores)) + over_seeds(best_run, len(best_scores))
+    for one in measured:
+        run, counted, scores, draws = one.run, one.runs, one.scores, one.draws
+        rows = float(np.std(best.draws - draws))
+        seeds = 0.0 if one is best else over_seeds(run, len(scores)) + over_seeds(best.run, len(best.scores))
         low, high = np.quantile(draws, [0.025, 0.975])
         if len(scores) == 1 or low == high:  # draws of few rows that are all right tell nothing
             alone = [truth.interval(repeat.predictions, seed=bench.seed) for repeat in counted]
@@ -59,15 +67,71 @@ def compare(bench: Bench) -> list[Comparison]:
         compared.append(
             Comparison(
                 run=run,
+                expected=float(expected[run.name]),
                 mean=float(scores.mean()),
                 sd=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
                 seeds=tuple(repeat.seed for repeat in counted),
                 interval=(float(low), float(high)),
-                below_best=float(best_scores.mean() - scores.mean()),
+                below_best=float(best.scores.mean() - scores.mean()),
                 standard_error=math.sqrt(rows**2 + seeds),
             )
         )
     return compared
+
+
+def arm_of(run: Run) -> Arm:
+    """What a run says something of."""
+    return Arm(candidate=run.candidate, learning_rate=run.recipe.get("learning_rate"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """A candidate's best trial, the runs that count of it, their scores, and the mean of their (r,) bootstraps."""
+
+    run: Run
+    runs: list[Run]
+    scores: np.ndarray
+    draws: np.ndarray
+
+
+def _counted(bench: Bench) -> list[_Counted]:
+    """Every candidate, in the order of `Bench.leaders`. One that was repeated counts by its repeats alone."""
+    found = []
+    for run in bench.leaders():
+        counted = bench.repeats(run)[1:] or [run]
+        draws = np.mean([bench.truth.draws(r.predictions, seed=bench.seed) for r in counted], axis=0)
+        found.append(_Counted(run=run, runs=counted, scores=np.array([r.score for r in counted]), draws=draws))
+    return found
+
+
+def measure(bench: Bench) -> Measurement:
+    """Validation scores of all candidates as log odds with their noise, in the order of `Bench.leaders`."""
+    found = _counted(bench)
+    repeats = np.array([math.inf if c.run.candidate.is_linear else len(c.runs) for c in found])
+    points = np.array([c.scores.mean() for c in found])
+    return noise_of(
+        np.stack([c.draws for c in found]), points, n=bench.truth.n_units, seeds=seed_variance(bench) / repeats
+    )
+
+
+def expected_scores(bench: Bench) -> np.ndarray:
+    """Scores that all candidates are expected to reach on new rows, in the order of `Bench.leaders`."""
+    arms = [arm_of(run) for run in bench.leaders()]
+    mean, covariance = update(bench.expectations, arms, measured=range(len(arms)), measurement=measure(bench))
+    return scores_of(mean, covariance)
+
+
+def seed_variance(bench: Bench) -> float:
+    """Variance over seeds in log odds: what was known beforehand, and what confirmations showed here."""
+    known, groups = bench.expectations.seeds, []
+    for run in bench.leaders():
+        repeated = np.array([repeat.score for repeat in bench.repeats(run)[1:]])
+        if len(repeated) > 1:
+            smooth = (repeated * bench.truth.n_units + 0.5) / (bench.truth.n_units + 1)
+            groups.append(np.log(smooth / (1 - smooth)))
+    freedom = sum(len(values) - 1 for values in groups)
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in groups)
+    return (SEEDS_KNOWN * known + squares) / (SEEDS_KNOWN + freedom)
 
 
 def pooled_variance(bench: Bench) -> float | None:
@@ -98,17 +162,21 @@ def difference(bench: Bench, run: Run, other: Run) -> tuple[float, tuple[float, 
 
 
 def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
-    """The candidate with the highest mean validation score; of equals the cheapest, which is the most frozen.
+    """The candidate with the highest expected score; of equals the cheapest, which is the most frozen.
 
     Where leaders were repeated with further seeds, one of these wins, or a linear head, which has no seeds: a single
-    run of the others was picked for its score.
+    run of the others was picked for its score. Where speed is preferred, the fastest within a point of it.
     """
     compared = compare(bench)
     n_blocks = bench.backbone.n_blocks
     trusted = [c for c in compared if c.run.candidate.is_linear or len(bench.repeats(c.run)) > 1]
     was_confirmed = any(len(bench.repeats(c.run)) > 1 for c in compared)
+    able = trusted if was_confirmed else compared
     best = max(
-        trusted if was_confirmed else compared,
-        key=lambda c: (c.mean, c.run.candidate.frozenness(n_blocks), c.run.candidate.is_linear),
+        able,
+        key=lambda c: (round(c.expected, 6), c.run.candidate.frozenness(n_blocks), c.run.candidate.is_linear),
     )
+    if bench.prefer == "speed":
+        near = [c for c in able if best.expected - c.expected <= ONE_POINT]
+        best = min(near, key=lambda c: (c.run.seconds, -c.expected))
     return best.run, compared

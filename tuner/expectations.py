@@ -85,12 +85,12 @@ def _between(rates: Sequence[float | None], rate: float | None) -> Floats:
     return np.array([np.interp(math.log(rate), places, unit) for unit in units.T])
 
 
-def unknown(space: SearchSpace, *, recommended: Candidate, rows_seen: int) -> Expectations:
+def unknown(space: SearchSpace, *, rows_seen: int) -> Expectations:
     """Where there is no evidence: nothing is known but that neighbouring depths score alike."""
     rate = math.sqrt(space.learning_rate[0] * space.learning_rate[1])
     depths = range(space.depths[0], min(space.depths[1], space.n_blocks - 1) + 1)
     sampled = (replace(candidate_at(d, space.n_blocks), start=space.start, option=space.option) for d in depths)
-    named = dict.fromkeys((recommended, *space.first, *space.controls, *sampled))
+    named = dict.fromkeys((*space.first, *space.controls, *sampled))
     candidates = tuple(replace(c, augmentation=None, option=None, head="own", top="linear") for c in named)
     candidates = tuple(dict.fromkeys(candidates))
     share = np.array([c.frozenness(space.n_blocks) / space.n_blocks for c in candidates])

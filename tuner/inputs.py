@@ -61,6 +61,15 @@ class Tokens:
             first=None if self.first is None else tuple(self.first[int(row)] for row in rows),
         )
 
+    def joined(self, other: Tokens) -> Tokens:
+        """These rows and others of the same kind below them."""
+        return Tokens(
+            input_ids=self.input_ids + other.input_ids,
+            truncated=np.concatenate([self.truncated, other.truncated]),
+            types=None if self.types is None or other.types is None else self.types + other.types,
+            first=None if self.first is None or other.first is None else self.first + other.first,
+        )
+
     def digest(self) -> str:
         """SHA-256 of the content."""
         digest = hashlib.sha256(self.lengths.tobytes())
@@ -117,6 +126,10 @@ class Pixels:
     def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
         """Some of the rows, in the order asked for."""
         return Pixels(values=self.values[np.asarray(rows, dtype=np.int64)])
+
+    def joined(self, other: Pixels) -> Pixels:
+        """These images and others of the same size below them."""
+        return Pixels(values=np.concatenate([self.values, other.values]))
 
     def digest(self) -> str:
         """SHA-256 of the content."""

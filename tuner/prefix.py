@@ -62,6 +62,60 @@ class CachedDepth:
         return left.float()
 
 
+@dataclass(frozen=True, kw_only=True)
+class JoinedDepth:
+    """What leaves a block for the rows of one cache and, below them, those of another."""
+
+    upper: CachedDepth
+    lower: CachedDepth
+
+    @property
+    def depth(self) -> int:
+        """How many blocks lie before."""
+        return self.upper.depth
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As it is kept; where the two differ, the coarser one."""
+        return self.upper.dtype if self.upper.dtype == torch.bfloat16 else self.lower.dtype
+
+    @property
+    def layouts(self) -> tuple[tuple[Layout, ...], ...]:
+        """What the units return."""
+        return self.upper.layouts
+
+    @property
+    def memory(self) -> JoinedDepth | None:
+        """What left the encoder, where the prefix reaches into the decoder."""
+        if self.upper.memory is None or self.lower.memory is None:
+            return None
+        return JoinedDepth(upper=self.upper.memory, lower=self.lower.memory)
+
+    def batch(self, rows: Sequence[int] | np.ndarray, *, padded: int, device: torch.device) -> torch.Tensor:
+        """As `CachedDepth.batch`."""
+        asked, n = np.asarray(rows), len(self.upper.lengths)
+        above = asked < n
+        parts = [
+            part.batch(some, padded=padded, device=device)
+            for part, some in ((self.upper, asked[above]), (self.lower, asked[~above] - n))
+        ]
+        # Back into the order that was asked for.
+        order = np.argsort(np.concatenate([np.flatnonzero(above), np.flatnonzero(~above)]))
+        return torch.cat(parts)[torch.from_numpy(order).to(device)]
+
+
+class JoinedCache:
+    """Two caches as one, of the rows of the first and below them those of the second. It computes nothing."""
+
+    def __init__(self, upper: PrefixCache, lower: PrefixCache) -> None:
+        self.upper, self.lower = upper, lower
+        self.folder = upper.folder
+
+    def get(self, depth: int) -> JoinedDepth:
+        """A depth that both hold; `KeyError` for one that they do not."""
+        return JoinedDepth(upper=self.upper.get(depth), lower=self.lower.get(depth))
+
+
 class PrefixCache:
     """Cached prefixes of some rows in one folder; depths are added as they are needed, several in one pass.
 

@@ -47,6 +47,13 @@ class Truth:
             return float(f1_of(self._counts(predictions).sum(0)))
         return metrics.score(self.labels, predictions, metric=self.metric)
 
+    @property
+    def n_units(self) -> int:
+        """How many rows, sentences or groups are drawn by the bootstrap."""
+        if self.groups is not None:
+            return len(np.unique(self.groups))
+        return len(self.labels if self.n_words is None else self.n_words)
+
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
         """(r,) scores of rows drawn with replacement; equal seeds draw equal rows, so that differences are paired."""
         if self.metric == ENTITY_F1:

@@ -15,7 +15,7 @@ BiLSTM, which is a strategy of its own too) on other blocks; every block from fr
 features (`tuner.heads.FEATURES`, ``block_K``) is one of its own, so is an option of training blocks (`OPTIONS`)."""
 
 
-RATES = (2e-5, 5e-4)
+RATES, EPOCHS = (2e-5, 5e-4), (2, 12)
 SCRATCH_RATES, SCRATCH_EPOCHS = (1e-4, 2e-3), (10, 40)
 """Of training from fresh weights, which takes larger steps and longer."""
 ENOUGH_FOR_SCRATCH = 10_000
@@ -114,7 +114,7 @@ class SearchSpace(Record):
     depths: tuple[int, int]
     learning_rate: tuple[float, float] = RATES
     head_ratio: tuple[float, float] = (1.0, 30.0)
-    epochs: tuple[int, int] = (2, 12)
+    epochs: tuple[int, int] = EPOCHS
     start: str = "pretrained"
     option: str | None = None
     options: tuple[str, ...] = ()

@@ -151,14 +151,22 @@ class RunStore:
 
     def load_weights(self, run: Run) -> dict[str, torch.Tensor]:
         """The trained weights of a run. Raises `DataError` where they are missing or damaged."""
+        self.check_weights((run,))
+        return self.read_weights(run.name, sha256=None, fix=self._without(run.name))
+
+    def read_weights(self, name: str, *, sha256: str | None, fix: str) -> dict[str, torch.Tensor]:
+        """Weights by the name that they were kept under. Raises `DataError` where they are missing or damaged, or have
+        another checksum than expected; runs of an earlier version have none."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        self.check_weights((run,))
+        path = self.weights_path(name)
         try:
-            weights: dict[str, torch.Tensor] = load_file(self.weights_path(run.name))
-        except (OSError, SafetensorError) as error:  # of an earlier version, which stored no checksum
-            raise damaged(self.weights_path(run.name), str(error), fix=self._without(run.name)) from error
+            weights: dict[str, torch.Tensor] = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise damaged(path, str(error), fix=fix) from error
+        if sha256 is not None and file_sha256(path) != sha256:
+            raise damaged(path, "its content differs from its checksum", fix=fix)
         return weights
 
     def drop_weights(self, names: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from tuner.dropout import cheap_dropout
 from tuner.freezing import FrozenPrefix, audit
 from tuner.hidden import changed, replay, rounded
 from tuner.inputs import Encoded, Tokens
-from tuner.prefix import CachedDepth
+from tuner.prefix import CachedDepth, JoinedDepth
 from tuner.records import Record
 from tuner.vocabulary import CompactEmbedding, compact_vocabulary
 
@@ -37,6 +37,8 @@ OUTPUT_TOLERANCE = 0.02
 GRADIENT_TOLERANCE = 0.05
 CHECKS = 4
 """How often a run is scored, the last time at its end."""
+FINITE_EVERY = 10
+"""Steps between two looks at whether the loss is still a number: each waits for the device."""
 CHECK_ROWS = 512
 """Validation rows that the checks on the way look at; the end looks at all."""
 
@@ -61,6 +63,7 @@ class Outcome:
     """What a run measured: predictions on the validation rows at its end, seconds and steps.
 
     ``embedding_rows`` says to how many rows the embedding table was cut while it was trained; None where it was not.
+    A run that ``diverged`` was stopped, since its loss was no number any more.
     """
 
     predictions: np.ndarray
@@ -68,6 +71,7 @@ class Outcome:
     steps: int
     stopped: bool
     embedding_rows: int | None = None
+    diverged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ class Rows:
 
     encoded: Encoded
     labels: np.ndarray
-    cached: CachedDepth | None = None
+    cached: CachedDepth | JoinedDepth | None = None
     views: int = 1
 
     def __len__(self) -> int:
@@ -136,16 +140,26 @@ def train(
     recipe: Recipe,
     train_rows: Rows,
     validation_rows: Rows,
+    check_every: int | None = None,
     on_check: Callable[[int, np.ndarray], None] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int], int | None] | None = None,
 ) -> Outcome:
-    """Train in place for exactly ``recipe.steps`` steps, and audit the frozen prefix afterwards.
+    """Train in place for ``recipe.steps`` steps, and audit the frozen prefix afterwards.
 
-    `on_check` is called with the check's number and the predictions at `CHECKS` points of the run, on the way for the
-    `rows_on_the_way` of the validation rows and at the end for all (without it, only at the end); `on_step` is called
-    with the number of steps done.
-    Both may raise `Stopped`. The last weights count, not the best on the way, so that
-    validation rows choose nothing here.
+    The last weights count, not the best on the way, so that validation rows choose nothing here.
+
+    Args:
+        model: from `freeze`.
+        backbone: its base.
+        prefix: what is frozen of it.
+        recipe: rates, steps, rows a step and seed.
+        train_rows: what is trained on.
+        validation_rows: what is predicted at the end.
+        check_every: steps between two checks; by default `CHECKS` of them share the run.
+        on_check: called with the number of steps done and predictions, on the way of the `rows_on_the_way` of the
+            validation rows, at the end of all; may raise `Stopped`.
+        on_step: called with the number of steps done; may raise `Stopped`, or return after how many steps to end,
+            fewer than asked for: the learning rate then falls to zero until there.
     """
     tokens = _tokens(train_rows, validation_rows, backbone)
     with (
@@ -160,6 +174,7 @@ def train(
             recipe=recipe,
             train_rows=train_rows,
             validation_rows=validation_rows,
+            check_every=check_every or math.ceil(recipe.steps / CHECKS),
             on_check=on_check,
             on_step=on_step,
             embedding_rows=embedding_rows,
@@ -183,22 +198,18 @@ def _train(
     recipe: Recipe,
     train_rows: Rows,
     validation_rows: Rows,
+    check_every: int,
     on_check: Callable[[int, np.ndarray], None] | None,
-    on_step: Callable[[int], None] | None,
+    on_step: Callable[[int], int | None] | None,
     embedding_rows: int | None,
 ) -> Outcome:
     torch.manual_seed(recipe.seed)
     optimizer = optimizer_for(model, backbone.blocks, recipe)
-    warm_up = max(1, round(WARM_UP * recipe.steps))
-
-    def rate(step: int) -> float:
-        return (step + 1) / warm_up if step < warm_up else (recipe.steps - step) / max(1, recipe.steps - warm_up)
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    course = Course(recipe.steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course.rate)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    checks = {math.ceil(recipe.steps * (i + 1) / CHECKS): i for i in range(CHECKS)}
     start = time.perf_counter()
-    stopped, done = False, 0
+    stopped, diverged, done = False, False, 0
     predictions = np.zeros(0, dtype=np.int64)
     model.train()
     dropout = cheap_dropout(backbone.device, seed=recipe.seed)
@@ -224,16 +235,22 @@ def _train(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         done = step + 1
+        if done % FINITE_EVERY == 0 and not bool(loss.detach().isfinite()):
+            stopped = diverged = True
+            break
         try:
-            if on_step is not None:
-                on_step(done)
-            if done == recipe.steps or (done in checks and on_check is not None):
-                looked_at = None if done == recipe.steps else rows_on_the_way(len(validation_rows))
+            if on_step is not None and (sooner := on_step(done)) is not None:
+                course.end_after(sooner, now=done)
+            at_end = done >= course.steps
+            if at_end or (done % check_every == 0 and on_check is not None):
+                looked_at = None if at_end else rows_on_the_way(len(validation_rows))
                 logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=looked_at)
                 predictions = logits_now.argmax(1)
                 model.train()
                 if on_check is not None:
-                    on_check(checks[done], predictions)
+                    on_check(done, predictions)
+            if at_end:
+                break
         except Stopped:
             stopped = True
             break
@@ -244,7 +261,38 @@ def _train(
         steps=done,
         stopped=stopped,
         embedding_rows=embedding_rows,
+        diverged=diverged,
     )
+
+
+class Course:
+    """The learning rate over the steps of a run: linear warm-up, then linear decay to zero. The end may be moved to an
+    earlier step on the way, so that a run on a machine that became slower still ends its decay in time.
+
+    >>> course = Course(100)
+    >>> [course.rate(step) for step in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.011111111111111112]
+    >>> course.end_after(65, now=55)
+    >>> [course.rate(step) for step in (55, 60, 65)], course.steps
+    ([0.5, 0.25, 0.0], 65)
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._warm_up = max(1, round(WARM_UP * steps))
+        self._from, self._height = self._warm_up, 1.0
+
+    def rate(self, step: int) -> float:
+        """Of a step, as a share of the highest one."""
+        if step < self._warm_up:
+            return (step + 1) / self._warm_up
+        return self._height * (self.steps - step) / max(1, self.steps - self._from)
+
+    def end_after(self, steps: int, *, now: int) -> None:
+        """Fall to zero until a step, from where the rate is `now`; never before this step."""
+        if now >= self._warm_up:
+            self._height, self._from = self.rate(now), now
+        self.steps = min(max(steps, now), self.steps)
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

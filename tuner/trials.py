@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 import time
@@ -29,18 +30,20 @@ from tuner.backbone import Backbone
 from tuner.bilstm import HIDDEN, LAYERS, MOST_EPOCHS, WordRows, fit_tagger
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
+from tuner.expectations import Expectations, unknown
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.inputs import Encoded, Pixels, Tokens
 from tuner.interruption import uninterrupted
 from tuner.native import as_native, native_classifier
 from tuner.pictures import Pictures
-from tuner.prefix import PrefixCache
+from tuner.plan import speeds
+from tuner.prefix import JoinedCache, PrefixCache
 from tuner.records import Progress
 from tuner.scoring import OUTSIDE, Truth, places_of
 from tuner.scratch import fresh_state
 from tuner.sealed import read_sealed, write_sealed
-from tuner.space import Candidate, SearchSpace, candidate_at
+from tuner.space import AUGMENTATIONS, Candidate, SearchSpace, candidate_at
 from tuner.store import Run, RunStore
 from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, Stopped, check_replay, train, training_batches
 
@@ -81,6 +84,15 @@ class LabelledRows:
         return LabelledRows(
             rows=taken, labels=self.labels[places_of(self.n_words, positions)], groups=groups, n_words=n_words
         )
+
+    def joined(self, other: LabelledRows) -> LabelledRows:
+        """The labels of these rows and of others below them; the rows themselves are numbers."""
+        both = [(self.groups, other.groups), (self.n_words, other.n_words)]
+        groups, n_words = (None if a is None or b is None else np.concatenate([a, b]) for a, b in both)
+        return LabelledRows(
+            rows=range(len(self.rows) + len(other.rows)), labels=np.concatenate([self.labels, other.labels]),
+            groups=groups, n_words=n_words,
+        )  # fmt: skip
 
     def truth(self, *, metric: str, names: tuple[str, ...]) -> Truth:
         """What predictions of these rows are scored against; `names` are those of the classes or tags."""
@@ -124,6 +136,13 @@ def encode_rows(
     return encoded.take(kept), part.take(kept), (note,)
 
 
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What training changed of a model: its trainable parameters, and the running statistics of batch norms."""
+    trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
+    stored = model.state_dict()
+    return trained | {key: b.detach().contiguous() for key, b in model.named_buffers() if key in stored}
+
+
 def _words_of(encoded: Tokens, order: np.ndarray, *, most: int) -> np.ndarray:
     """Places of the words that are seen in the first sentences of an order, five at least, of so many words at most."""
     enough = int((np.cumsum(encoded.n_words[order]) <= most).sum())
@@ -145,11 +164,13 @@ class Bench:
         metric: str,
         seed: int,
         progress: Progress | None,
+        expectations: Expectations | None = None,
+        prefer: str = "score",
     ) -> None:
         # A tagger classifies every token's state, not their mean.
         self.backbone = replace(backbone, pooling="tokens") if data.is_tagged else backbone
         self.data, self.space, self.work = data, space, work
-        self.metric, self.seed, self.progress = metric, seed, progress
+        self.metric, self.seed, self.progress, self.prefer = metric, seed, progress, prefer
         self.store = RunStore(work)
         self.warnings: list[str] = list(data.notes)
         self.prefix_notes: dict[int, str] = {}
@@ -159,6 +180,9 @@ class Bench:
         """Of running the frozen blocks over all rows."""
         self.n_classes = len(data.class_names)
         self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
+        # Without evidence a run is as long as the middle of what is searched.
+        usual = sum(space.epochs) // 2 * len(data.train.rows)
+        self.expectations = expectations or unknown(space, rows_seen=usual)
         self._heads: dict[str, tuple[LinearHead, float, float]] = {}
         """By features: the head, its penalty, and the seconds that fitting it took."""
         self._view_caches: dict[str, PrefixCache] = {}
@@ -243,6 +267,16 @@ class Bench:
         return epochs * -(-len(self.train_encoded) // self.batch_size)
 
     @property
+    def schedule(self) -> int:
+        """Optimizer steps of a run as long as those that the expectations are of."""
+        return max(round(self.expectations.rows_seen / self.batch_size), 1)
+
+    @property
+    def check_every(self) -> int:
+        """Steps between the checks of a run: the same for runs of any length, so that they compare at equal steps."""
+        return max(math.ceil(self.schedule / CHECKS), 1)
+
+    @property
     def check_steps(self) -> float:
         """What a run's checks on the validation rows cost, in training steps: a forward pass is a third of one."""
         n = len(self.validation_encoded)
@@ -275,6 +309,16 @@ class Bench:
             per_token = float(np.median(np.diff(marks) / tokens[1:TIMED_STEPS]))
             self.step_seconds[depth] = per_token * float(tokens.mean())
         return self.step_seconds[depth]
+
+    def _note_speed(self, depth: int, seconds: float) -> None:
+        """Seconds of a step as a run just showed them. Where other work on the machine changed them by a third, they
+        changed at every depth."""
+        if self.step_seconds:
+            before = speeds(self.step_seconds, self.backbone.n_blocks)[depth]
+            change = seconds / before if before > 0 else 1.0
+            if not 3 / 4 < change < 4 / 3:
+                self.step_seconds = {known: change * value for known, value in self.step_seconds.items()}
+        self.step_seconds[depth] = seconds
 
     def head(self, features: str) -> LinearHead:
         """The linear head on some features, its penalty cross-validated on the training rows; fitted once."""
@@ -474,7 +518,7 @@ class Bench:
         candidate: Candidate,
         *,
         seed: int,
-        on_step: Callable[[int], None] | None = None,
+        on_step: Callable[[int], int | None] | None = None,
         most_seconds: float = math.inf,
     ) -> Run | None:
         """Fit what reads features that never change; None where `on_step` stopped it on the way."""
@@ -504,16 +548,38 @@ class Bench:
         candidate: Candidate,
         *,
         seed: int,
-        on_step: Callable[[int], None] | None = None,
+        on_step: Callable[[int], int | None] | None = None,
         most_seconds: float = math.inf,
         most_epochs: int = MOST_EPOCHS,
     ) -> Run | None:
-        """Train a BiLSTM on cached features of tagged words, stopped early by training sentences that it is not shown.
-
-        `on_step` is called after every epoch with ten times its number, and may raise `Stopped`; after `most_seconds`
-        no epoch begins and the best one so far counts.
-        """
+        """Train a BiLSTM on cached features of tagged words; None where `on_step` stopped it on the way."""
         start = time.perf_counter()
+        fitted = self.fit_bilstm(
+            candidate, seed=seed, on_step=on_step, most_seconds=most_seconds, most_epochs=most_epochs
+        )
+        if fitted is None:
+            return None
+        model, epochs = fitted
+        logits, _ = classify(model, backbone=self.backbone, encoded=self.validation_encoded)
+        return self.keep(
+            name, candidate=candidate, recipe={"epochs": float(epochs)}, seed=seed, model=model,
+            predictions=logits.argmax(1), seconds=time.perf_counter() - start,
+        )  # fmt: skip
+
+    def fit_bilstm(
+        self,
+        candidate: Candidate,
+        *,
+        seed: int,
+        on_step: Callable[[int], int | None] | None = None,
+        most_seconds: float = math.inf,
+        most_epochs: int = MOST_EPOCHS,
+    ) -> tuple[TransferClassifier, int] | None:
+        """A BiLSTM on cached features, stopped early by training sentences that it is not shown, and its epochs.
+
+        `on_step` is called after every epoch with ten times its number, and may raise `Stopped`, which gives None;
+        after `most_seconds` no epoch begins and the best one so far counts.
+        """
         encoded, groups = self.train_encoded, self.data.train.groups
         assert isinstance(encoded, Tokens)
         unit = np.arange(len(encoded)) if groups is None else groups
@@ -550,13 +616,11 @@ class Bench:
         model = self._own(candidate, depth=self.backbone.n_blocks)
         model.head.load_state_dict(tagger.classifier.state_dict())
         freeze(model, self.backbone.blocks, frozen_blocks=self.backbone.n_blocks)
-        logits, _ = classify(model, backbone=self.backbone, encoded=self.validation_encoded)
-        return self.keep(
-            name, candidate=candidate, recipe={"epochs": float(len(tagger.f1_by_epoch))}, seed=seed, model=model,
-            predictions=logits.argmax(1), seconds=time.perf_counter() - start,
-        )  # fmt: skip
+        return model, len(tagger.f1_by_epoch)
 
-    def run_again(self, name: str, run: Run, *, seed: int, on_step: Callable[[int], None] | None = None) -> Run | None:
+    def run_again(
+        self, name: str, run: Run, *, seed: int, on_step: Callable[[int], int | None] | None = None
+    ) -> Run | None:
         """A finished run's candidate and recipe with another seed; None where `on_step` stopped it on the way.
 
         A BiLSTM is trained for no more epochs than the run was, which the time may have cut.
@@ -583,18 +647,11 @@ class Bench:
         recipe: dict[str, float],
         seed: int,
         on_check: Callable[[int, np.ndarray], None] | None = None,
-        on_step: Callable[[int], None] | None = None,
+        on_step: Callable[[int], int | None] | None = None,
     ) -> Run | None:
         """Train a candidate; None where a check stopped it on the way."""
         model, prefix, (train_rows, validation_rows) = self.build(candidate, seed=seed)
-        asked = Recipe(
-            learning_rate=recipe["learning_rate"],
-            head_ratio=recipe["head_ratio"],
-            steps=int(recipe["steps"]),
-            batch_size=self.batch_size,
-            seed=seed,
-            mixing=candidate.augmentation if candidate.augmentation in MIX_POLICIES else None,
-        )
+        asked = self.asked(candidate, recipe, seed=seed)
         outcome: Outcome = train(
             model,
             backbone=self.backbone,
@@ -602,19 +659,28 @@ class Bench:
             recipe=asked,
             train_rows=train_rows,
             validation_rows=validation_rows,
+            check_every=self.check_every,
             on_check=on_check,
             on_step=on_step,
         )
         if candidate.augmentation is None and on_check is not None:  # without it there are no checks on the way
             checks = self.check_steps * outcome.steps / int(recipe["steps"])
-            self.step_seconds[prefix.frozen_blocks] = outcome.seconds / max(outcome.steps + checks, 1)
+            self._note_speed(prefix.frozen_blocks, outcome.seconds / max(outcome.steps + checks, 1))
         if outcome.embedding_rows is not None:
             self.prefix_notes[0] = (
                 f"nothing frozen; of {self.backbone.text.vocabulary:,} embedding rows the {outcome.embedding_rows:,} "
                 "that occur are trained, which is exact: the others have no gradient and no decay"
             )
+        if outcome.diverged:
+            self.warnings.append(
+                f"{candidate.label(self.backbone.n_blocks)} at a learning rate of {recipe['learning_rate']:.2g}: its "
+                f"loss was no number any more after {outcome.steps} steps, so that the run was ended"
+            )
         if outcome.stopped:
             return None
+        if outcome.steps != asked.steps:  # it was ended sooner, for want of time
+            share = outcome.steps / asked.steps
+            recipe = recipe | {"steps": float(outcome.steps), "epochs": round(share * recipe["epochs"], 1)}
         return self.keep(
             name,
             candidate=candidate,
@@ -623,6 +689,17 @@ class Bench:
             predictions=outcome.predictions,
             seconds=outcome.seconds,
             model=model,
+        )
+
+    def asked(self, candidate: Candidate, recipe: dict[str, float], *, seed: int) -> Recipe:
+        """A stored recipe as what a training run takes."""
+        return Recipe(
+            learning_rate=recipe["learning_rate"],
+            head_ratio=recipe["head_ratio"],
+            steps=int(recipe["steps"]),
+            batch_size=self.batch_size,
+            seed=seed,
+            mixing=candidate.augmentation if candidate.augmentation in MIX_POLICIES else None,
         )
 
     def keep(
@@ -656,14 +733,30 @@ class Bench:
         if model is not None:
             from safetensors.torch import save
 
-            trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
-            # The running statistics of batch norms that were trained moved too.
-            trained |= {key: b.detach().contiguous() for key, b in model.named_buffers() if key in model.state_dict()}
-            run = replace(run, weights=self.store.keep_weights(run.name, save(trained)))
+            run = replace(run, weights=self.store.keep_weights(run.name, save(trained_weights(model))))
         self.store.keep(run)
         leaders = {leader.name for leader in self.leaders()}
         self.store.drop_weights(other for other in self.runs if other.partition("@")[0] not in leaders)
         return run
+
+    def on_all_rows(self) -> Bench:
+        """A bench whose training rows are all labelled ones, training and validation rows together, for the final fit.
+
+        It shares everything else with this one, what is cached of the frozen blocks included.
+        """
+        whole = copy.copy(self)
+        train, validation = self.data.train, self.data.validation
+        whole.data = replace(self.data, train=train.joined(validation))
+        whole.train_encoded = self.train_encoded.joined(self.validation_encoded)  # type: ignore[arg-type, union-attr]
+        whole.train_features = tuple(
+            np.concatenate(blocks) for blocks in zip(self.train_features, self.validation_features, strict=True)
+        )
+        whole.train_cache = JoinedCache(self.train_cache, self.validation_cache)  # type: ignore[assignment]
+        whole._heads, whole._view_caches, whole._native_head = {}, {}, None
+        # What is cached was compared with the full model on the training rows.
+        whole._checked = {(d, head, policy) for d in self.cached_depths for head in ("own", "native")
+                          for policy in (None, *AUGMENTATIONS)}  # fmt: skip
+        return whole
 
     def load(self, run: Run) -> PreTrainedModel:
         """The trained model of a run."""
@@ -675,7 +768,10 @@ class Bench:
 
     def exported(self, run: Run) -> PreTrainedModel:
         """The trained model of a run, as the architecture's own class where that is the same function."""
-        model = self.load(run)
+        return self.as_exported(self.load(run))
+
+    def as_exported(self, model: PreTrainedModel) -> PreTrainedModel:
+        """A trained model as the architecture's own class where that is the same function."""
         if not isinstance(model, TransferClassifier):
             return model
         same = as_native(model, backbone=self.backbone)

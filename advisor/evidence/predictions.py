@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,7 @@ def expect(
     n: int,
     n_blocks: int,
     model: str,
+    rates: Mapping[str, float] | None = None,
     unlike: str | None = None,
 ) -> Expectations:
     """What every freeze depth, head only and the feature variants are expected to score, jointly, in log odds.
@@ -75,6 +76,7 @@ def expect(
         n: labelled rows.
         n_blocks: blocks of the model.
         model: its name, to tell whether the evidence is of it.
+        rates: the learning rates that low and high stand for in this model; those of the evidence by default.
         unlike: what kind of task this is where the evidence is of another one.
     """
     measured = {probe.features: probe for probe in probes}
@@ -89,7 +91,7 @@ def expect(
         what = "this model" if unlike is None else unlike
         why += f"; none of it is of {what}, so the interval is wider"
     candidates: list[Candidate] = []
-    rates: list[float | None] = []
+    at_rates: list[float | None] = []
     rows: list[Floats] = []
     means: list[float] = []
     certainty: list[float] = []
@@ -104,16 +106,16 @@ def expect(
             depth = n_blocks if features == "last" else None
             named = None if features == "last" else features
             candidates.append(Candidate(strategy=strategy, frozen_blocks=depth, features=named))
-            rates.append(None)
+            at_rates.append(None)
             rows.append(np.eye(len(gains))[place])
             means.append(mean)
             # How its own probe compares says more of a linear head, and nothing of how the others go with it.
             certainty.append(sd / float(np.sqrt(covariance[place, place])))
     for depth in range(n_blocks):
-        for rate, value in evidence.rates.items():
+        for rate, value in (rates or evidence.rates).items():
             row = _weights(evidence, depth / n_blocks, rate)
             candidates.append(candidate_at(depth, n_blocks))
-            rates.append(value)
+            at_rates.append(value)
             rows.append(row)
             means.append(float(row @ gains))
             certainty.append(1.0)
@@ -121,7 +123,7 @@ def expect(
     joint = (weights @ covariance @ weights.T) * np.outer(scale, scale)
     return Expectations(
         candidates=tuple(candidates),
-        rates=tuple(rates),
+        rates=tuple(at_rates),
         mean=tuple(round(level + mean, 5) for mean in means),
         covariance=tuple(tuple(round(float(value), 6) for value in row) for row in joint),
         seeds=evidence.seeds_at(n),
