@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from tuner.expectations import Arm
+from tuner.expectations import CUT_LOSS, Arm, cut_loss
 from tuner.plan import (
     AVERAGE_GAIN,
-    CUT_LOSS,
     LEAST_SHARE,
     Offer,
-    cut_loss,
     in_words,
     make_plan,
     share_of,

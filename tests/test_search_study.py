@@ -772,7 +772,8 @@ def test_a_confirmation_that_takes_longer_than_its_trial_stops_with_the_budget(b
     recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 400.0}
     kept(bench, "0", 2, 55)
     bench.runs["0"] = dataclasses.replace(bench.runs["0"], recipe=recipe, seconds=0.0)
-    trials = trials_of(bench, tmp_path, deadline=Deadline(100.0), refits=False)
+    trials = trials_of(bench, tmp_path, deadline=Deadline(100.0))
+    bench.refits = False
     left = iter([1.0, 1.0, 1.0])  # before it begins and after 10 and 20 steps
     monkeypatch.setattr(trials, "_left", lambda: next(left, -1.0))
     steps = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.expectations import Arm, Measurement, noise_of, update
+from tuner.expectations import Arm, Measurement, cut_loss, noise_of, update
 from tuner.expectations import scores as scores_of
 from tuner.store import Run
 from tuner.trials import Bench
@@ -79,9 +79,12 @@ def compare(bench: Bench) -> list[Comparison]:
     return compared
 
 
-def arm_of(run: Run) -> Arm:
+def arm_of(bench: Bench, run: Run) -> Arm:
     """What a run says something of."""
-    return Arm(candidate=run.candidate, learning_rate=run.recipe.get("learning_rate"))
+    rate, steps = run.recipe.get("learning_rate"), run.recipe.get("steps")
+    cut = run.candidate.trains_blocks and run.candidate.start == "pretrained" and steps is not None
+    share = min(float(steps or 0) / bench.schedule, 1.0) if cut else 1.0
+    return Arm(candidate=run.candidate, learning_rate=rate, share=share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +118,12 @@ def measure(bench: Bench) -> Measurement:
 
 
 def expected_scores(bench: Bench) -> np.ndarray:
-    """Scores that all candidates are expected to reach on new rows, in the order of `Bench.leaders`."""
-    arms = [arm_of(run) for run in bench.leaders()]
+    """Scores that all candidates are expected to reach on new rows, in the order of `Bench.leaders`: at their full
+    schedule where the winner is fitted again, else at the one that they were trained for."""
+    arms = [arm_of(bench, run) for run in bench.leaders()]
     mean, covariance = update(bench.expectations, arms, measured=range(len(arms)), measurement=measure(bench))
-    return scores_of(mean, covariance)
+    cut = np.array([cut_loss(arm.share) if bench.refits else 0.0 for arm in arms])
+    return scores_of(mean + cut, covariance)
 
 
 def seed_variance(bench: Bench) -> float:

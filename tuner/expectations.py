@@ -19,16 +19,20 @@ RECIPE_SD = 0.1
 UNKNOWN_SD, LEVEL_SD, SMOOTHNESS = 0.5, 2.0, 0.5
 """Where nothing is known beforehand: the spread of candidates and of their common level in log odds, and the share of
 the blocks over which neighbouring depths are alike."""
+CUT_LOSS = 0.03
+"""What a schedule loses in log odds for every factor e that it is cut by."""
 UNKNOWN_SEEDS = 0.02
 """Variance of log odds over seeds where it was not measured: between those of 100 and of 1,000 rows of text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What is asked about: a candidate, trained at a learning rate (None of what trains no block)."""
+    """What is asked about: a candidate, trained at a learning rate (None of what trains no block) for a share of the
+    schedule that the expectations are of."""
 
     candidate: Candidate
     learning_rate: float | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,7 @@ class Expectations(Record):
         """
         weights = np.zeros((len(arms), len(self.candidates)))
         own = np.zeros(len(arms))
+        cut = np.array([cut_loss(arm.share) for arm in arms])
         for row, arm in enumerate(arms):
             plain = replace(arm.candidate, augmentation=None, option=None, head="own", top="linear")
             own[row] = 0.0 if plain == arm.candidate else VARIANT_SD**2
@@ -67,7 +72,16 @@ class Expectations(Record):
             weights[row, places] = _between([self.rates[place] for place in places], arm.learning_rate)
             own[row] += 0.0 if weights[row].max() == 1 else RECIPE_SD**2
         mean, covariance = np.asarray(self.mean), np.asarray(self.covariance)
-        return weights @ mean, weights @ covariance @ weights.T + np.diag(own)
+        return weights @ mean - cut, weights @ covariance @ weights.T + np.diag(own)
+
+
+def cut_loss(share: float) -> float:
+    """Log odds that a schedule loses which is cut to a share.
+
+    >>> cut_loss(1.0), round(cut_loss(0.5), 4), cut_loss(0.0)
+    (0.0, 0.0208, inf)
+    """
+    return math.inf if share <= 0 else CUT_LOSS * math.log(1 / share)
 
 
 def _between(rates: Sequence[float | None], rate: float | None) -> Floats:

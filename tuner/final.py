@@ -191,7 +191,8 @@ def _train_seed(
     )  # fmt: skip
     if outcome.stopped:
         raise Diverged if outcome.diverged else Stopped
-    weights = trained_weights(model)
+    # Copies: the next seed trains in the same tensors.
+    weights = {name: tensor.clone() for name, tensor in trained_weights(model).items()}
     with uninterrupted():
         sha256 = whole.store.keep_weights(key, save(weights))
         measured = {"weights": sha256, "seconds": outcome.seconds, "steps": outcome.steps}

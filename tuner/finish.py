@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Shipped:
 def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
     """Choose the winner and fit it on all labelled rows, as far as there is time; Ctrl-C leaves the search's model."""
     measured = any(run.candidate.trains_blocks for run in bench.leaders())
-    plan = None if interrupted or measured or not trials.refits else trials.plan()
+    plan = None if interrupted or measured or not bench.refits else trials.plan()
     if plan is not None and plan.final.arm.candidate.trains_blocks:
         # Time for a single run: it goes to what is expected to score most, on all labelled rows.
         candidate = plan.final.arm.candidate
@@ -66,10 +67,11 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
         winner, _ = choose_winner(bench)
         candidate, recipe = winner.candidate, dict(winner.recipe)
         seeds, why = 1, ""
-    if interrupted or not trials.refits:
+    if interrupted or not bench.refits:
         return _of_search(bench)
-    left = trials.left_s()
-    share = share_of(trials.final_s(candidate, recipe), left=left) if candidate.trains_blocks else 1.0
+    left, share = trials.left_s(), 1.0
+    if candidate.trains_blocks:
+        recipe, share = _final_recipe(bench, trials, candidate=candidate, recipe=recipe, left=left)
     if winner is not None and share < FIT_SHARE:
         note = f"there was no time to fit the winner again on all labelled rows: {max(left, 0):.0f} s were left"
         return _of_search(bench, notes=(note,))
@@ -94,6 +96,22 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
     return Shipped(
         model=bench.as_exported(model), name=name, candidate=candidate, recipe=recipe, run=winner, final=final
     )
+
+
+def _final_recipe(
+    bench: Bench, trials: Trials, *, candidate: Candidate, recipe: Mapping[str, float], left: float
+) -> tuple[dict[str, float], float]:
+    """A run's recipe for the final fit, and the share of it that there is time for.
+
+    A run that was planned with a part of its schedule stands for the full one: its learning rate is that of the full
+    schedule again, and of the share that fits.
+    """
+    then = min(recipe["steps"] / bench.schedule, 1.0) if candidate.start == "pretrained" else 1.0
+    whole = {**recipe, "steps": recipe["steps"] / then}
+    share = share_of(trials.final_s(candidate, whole), left=left)
+    if then < 1 or share < 1:
+        whole["learning_rate"] = trials.at_share(recipe["learning_rate"] * math.sqrt(then), share) or 0.0
+    return whole, share
 
 
 def _of_search(bench: Bench, *, notes: tuple[str, ...] = ()) -> Shipped:

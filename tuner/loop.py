@@ -13,7 +13,7 @@ import numpy as np
 
 from tuner.choice import arm_of, choose_winner, measure, seed_variance
 from tuner.errors import OptionError
-from tuner.expectations import Arm, scores, update
+from tuner.expectations import Arm, cut_loss, scores, update
 from tuner.final import averages
 from tuner.interruption import uninterrupted
 from tuner.journal import seal_journal
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FINALISTS = 3
 CONFIRMATION_SEEDS = 2
+SHARES = (1.0, 0.5, 0.25)
+"""Of its schedule that a run is planned with: less than all of it only where nothing else fits."""
 HEAD_SHARE = 0.15
 """Share of the budget that fitting one BiLSTM may take."""
 SAVING_S = 6.0
@@ -69,7 +71,6 @@ class Trials:
         recommended: what is tried first, and fitted where nothing speaks against it.
         n_trials: how many there may be; None without a bound.
         test_rows: rows of the test split, whose scoring takes time in the end.
-        refits: whether the winner is fitted again on all labelled rows.
         journal_of: the run folder whose journal the study lies in; None where it lies in another storage.
     """
 
@@ -82,11 +83,10 @@ class Trials:
         recommended: Candidate,
         n_trials: int | None,
         test_rows: int = 0,
-        refits: bool = True,
         journal_of: Path | None = None,
     ) -> None:
         self.bench, self.study, self.deadline = bench, study, deadline
-        self.journal_of, self.refits = journal_of, refits
+        self.journal_of = journal_of
         self.recommended, self.n_trials = recommended, n_trials
         self.depths = bench.space.depths
         self.plans: list[dict[str, Any]] = []
@@ -141,7 +141,7 @@ class Trials:
         if plan is not None and plan.runs:
             arm = plan.runs[0].arm
             self.queue = [candidate for candidate in self.queue if candidate != arm.candidate]
-            self._trial(arm.candidate, rate=arm.learning_rate)
+            self._trial(arm.candidate, rate=arm.learning_rate, share=arm.share)
             return None
         spare = self._left() - self.reserve_s() - self._due_s()
         fitting = [candidate for candidate in self.queue if self._run_s(candidate) <= spare]
@@ -162,46 +162,63 @@ class Trials:
         """What the time that is left is best spent on; None without a budget. Said where it is new."""
         if not self.by_time:
             return None
-        offers, arms = self._offers()
-        if not offers:
-            return None
-        mean, covariance, measured = self._posterior(arms)
-        n = self.bench.truth.n_units
-        scores = 1 / (1 + np.exp(-np.clip(mean, -4, 4)))
-        noise = (1 - ALIKE) / (n * scores * (1 - scores)) + seed_variance(self.bench)
-        # Where two are expected to score alike, what is advised is fitted.
-        mean = mean + 1e-6 * np.array([arm.candidate == self.recommended for arm in arms])
-        plan = make_plan(
-            offers, mean=mean, covariance=covariance, noise=noise, left_s=max(self._left(), 0.0),
-            averages=self.refits, measured=measured, only_measured=not self.refits,
-        )  # fmt: skip
+        plans: list[Plan] = []
+        for share in SHARES:
+            offers, measured = self._offers(share)
+            if not offers:
+                return None
+            mean, covariance = self._posterior([offer.arm for offer in offers])
+            n = self.bench.truth.n_units
+            scores = 1 / (1 + np.exp(-np.clip(mean, -4, 4)))
+            noise = (1 - ALIKE) / (n * scores * (1 - scores)) + seed_variance(self.bench)
+            # What is fitted in the end has its full schedule; of two that are expected to score alike, the advised one.
+            mean = mean + np.array([cut_loss(offer.arm.share) for offer in offers])
+            mean += 1e-6 * np.array([offer.arm.candidate == self.recommended for offer in offers])
+            made = make_plan(
+                offers, mean=mean, covariance=covariance, noise=noise, left_s=max(self._left(), 0.0),
+                averages=self.bench.refits, measured=measured, only_measured=not self.bench.refits,
+            )  # fmt: skip
+            plans.append(made)
+            # Runs at a part of their schedule are bought where none fits at all of it.
+            if made.runs or measured:
+                break
+        plan = plans[-1] if plans[-1].runs else plans[0]
         self._say(plan)
         return plan
 
-    def _offers(self) -> tuple[list[Offer], list[Arm]]:
-        """What may be run and fitted: all depths at their learning rates, and the heads that were fitted."""
+    def _offers(self, share: float) -> tuple[list[Offer], list[int]]:
+        """What may be run and fitted: all depths at their learning rates, for a share of their schedule, and what was
+        measured; and the places of what trains blocks among the latter."""
         bench, n_blocks = self.bench, self.bench.backbone.n_blocks
         entries = zip(bench.expectations.candidates, bench.expectations.rates, strict=True)
-        may = [Arm(candidate=c, learning_rate=rate) for c, rate in entries if c.trains_blocks and self._allowed(c)]
-        done = {run.candidate: run for run in bench.leaders()}
         tried = {(run.candidate, run.recipe.get("learning_rate")) for run in bench.runs.values()}
         tried |= {(pruned.candidate, pruned.recipe.get("learning_rate")) for pruned in bench.store.pruned.values()}
-        arms = [arm for arm in may if (arm.candidate, arm.learning_rate) not in tried]
-        arms += [arm_of(run) for run in done.values() if not run.candidate.trains_blocks or self._plain(run)]
-        offers = []
-        for arm in arms:
-            ran = done.get(arm.candidate)
-            is_measured = ran is not None and arm_of(ran) == arm
-            if not arm.candidate.trains_blocks:
-                offers.append(Offer(arm=arm, run_s=None, final_s=0.0 if ran is None else min(ran.seconds, 5.0)))
+        offers, measured = [], []
+        for candidate, rate in entries:
+            if not candidate.trains_blocks or not self._allowed(candidate):
                 continue
-            step_s = self._step_s(arm.candidate.frozenness(n_blocks))
-            run_s = (bench.schedule + bench.check_steps) * step_s
-            offers.append(Offer(arm=arm, run_s=None if is_measured else run_s, final_s=self._final_s(arm.candidate)))
-        return offers, arms
+            at = self.at_share(rate, share)
+            if (candidate, at) in tried:
+                continue
+            steps = share * bench.schedule + bench.check_steps
+            run_s = steps * self._step_s(candidate.frozenness(n_blocks))
+            arm = Arm(candidate=candidate, learning_rate=at, share=share)
+            offers.append(Offer(arm=arm, run_s=run_s, final_s=self._final_s(candidate)))
+        for run in bench.leaders():
+            if not run.candidate.trains_blocks:
+                arm = Arm(candidate=run.candidate)
+                offers.append(Offer(arm=arm, run_s=None, final_s=min(run.seconds, 5.0)))
+            elif run.candidate.augmentation is None and run.candidate.head == "own":
+                measured.append(len(offers))
+                offers.append(Offer(arm=arm_of(bench, run), run_s=None, final_s=self._final_s(run.candidate)))
+        return offers, measured
 
-    def _plain(self, run: Run) -> bool:
-        return run.candidate.augmentation is None and run.candidate.head == "own"
+    def at_share(self, rate: float | None, share: float) -> float | None:
+        """The learning rate of a shorter schedule, which has to go as far in fewer steps, up to the highest known."""
+        known = [value for value in self.bench.expectations.rates if value is not None]
+        if rate is None or share == 1:
+            return rate
+        return min(rate / math.sqrt(share), max(known))
 
     def _allowed(self, candidate: Candidate) -> bool:
         """Whether the search may train a candidate, as it was limited or not."""
@@ -210,26 +227,24 @@ class Trials:
             candidate.start == self.bench.space.start and low <= candidate.frozenness(self.bench.space.n_blocks) <= high
         )
 
-    def _posterior(self, arms: Sequence[Arm]) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-        """Log odds that arms are expected to reach after what was measured, and which of them trained and measured."""
+    def _posterior(self, arms: Sequence[Arm]) -> tuple[np.ndarray, np.ndarray]:
+        """Log odds that arms are expected to reach after what was measured."""
         leaders = self.bench.leaders()
         if not leaders:
-            return (*self.bench.expectations.of(arms), ())
-        known = [arm_of(run) for run in leaders]
-        rest = [arm for arm in arms if arm not in known]
-        together = [*known, *rest]
+            return self.bench.expectations.of(arms)
+        known = [arm_of(self.bench, run) for run in leaders]
+        together = [*known, *(arm for arm in arms if arm not in known)]
         mean, covariance = update(
             self.bench.expectations, together, measured=range(len(known)), measurement=measure(self.bench)
         )
         order = [together.index(arm) for arm in arms]
-        trained = tuple(place for place, arm in enumerate(arms) if arm in known and arm.candidate.trains_blocks)
-        return mean[order], covariance[np.ix_(order, order)], trained
+        return mean[order], covariance[np.ix_(order, order)]
 
     def _say(self, plan: Plan) -> None:
         """Note a plan that is new, or whose speed turned out otherwise by a third, or whose runs changed."""
         rows = len(self.bench.train_encoded) + len(self.bench.validation_encoded)
         text = in_words(
-            plan, n_blocks=self.bench.backbone.n_blocks, rows=rows, tail_s=self.tail_s(), refits=self.refits
+            plan, n_blocks=self.bench.backbone.n_blocks, rows=rows, tail_s=self.tail_s(), refits=self.bench.refits
         )
         said = {"text": text, "at_s": round(self.deadline.used, 1), "under_trained": plan.under_trained}
         if not self.plans:
@@ -265,7 +280,7 @@ class Trials:
     def _final_s(self, candidate: Candidate) -> float:
         """Seconds of one seed of a final fit at its full schedule."""
         bench = self.bench
-        growth = 1 + len(bench.validation_encoded) / len(bench.train_encoded) if self.refits else 0.0
+        growth = 1 + len(bench.validation_encoded) / len(bench.train_encoded) if self.bench.refits else 0.0
         return growth * bench.schedule * self._step_s(candidate.frozenness(bench.backbone.n_blocks))
 
     def left_s(self) -> float:
@@ -280,7 +295,7 @@ class Trials:
 
     def expected(self, candidate: Candidate, recipe: Mapping[str, float]) -> float:
         """The score that a candidate is expected to reach which was not measured."""
-        mean, covariance, _ = self._posterior([Arm(candidate=candidate, learning_rate=recipe.get("learning_rate"))])
+        mean, covariance = self._posterior([Arm(candidate=candidate, learning_rate=recipe.get("learning_rate"))])
         return float(scores(mean, covariance)[0])
 
     def report_final(self, candidate: Candidate) -> Callable[[int, int, int], None]:
@@ -302,7 +317,7 @@ class Trials:
     def reserve_s(self) -> float:
         """Seconds that confirming and fitting the leader take, as far as they are planned."""
         leaders = self.bench.leaders()
-        if not self.refits or not leaders or not leaders[0].candidate.trains_blocks:
+        if not self.bench.refits or not leaders or not leaders[0].candidate.trains_blocks:
             return 0.0
         final_s, run_s = self._final_s(leaders[0].candidate), leaders[0].seconds
         average_s = (MOST_SEEDS - 1) * (run_s + final_s) if averages(leaders[0].candidate) else 0.0
@@ -432,7 +447,7 @@ class Trials:
             run, offset = wanted.pop(0)
             name = f"{run.name}@{bench.seed + offset}"
             confirmed.add(run.name)
-            final_s = self._final_s(run.candidate) if self.refits and run.candidate.trains_blocks else 0.0
+            final_s = self._final_s(run.candidate) if self.bench.refits and run.candidate.trains_blocks else 0.0
             # Seeds come in pairs: one alone says nothing of how they vary, nor whether their average pays.
             needed = (CONFIRMATION_SEEDS + 1 - offset) * run.seconds + final_s
             try:
@@ -503,13 +518,16 @@ class Trials:
                 self.depths = low, high
                 self.bench.cache(range(low, high + 1))
 
-    def _trial(self, queued: Candidate | None, *, rate: float | None = None, most_s: float = math.inf) -> None:
-        """One trial of the study: a queued candidate, at a learning rate if one is planned, or a sampled one."""
+    def _trial(
+        self, queued: Candidate | None, *, rate: float | None = None, share: float = 1.0, most_s: float = math.inf
+    ) -> None:
+        """One trial of the study: a queued candidate, at the learning rate and share of its schedule that are planned,
+        or a sampled one."""
         from optuna.trial import TrialState
 
         steps_planned = None
         if queued is not None and queued.trains_blocks and queued.start == self.bench.space.start:
-            values = self.usual(queued, rate=rate)
+            values = self.usual(queued, rate=rate, share=share)
             steps_planned = values.pop("steps")
             low, high = self.bench.space.epochs
             self.study.enqueue_trial({**values, "epochs": int(_within(round(values["epochs"]), (low, high)))})
@@ -568,9 +586,9 @@ class Trials:
         if self.journal_of is not None:
             seal_journal(self.journal_of, work=self.bench.work)
 
-    def usual(self, candidate: Candidate, *, rate: float | None = None) -> dict[str, float]:
+    def usual(self, candidate: Candidate, *, rate: float | None = None, share: float = 1.0) -> dict[str, float]:
         """The parameters that a depth is tried with before any are sampled: the learning rate that is expected to score
-        most at this depth, or the middle of them, and the full schedule."""
+        most at this depth, or the middle of them, and a share of the full schedule."""
         space, expected = self.bench.space, self.bench.expectations
         plain = dataclasses.replace(candidate, augmentation=None, option=None, head="own")
         entries = [
@@ -580,7 +598,7 @@ class Trials:
         ]
         middle = math.sqrt(space.learning_rate[0] * space.learning_rate[1])
         chosen = rate if rate is not None else max(entries)[1] if entries else middle
-        steps = self._usual_steps(candidate)
+        steps = max(round(share * self._usual_steps(candidate)), 1)
         return {
             "frozen_blocks": candidate.frozen_blocks or 0,
             "learning_rate": _within(chosen, space.learning_rate),

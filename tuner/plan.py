@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.expectations import Arm
+from tuner.expectations import Arm, cut_loss
 from tuner.gaussian import Floats, condition, score_at
 from tuner.records import Record
 
-CUT_LOSS = 0.03
-"""What a schedule loses in log odds for every factor e that it is cut by."""
 LEAST_SHARE = 0.2
 """Of its schedule, below which a run is under-trained."""
 LEAST_GAIN = 5e-4
@@ -28,8 +26,9 @@ DRAWS = 1_024
 
 @dataclass(frozen=True, kw_only=True)
 class Offer(Record):
-    """A run that may be bought: what it trains, the seconds of a run on the training rows and of a final fit on all
-    labelled rows, both at their full schedule. ``run_s`` is None of what was measured already.
+    """A run that may be bought: what it trains, the seconds of a run on the training rows, for the arm's share of its
+    schedule, and of a final fit on all labelled rows at its full schedule. ``run_s`` is None of what was measured
+    already.
     """
 
     arm: Arm
@@ -143,15 +142,6 @@ def share_of(final_s: float, *, left: float) -> float:
     (0.25, 1.0, 1.0)
     """
     return 1.0 if final_s <= left else max(left, 0.0) / final_s
-
-
-def cut_loss(share: float) -> float:
-    """Log odds that a schedule loses which is cut to a share.
-
-    >>> cut_loss(1.0), round(cut_loss(0.5), 4), cut_loss(0.0)
-    (0.0, 0.0208, inf)
-    """
-    return math.inf if share <= 0 else CUT_LOSS * math.log(1 / share)
 
 
 def _after_cuts(odds: Floats, final_s: Floats, *, left: float) -> Floats:

@@ -109,7 +109,7 @@ def search(
     work = folder / WORK
     bench = Bench(
         backbone, data=data, space=space, work=work, metric=metric, seed=seed, progress=progress,
-        expectations=expectations, prefer=prefer,
+        expectations=expectations, prefer=prefer, refits=refit,
     )  # fmt: skip
     try:
         identity = identify(work, own_journal=storage is None)
@@ -140,7 +140,7 @@ def search(
         study.set_user_attr("augmentation", space.augmentation)
         trials = Trials(
             bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials,
-            test_rows=len(data.test.rows), refits=refit, journal_of=folder if storage is None else None,
+            test_rows=len(data.test.rows), journal_of=folder if storage is None else None,
         )  # fmt: skip
         asked = (*space.first, *space.controls)
         first = recommended if recommended in asked else asked[0]

@@ -166,6 +166,7 @@ class Bench:
         progress: Progress | None,
         expectations: Expectations | None = None,
         prefer: str = "score",
+        refits: bool = True,
     ) -> None:
         # A tagger classifies every token's state, not their mean.
         self.backbone = replace(backbone, pooling="tokens") if data.is_tagged else backbone
@@ -180,6 +181,8 @@ class Bench:
         """Of running the frozen blocks over all rows."""
         self.n_classes = len(data.class_names)
         self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
+        self.refits = refits
+        """Whether the winner is fitted again on all labelled rows in the end."""
         # Without evidence a run is as long as the middle of what is searched.
         usual = sum(space.epochs) // 2 * len(data.train.rows)
         self.expectations = expectations or unknown(space, rows_seen=usual)

@@ -1,0 +1,222 @@
+"""The final fit: on training and validation rows, never on test rows; several seeds averaged; what interrupts it."""
+
+import dataclasses
+import math
+import signal
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from test_search_study import DATA, default_space, run_search, trials_of
+
+import tuner.final
+import tuner.finish
+from tuner.backbone import load_backbone
+from tuner.final import Diverged, averages, fit_final, mean_weights
+from tuner.space import candidate_at
+from tuner.trials import Bench
+
+RECIPE = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0, "epochs": 2.0}
+
+
+@pytest.fixture
+def backbone():
+    return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+
+
+@pytest.fixture
+def bench(backbone, tmp_path):
+    made = Bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
+    made.prepare()
+    return made
+
+
+def fit(bench, *, depth=2, recipe=None, seeds=1, share=1.0, left=lambda: math.inf, on_step=lambda *_: None):
+    return fit_final(
+        bench, name="0000", candidate=candidate_at(depth, 4), recipe=recipe or RECIPE, share=share, most_seeds=seeds,
+        why="a test", left=left, on_step=on_step,
+    )  # fmt: skip
+
+
+def fed_to_training(monkeypatch):
+    """What every training run of the final fit is given."""
+    seen, original = [], tuner.final.train
+
+    def watched(model, **options):
+        seen.append(options)
+        return original(model, **options)
+
+    monkeypatch.setattr(tuner.final, "train", watched)
+    return seen
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_validation_rows_are_trained_on_and_test_rows_are_not(backbone, tmp_path, monkeypatch, depth):
+    seen = fed_to_training(monkeypatch)
+    space = dataclasses.replace(default_space(4), first=(candidate_at(depth, 4),), controls=(), depths=(depth, depth))
+    result = run_search(backbone, tmp_path, n_trials=1, space=space)
+    rows = {part: backbone.encode(getattr(DATA, part).rows).input_ids for part in ("train", "validation", "test")}
+    fed = seen[0]["train_rows"]
+    assert [ids.tolist() for ids in fed.encoded.input_ids] == [
+        ids.tolist() for ids in (*rows["train"], *rows["validation"])
+    ]
+    assert fed.labels.tolist() == [*DATA.train.labels, *DATA.validation.labels]
+    assert (fed.cached is not None) == (depth > 0)
+    own = {tuple(ids) for part in ("train", "validation") for ids in rows[part]}
+    assert any(tuple(ids) not in own for ids in rows["test"])  # else the comparison above would show nothing
+    assert result.final["rows"] == 96 + 60
+    assert result.final["steps"] == round(result.winner["params"]["steps"] * 156 / 96)
+
+
+def test_cached_states_of_both_parts_are_those_of_their_rows(bench, backbone):
+    """The joined cache gives any mixture of rows what the model itself computes for them."""
+    whole = bench.on_all_rows()
+    joined = whole.train_cache.get(2)
+    rows = np.array([100, 3, 155, 95, 96])
+    padded = backbone.padded(whole.train_encoded, rows)
+    cached = joined.batch(rows, padded=padded, device=backbone.device)
+    with torch.inference_mode():
+        states = backbone.states(backbone.collate(whole.train_encoded, rows)).states[1]
+    for place, row in enumerate(rows):
+        length = whole.train_encoded.lengths[row]
+        torch.testing.assert_close(cached[place, :length], states[place, :length], atol=5e-3, rtol=5e-3)
+
+
+def test_the_averaged_model_is_the_mean_of_the_weights(bench):
+    model, made = fit(bench, seeds=3)
+    alone = [bench.store.read_weights(f"final-0000-{seed}", sha256=None, fix="") for seed in range(3)]
+    assert made.seeds == (0, 1, 2)
+    assert made.averaged
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter, torch.stack([some[name] for some in alone]).mean(0))
+    assert not torch.equal(alone[0]["head.linear.weight"], alone[1]["head.linear.weight"])
+
+
+def test_numbers_that_count_are_not_averaged():
+    found = mean_weights(
+        [{"w": torch.tensor([1.0]), "n": torch.tensor(3)}, {"w": torch.tensor([2.0]), "n": torch.tensor(5)}]
+    )
+    assert found["w"].tolist() == [1.5]
+    assert found["n"].item() == 3
+
+
+def test_only_seeds_that_share_their_start_are_averaged():
+    trained = candidate_at(2, 4)
+    assert averages(trained)
+    assert not averages(candidate_at(4, 4))
+    assert not averages(dataclasses.replace(trained, start="scratch"))
+    assert not averages(dataclasses.replace(trained, option="random_head"))
+    assert not averages(dataclasses.replace(trained, option="fresh_top"))
+    assert not averages(dataclasses.replace(trained, head="native"))
+
+
+def test_the_winner_is_averaged_only_where_that_paid_on_validation(backbone, tmp_path, monkeypatch):
+    space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
+    result = run_search(backbone, tmp_path / "a", n_trials=1, space=space)
+    assert "on validation the average of 2 seeds scores" in result.final["why"]
+    monkeypatch.setattr(tuner.finish, "average_pays", lambda *_: (False, "it did not pay"))
+    result = run_search(backbone, tmp_path / "b", n_trials=1, space=space)
+    assert (result.final["averaged"], result.final["seeds"]) == (False, [0])
+    assert result.final["why"] == "it did not pay"
+
+
+def test_a_seed_that_was_fitted_is_not_fitted_again(bench, monkeypatch):
+    first, made = fit(bench, seeds=2)
+    seen = fed_to_training(monkeypatch)
+    again, _ = fit(bench, seeds=3)
+    assert len(seen) == 1  # the third
+    fit(bench, seeds=1, recipe=RECIPE | {"steps": 14.0})
+    assert len(seen) == 2  # another recipe
+    assert made.seeds == (0, 1)
+    assert first is not again
+
+
+def test_a_slower_machine_ends_the_decay_in_time(bench):
+    """After ten steps there is time for two more of what was asked for."""
+    clock = iter([math.inf])
+
+    def left():
+        return next(clock, 1e-9)
+
+    rates, original = [], torch.optim.AdamW.step
+
+    def step(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        _, made = fit(bench, recipe=RECIPE | {"steps": 40.0}, left=left)
+    assert made.steps == 20  # told so after twenty: at ten there seemed to be time
+    assert made.share == pytest.approx(20 / round(40 * 156 / 96))
+    assert len(rates) == 20
+
+
+def test_ctrl_c_during_the_final_fit_saves_the_best_model_of_the_search(backbone, tmp_path, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuner.final, "train", interrupted)
+        result = run_search(backbone, tmp_path, n_trials=2)
+    assert result.stopped_because == "interrupted"
+    assert tuner.finish.INTERRUPTED_FIT in result.warnings
+    assert result.final is None
+    assert result.model.predict(["good film"])[0] in ("neg", "pos")
+    resumed = run_search(backbone, tmp_path, n_trials=2, resume=True)
+    assert resumed.stopped_because == "trials"
+    assert resumed.winner["test"]["times"] == (1 if resumed.final is None else 2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_loss_that_is_no_number_ends_the_fit_and_is_said(backbone, tmp_path, bench):
+    with pytest.raises(Diverged):
+        fit(bench, recipe=RECIPE | {"learning_rate": 1e30, "steps": 30.0})
+    run = bench.run_trained("0001", candidate_at(2, 4), recipe=RECIPE | {"learning_rate": 1e30, "steps": 30.0}, seed=0)
+    assert run is None
+    assert "its loss was no number any more after" in bench.warnings[-1]
+
+
+def test_without_a_refit_the_model_of_the_search_is_saved(backbone, tmp_path):
+    result = run_search(backbone, tmp_path, n_trials=2, refit=False)
+    assert result.final is None
+    assert result.winner["run"].partition("@")[0] in {"0000", "0001"}
+
+
+def test_a_search_that_stopped_for_its_budget_goes_on_and_repeats_nothing(backbone, tmp_path, monkeypatch):
+    names, original = [], Bench.keep
+
+    def kept(self, name, **options):
+        names.append(name)
+        return original(self, name, **options)
+
+    monkeypatch.setattr(Bench, "keep", kept)
+    first = run_search(backbone, tmp_path, n_trials=None, budget_s=15.0)
+    assert first.stopped_because == "budget"
+    assert (tmp_path / ".search").exists()
+    once = len(names)
+    second = run_search(backbone, tmp_path, n_trials=None, budget_s=15.0, resume=True)
+    assert len(names) == len(set(names))
+    assert len(names) > once
+    assert second.trials["complete"] >= first.trials["complete"]
+    looked = second.winner["test"]["times"]
+    assert looked == (1 if second.winner["run"] == first.winner["run"] else 2)
+    assert any("scored 2 times" in warning for warning in second.warnings) == (looked == 2)
+
+
+def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
+    """Where there is time for a single fit, it goes to what is advised."""
+    space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
+    bench.space, bench.step_seconds = space, {2: 0.5}
+    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=16 * 20)
+    trials = trials_of(bench, tmp_path / "study", recommended=candidate_at(2, 4))
+    trials.by_time = True
+    monkeypatch.setattr(trials, "_left", lambda: 8.0)  # half of a final fit of 20 steps of half a second
+    assert trials.plan().runs == ()
+    shipped = tuner.finish.ship(bench, trials=trials, interrupted=False)
+    assert shipped.run is None
+    assert shipped.candidate == candidate_at(2, 4)
+    assert shipped.final.why == "there was time for one fit"
+    assert shipped.final.share == pytest.approx(8.0 / (0.5 * 20 * 156 / 96), abs=0.03)
