@@ -16,6 +16,8 @@ DOCUMENT_COLUMNS = (
 # With fewer texts than this nothing can be said of neighbours: they count as one document.
 FEWEST_NEIGHBOURS = 20
 MOST_NEIGHBOURS = 600
+# Files with fewer texts than this are judged together.
+ENOUGH_NEIGHBOURS = 300
 # Neighbours are compared with texts that follow this much later. Rows sorted by class or topic are alike at both.
 FAR_APART = 50
 # In standard deviations. Shuffled sentences, reviews, titles and tweets lie between -0.1 and 0.15, also when they are
@@ -27,12 +29,14 @@ LOOKED_AT = 300
 _HEADING = re.compile(r"= [^=]+ =|<doc( [^>]*)?>")
 
 
-def number_documents(texts: Sequence[str], *, blocks: Sequence[int] | None = None) -> tuple[int, ...]:
+def number_documents(
+    texts: Sequence[str], *, blocks: Sequence[int] | None = None, running: bool | None = None
+) -> tuple[int, ...]:
     """The number of the document that every text of a file comes from, where no column says so.
 
     Titles as Wikipedia dumps have them (``= Title =``, ``<doc ...>``) begin a document. Without them, every text is one
     of its own unless neighbours are alike (`is_running_text`); then every block between empty lines is, by the same
-    test (`blocks` numbers them); then the whole file is one.
+    test (`blocks` numbers them); then the whole file is one. `running` answers where the file is too short to tell.
 
     >>> number_documents(["= Lobster =", "It is blue.", "= = Habitat = =", "The sea.", "= Hen =", "It lays."])
     (0, 0, 0, 0, 1, 1)
@@ -41,7 +45,7 @@ def number_documents(texts: Sequence[str], *, blocks: Sequence[int] | None = Non
     if sum(headings) > 1:
         counted = np.maximum(np.cumsum(headings) - 1, 0)  # what stands before the first title goes with it
         return tuple(counted.tolist())
-    if not is_running_text(texts):
+    if not (is_running_text(texts) if running is None else running):
         return tuple(range(len(texts)))
     if blocks is not None and len(set(blocks)) < len(texts):
         joined: dict[int, str] = {}
@@ -57,8 +61,9 @@ def is_running_text(texts: Sequence[str]) -> bool:
 
     Compared are weighted character strings of four, so that it holds for any language. Few texts count as running.
 
-    >>> chapter = ["the whale swam north", "the white whale rose", "a whale dived"] * 5
-    >>> is_running_text([text + f" {place}" for place in "abcdefgh" for text in chapter])
+    >>> is_running_text([f"{animal} number {n}" for n in range(50) for animal in ("hen", "fox", "cow", "whale")])
+    True
+    >>> is_running_text([f"{animal} {animal} {animal}" for n in range(50) for animal in ("whale", "tiger", "horse")])
     False
     """
     lag = min(FAR_APART, (len(texts) - 1) // 2)
@@ -82,7 +87,7 @@ def is_running_text(texts: Sequence[str]) -> bool:
     if spread == 0:
         return False
     effect = float(nearer.mean()) / spread
-    return effect > RUNNING_FROM and effect * np.sqrt(n) > SURE_FROM
+    return effect > RUNNING_FROM and effect * float(np.sqrt(n)) > SURE_FROM
 
 
 def documents_by_name(names: Sequence[object]) -> tuple[int, ...]:

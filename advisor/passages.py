@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.documents import DOCUMENT_COLUMNS, documents_by_name, in_order, number_documents
+from advisor.documents import (
+    DOCUMENT_COLUMNS,
+    ENOUGH_NEIGHBOURS,
+    documents_by_name,
+    in_order,
+    is_running_text,
+    number_documents,
+)
 from advisor.splits import fold_text
 from tuner.errors import DataError, MissingFileError
 from tuner.regular import check_regular
@@ -51,6 +58,15 @@ class SourceText:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileText:
+    """The texts of one file, and what it says of their documents: their numbers, or which lines stand together."""
+
+    texts: list[str]
+    documents: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Passage:
     """A run of whole sentences of one text.
 
@@ -75,13 +91,23 @@ def read_source_text(paths: Sequence[Path], *, group: str | None = None) -> Sour
     return joined(_read_file(file, group=group) for file in files)
 
 
-def joined(parts: Iterable[tuple[list[str], tuple[int, ...]]]) -> SourceText:
-    """One source of the texts and the documents of several files."""
-    found = list(parts)
+def joined(files: Iterable[FileText]) -> SourceText:
+    """One source of several files; those too short to tell whether they hold one document each are judged together."""
+    found = list(files)
+    short = [file for file in found if file.documents is None and len(file.texts) < ENOUGH_NEIGHBOURS]
+    together = is_running_text([text for file in short for text in file.texts])
+    documents = [
+        file.documents
+        if file.documents is not None
+        else number_documents(
+            file.texts, blocks=file.blocks, running=together if len(file.texts) < ENOUGH_NEIGHBOURS else None
+        )
+        for file in found
+    ]
     return SourceText(
-        texts=tuple(text for texts, _ in found for text in texts),
-        parts=tuple(len(texts) for texts, _ in found),
-        documents=in_order([documents for _, documents in found]),
+        texts=tuple(text for file in found for text in file.texts),
+        parts=tuple(len(file.texts) for file in found),
+        documents=in_order(documents),
     )
 
 
@@ -113,8 +139,8 @@ def _source_files(path: Path) -> list[Path]:
     return found
 
 
-def texts_of_table(table: pa.Table, *, place: str, group: str | None = None) -> tuple[list[str], tuple[int, ...]]:
-    """The texts of a table and the documents that they are from."""
+def texts_of_table(table: pa.Table, *, place: str, group: str | None = None) -> FileText:
+    """The texts of a table, and the documents that they are from where a column says so."""
     from advisor.columns import choose_columns
 
     columns = choose_columns(table, place=place, group=group, labelled=False)
@@ -123,9 +149,9 @@ def texts_of_table(table: pa.Table, *, place: str, group: str | None = None) -> 
     named = columns.group or _document_column(table, text=columns.content)
     found = [texts[row] for row in kept]
     if named is None:
-        return found, number_documents(found)
+        return FileText(texts=found)
     names = table.column(named).to_pylist()
-    return found, documents_by_name([names[row] for row in kept])
+    return FileText(texts=found, documents=documents_by_name([names[row] for row in kept]))
 
 
 def _document_column(table: pa.Table, *, text: str) -> str | None:
@@ -138,7 +164,7 @@ def _document_column(table: pa.Table, *, text: str) -> str | None:
     return None
 
 
-def _read_file(path: Path, *, group: str | None = None) -> tuple[list[str], tuple[int, ...]]:
+def _read_file(path: Path, *, group: str | None = None) -> FileText:
     if path.suffix.lower() in TABLE_SUFFIXES:
         from advisor.files import read_file
 
@@ -172,7 +198,7 @@ def _read_file(path: Path, *, group: str | None = None) -> tuple[list[str], tupl
             blocks.append(block)
         elif blocks:
             block = blocks[-1] + 1
-    return lines, number_documents(lines, blocks=blocks)
+    return FileText(texts=lines, blocks=tuple(blocks))
 
 
 def split_sentences(text: str) -> list[str]:

@@ -81,6 +81,17 @@ def test_few_or_equal_or_empty_texts_do_not_stop_the_count():
     assert number_documents(["?"] * 300) == tuple(range(300))
 
 
+def test_short_files_are_judged_together(tmp_path):
+    for number, rows in enumerate(documents(40, rows=15)):
+        (tmp_path / f"{number:02}.txt").write_text("\n".join(rows))
+    assert read_source_text([tmp_path]).documents == tuple(number for number in range(40) for _ in range(15))
+    shuffled = [row for rows in documents(40, rows=15) for row in rows]
+    random.Random(0).shuffle(shuffled)
+    for number in range(40):
+        (tmp_path / f"{number:02}.txt").write_text("\n".join(shuffled[number * 15 : number * 15 + 15]))
+    assert len(set(read_source_text([tmp_path]).documents)) == 600
+
+
 def test_titles_begin_documents():
     wiki = ["= Hen =", "It lays .", "= = Food = =", "Corn .", "= Fox =", "It hunts ."]
     assert number_documents(wiki) == (0, 0, 0, 0, 1, 1)
@@ -107,9 +118,9 @@ def test_a_column_named_like_a_document_says_which_it_is(tmp_path, name):
 
 
 def test_a_column_that_is_mostly_empty_says_nothing(tmp_path):
-    rows = [{"text": of_tiny(1, seed=i)[0], "title": "x" if i == 0 else None} for i in range(70)]
+    rows = [{"text": text, "title": "x" if i == 0 else None} for i, text in enumerate(of_tiny(400))]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert read_source_text([tmp_path / "a.jsonl"]).documents == tuple(range(70))
+    assert read_source_text([tmp_path / "a.jsonl"]).documents == tuple(range(400))
     assert documents_by_name(["x", None, None]) == (0, 1, 2)
 
 
@@ -206,12 +217,12 @@ def test_one_file_of_running_text_is_narrow_and_a_file_each_is_not(backbone, tmp
     rng = random.Random(0)
     for number in range(120):
         rows = [" ".join(rng.choice(tiny.WORDS) for _ in range(8)) + " ." for _ in range(4)]
-        (tmp_path / f"{number}.txt").write_text("\n".join(rows))
+        (tmp_path / f"{number}.txt").write_text(" ".join(rows))
     many = find_profile(tmp_path, backbone=backbone)
     assert many.bands[0].documents == 120
     assert len(np.unique(many.bands[0].segments)) > 20
     assert narrow_note(many) is None
-    # few rows say nothing of their neighbours; a file is then what is known
+    # one line says nothing of neighbours; a file is then what is known
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "story.txt").write_text(
         " ".join(" ".join(rng.choice(tiny.WORDS) for _ in range(8)) + "." for _ in range(400))
