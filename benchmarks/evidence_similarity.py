@@ -1,7 +1,7 @@
 """Measure the similarity of the evidence table's text sets anew, after the shipped source profile has changed.
 
-Rows are those that `evidence.py` drew, sampled as `recommend` samples them. Of results/evidence_profiles.csv the columns
-of similarity and situation are rewritten, set by set; nothing is trained, and what was advised at the time stays.
+Rows are those that `evidence.py` drew, sampled as `recommend` samples them. Of results/evidence_profiles.csv only the
+columns of similarity and situation are rewritten, set by set; nothing is trained, and what was advised stays.
 
 Run: python benchmarks/evidence_similarity.py [--sets ...] [--rows ...]
 """
