@@ -20,7 +20,7 @@ from advisor.documents import (
     number_documents,
 )
 from advisor.splits import fold_text
-from tuner.errors import DataError, MissingFileError
+from tuner.errors import DataError, MissingFileError, OptionError
 from tuner.regular import check_regular
 
 if TYPE_CHECKING:
@@ -85,9 +85,16 @@ def read_source_text(paths: Sequence[Path], *, group: str | None = None) -> Sour
     """Texts of files and folders of files: plain text has one text a line, tables have a text column.
 
     `group` names the column that says which document a row is from; without it, a column named so is looked for. Raises
-    `MissingFileError` and `DataError` for what cannot be read as text.
+    `OptionError` where no file has columns, `MissingFileError` and `DataError` for what cannot be read as text.
     """
     files = [file for path in paths for file in _source_files(path)]
+    if group is not None and not any(file.suffix.lower() in TABLE_SUFFIXES for file in files):
+        raise OptionError(
+            f"--group {group} names a column, and {', '.join(map(str, paths))} holds no table",
+            why="it says which document a text is from",
+            fix="leave it away (in plain text an empty line, or a file for each, divides documents), or pass a table with "
+            f"the columns text and {group}",
+        )
     return joined(_read_file(file, group=group) for file in files)
 
 

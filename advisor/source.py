@@ -851,19 +851,19 @@ def list_profiles() -> tuple[ProfileSummary, ...]:
         for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
             try:
                 values = _read_values(path)
-            except DataError:
-                continue  # `load_profile` says what is wrong with it when it is asked for
-            found.append(
-                ProfileSummary(
+                counted = tuple(values.get("documents", [None]))
+                summary = ProfileSummary(
                     name=values["name"],
                     kind=_kind(values),
-                    documents=None if None in (counted := values.get("documents", [None])) else tuple(counted),
+                    documents=None if None in counted else counted,
                     description=values["description"],
                     model_id=values["model_id"],
                     model_sha256=values["model_sha256"],
                     path=path,
                 )
-            )
+            except (DataError, KeyError, TypeError):
+                continue  # `load_profile` says what is wrong with it when it is asked for
+            found.append(summary)
     return tuple(found)
 
 

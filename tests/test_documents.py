@@ -130,6 +130,9 @@ def test_the_column_can_be_named(tmp_path):
     assert set(read_source_text([tmp_path / "a.jsonl"], group="chapter").documents) == set(range(7))
     with pytest.raises(DataError, match="'chapters'"):
         read_source_text([tmp_path / "a.jsonl"], group="chapters")
+    (tmp_path / "a.txt").write_text("plain\n")
+    with pytest.raises(OptionError, match=r"names a column, and .*a\.txt holds no table"):
+        read_source_text([tmp_path / "a.txt"], group="chapter")
 
 
 def test_documents_of_several_files_are_not_mixed_up(tmp_path):
@@ -249,6 +252,20 @@ def test_a_profile_of_before_documents_were_counted_is_read(backbone, tmp_path):
     assert {band.documents for band in old.bands} == {None}
     assert breadth(old) is None
     assert narrow_note(old) is None
+
+
+def test_a_stored_profile_with_a_broken_count_stops_no_other(backbone, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(of_tiny(300)))
+    path = build_from_files([corpus], backbone=backbone)
+    values = source._read_values(path) | {"name": "broken", "documents": 5}
+    broken = path.with_name("broken.safetensors")
+    save_file(load_file(path), broken, metadata={"profile": json.dumps(values)})
+    assert "corpus" in {profile.name for profile in list_profiles()}
+    with pytest.raises(DataError, match="missing or broken"):
+        load_profile(broken)
 
 
 def test_the_command_line_says_how_broad_a_source_is(tmp_path, capsys):
