@@ -65,6 +65,27 @@ fire brigade.
 """,
 }
 
+# First sentences of short articles: what an encyclopaedia has most of, and its featured articles have not.
+ABSTRACTS = (
+    "Norvik Systems is a Norwegian company that develops navigation software for fishing vessels in Bergen.",
+    "Halden & Price Limited was a British manufacturer of bicycles and, from 1921, of motorcycles.",
+    "Banco Meridional is a commercial bank in Paraguay. It was founded in 1974 and has 31 branches.",
+    "Kessler Brewing Company is a microbrewery and restaurant located in Duluth, Minnesota.",
+    "Blue Lantern Records is an independent record label based in Leeds that specialises in folk and acoustic music.",
+    "TransOural Airlines was a regional airline based in Perm, Russia. It ceased operations in 2009.",
+    "Ola Brandvold (born 12 May 1981) is a Norwegian former footballer who played as a midfielder for Lyn.",
+    "Anita Moreno is an American politician who has served in the New Mexico House of Representatives since 2013.",
+    "Qaleh Sorkh is a village in Sarduiyeh Rural District, in Kerman Province, Iran. At the 2006 census, its "
+    "population was 212, in 47 families.",
+    "Eupithecia montana is a moth in the family Geometridae. It is found in Nepal and northern India.",
+    "Begonia harlingii is a species of flowering plant in the family Begoniaceae, endemic to Ecuador.",
+    "Silent Water is the third studio album by the Canadian band Northern Lights, released on 4 March 1997.",
+    "The Last Ferry is a 1951 British drama film directed by John Harlow and starring Jean Kent.",
+    "Lake Vetluga is a lake in Kostroma Oblast, Russia. It has an area of 12 square kilometres.",
+    "Marshfield High School is a public secondary school in Marshfield, Oregon, United States.",
+    "HMS Plover was a survey sloop of the Royal Navy, launched in 1821 and sold for breaking in 1854.",
+)
+
 
 def text_of(article):
     return " ".join(ARTICLES[article].split())
@@ -112,6 +133,12 @@ def test_encyclopaedic_text_is_similar_in_every_band(profile, minilm):
         found = measured(passages, minilm, profile)
         assert found.score > 0.85
         assert found.verdict == "similar", (passages[0], found.score, found.interval, found.cuts)
+
+
+def test_abstracts_of_short_articles_are_similar(profile, minilm):
+    found = measured(list(ABSTRACTS), minilm, profile)
+    assert found.score > 0.85
+    assert found.verdict == "similar", (found.score, found.interval, found.cuts)
 
 
 @pytest.mark.parametrize("article", sorted(ARTICLES))
