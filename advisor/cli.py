@@ -447,13 +447,17 @@ def source_build(
     model: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the profile.")] = None,
     description: Annotated[str | None, typer.Option(help="What the texts or images are, for the report.")] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column that says which document a text is from.")
+    ] = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     out: Annotated[str | None, typer.Option(help="Profile file (default: the user's profiles).")] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Embed a sample of pretraining text or images and store its statistics; no text and no pixels are kept."""
-    from advisor.source import build_from_files
+    from advisor.breadth import narrow_note
+    from advisor.source import SourceProfile, build_from_files, load_profile
     from tuner.backbone import load_backbone
 
     with _progress(quiet) as progress:
@@ -462,11 +466,16 @@ def source_build(
             backbone=load_backbone(model, device=device),
             name=name,
             description=description,
+            group=group,
             out=None if out is None else Path(out),
             seed=seed,
             progress=progress,
         )
     _out(f"{path} ({path.stat().st_size / 1e6:.2f} MB)")
+    profile = load_profile(path)
+    note = narrow_note(profile) if isinstance(profile, SourceProfile) else None
+    if note is not None:
+        _err(f"warning: {note}")
 
 
 @source_app.command("list")
@@ -479,7 +488,10 @@ def source_list(as_json: JsonOption = False) -> None:
         _print_json(profiles)
         return
     for profile in profiles:
-        _out(f"{profile['name']:<28} {profile['kind']:<6} {profile['model_sha256'][:12]}  {profile['description']}")
+        counted = profile["documents"]
+        broad = f" (its length bands rest on {min(counted):,} to {max(counted):,} documents)" if counted else ""
+        named = f"{profile['name']:<28} {profile['kind']:<6} {profile['model_sha256'][:12]}"
+        _out(f"{named}  {profile['description']}{broad}")
 
 
 @source_app.command("show")
@@ -495,7 +507,10 @@ def source_show(
         _print_json(described)
         return
     for key, value in described.items():
-        _out(f"{key:<14} {value if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False)}")
+        lines = value if key == "bands" else [value]
+        for number, line in enumerate(lines):
+            shown = line if isinstance(line, (str, int, float)) else json.dumps(line, ensure_ascii=False)
+            _out(f"{key if number == 0 else '':<14} {shown}")
 
 
 def _version(asked: bool) -> None:

@@ -50,7 +50,7 @@ from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
 from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError, OptionError
-from tuner.expectations import Expectations
+from tuner.expectations import SCHEDULE_SHARE, Expectations
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
 from tuner.inputs import Tokens
@@ -308,10 +308,10 @@ def _expecting(target: TargetData, backbone: Backbone, probes: ProbeProfile) -> 
 
 
 def _epochs(expectations: Expectations | None, n_labelled: int) -> tuple[int, int] | None:
-    """The epochs that are sampled: from half of what the runs of the evidence trained to half as many again."""
+    """The epochs that are sampled: from half of the full schedule to half as many again."""
     if expectations is None:
         return None
-    full = expectations.rows_seen / max(TRAINED_SHARE * n_labelled, 1)
+    full = SCHEDULE_SHARE * expectations.rows_seen / max(TRAINED_SHARE * n_labelled, 1)
     return max(round(full / 2), 1), max(round(1.5 * full), 2)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advisor.breadth import breadth, narrow_note
 from advisor.distance import (
     excess_knn_surprisal,
     frechet_infinity,
@@ -100,7 +101,8 @@ def measure_similarity(
     rows = _compare(features, lengths, profile)
     far = np.mean([excess_knn_surprisal(band.letters, band.held_out) for band in profile.bands], axis=0)
     measures, why_far = _measures(features, rows, texts, profile, far, seed=seed)
-    warnings = _warnings(lengths, profile)
+    shares = np.bincount(rows.band, minlength=len(profile.bands)) / len(rows.band)
+    warnings = _warnings(lengths, profile, shares)
     if far.min() <= 0.05:
         return unmeasured(
             "this model's middle blocks do not tell random letters from its source, so there is no scale to place the "
@@ -109,7 +111,6 @@ def measure_similarity(
             measures=measures,
             warnings=warnings,
         )
-    shares = np.bincount(rows.band, minlength=len(profile.bands)) / len(rows.band)
     held_out = np.stack([surprisal(band.held_out).mean(1) for band in profile.bands], axis=1)
     score = float(1 - ((rows.surprisals.mean(1) - held_out @ shares) / far).mean())
     draws = _draws(rows, profile, rng)
@@ -129,7 +130,14 @@ def measure_similarity(
         source=profile.name,
         measures=measures,
         warnings=warnings,
-        why=_why(profile, score, (low, high), cuts, held_back=why_far if capped and score < cuts[1] else None),
+        why=_why(
+            profile,
+            score,
+            (low, high),
+            cuts,
+            documents=breadth(profile, np.flatnonzero(shares).tolist()),
+            held_back=why_far if capped and score < cuts[1] else None,
+        ),
     )
 
 
@@ -177,14 +185,14 @@ def wrong_kind(name: str, *, described: str, compared: str) -> ModelError:
 def ladder_positions(profile: SourceProfile, band: Band) -> dict[str, float]:
     """Excess surprisal of a band's anchors, mean over blocks, in nats: halves of the source, shuffled words, letters.
 
-    ``halves`` is the standard deviation of the difference between random halves of the held-out stretches.
+    ``halves`` is the standard deviation of the difference between random halves of the held-out documents.
     """
     rng = np.random.default_rng(profile.seed)
-    stretches = np.unique(band.segments)
+    segments = np.unique(band.segments)
     values = surprisal(band.held_out).mean(0)
     differences = []
     for _ in range(50):
-        first = np.isin(band.segments, rng.permutation(stretches)[: max(len(stretches) // 2, 1)])
+        first = np.isin(band.segments, rng.permutation(segments)[: max(len(segments) // 2, 1)])
         if first.any() and not first.all():
             differences.append(values[first].mean() - values[~first].mean())
     return {
@@ -221,40 +229,39 @@ def _compare(features: Sequence[np.ndarray], lengths: np.ndarray, profile: Sourc
 
 
 def _draws(rows: _Rows, profile: SourceProfile, rng: np.random.Generator) -> np.ndarray:
-    """Bootstrap scores: target rows, stretches of the held-out source and random-letter rows are drawn anew each."""
+    """Bootstrap scores: target rows, documents of the held-out source and random-letter rows are drawn anew each."""
     n = rows.surprisals.shape[1]
     columns = np.concatenate([rows.surprisals.T, np.eye(len(profile.bands))[rows.band]], axis=1)
     n_blocks = len(profile.blocks)
     scores = np.empty(DRAWS)
     letters = [surprisal(band.letters) for band in profile.bands]
-    stretches = [_stretches(band) for band in profile.bands]
+    segments = [_segments(band) for band in profile.bands]
     for draw in range(DRAWS):
         means = np.bincount(rng.integers(n, size=n), minlength=n) @ columns / n
-        held_out = np.stack([_resampled_mean(parts, rng) for parts in stretches], axis=1)
+        held_out = np.stack([_resampled_mean(parts, rng) for parts in segments], axis=1)
         ends = [values[:, rng.integers(values.shape[1], size=values.shape[1])].mean(1) for values in letters]
         far = np.maximum(np.mean(np.stack(ends, axis=1) - held_out, axis=1), 1e-3)
         scores[draw] = 1 - ((means[:n_blocks] - held_out @ means[n_blocks:]) / far).mean()
     return scores
 
 
-def _stretches(band: Band) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For every file: sums (stretches, B) and row counts of its held-out stretches."""
-    from advisor.passages import SEGMENTS
+def _segments(band: Band) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For every stratum: sums (segments, B) and row counts of its held-out segments, documents or stretches of them."""
+    from advisor.passages import STRATUM
 
     values = surprisal(band.held_out)
-    found = []
-    for part in np.unique(band.segments // SEGMENTS):
-        names = [name for name in np.unique(band.segments) if name // SEGMENTS == part]
-        sums = np.stack([values[:, band.segments == name].sum(1) for name in names])
-        found.append((sums, np.array([(band.segments == name).sum() for name in names])))
-    return found
+    names, members = np.unique(band.segments, return_inverse=True)
+    sums = np.stack([np.bincount(members, weights=block, minlength=len(names)) for block in values], axis=1)
+    counts = np.bincount(members, minlength=len(names))
+    return [(sums[names // STRATUM == stratum], counts[names // STRATUM == stratum])
+            for stratum in np.unique(names // STRATUM)]  # fmt: skip
 
 
 def _resampled_mean(parts: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> np.ndarray:
     total, count = np.zeros(parts[0][0].shape[1]), 0.0
     for sums, counts in parts:
         chosen = rng.integers(len(counts), size=len(counts))
-        # Stretches differ in size: the drawn mean stands for as many rows as the file has.
+        # Segments differ in size: the drawn mean stands for as many rows as the stratum has.
         total += sums[chosen].sum(0) / counts[chosen].sum() * counts.sum()
         count += counts.sum()
     return total / count
@@ -288,6 +295,7 @@ def _measures(
         if chosen.any():
             by_band[f"{band.lowest}-{band.highest} tokens"] = {
                 "rows": int(chosen.sum()),
+                **({} if band.documents is None else {"documents": band.documents}),
                 "value": round(float(excess[:, chosen].mean()), 4),
                 **ladder_positions(profile, band),
             }
@@ -366,8 +374,11 @@ def _frechet(features: Sequence[np.ndarray], rows: _Rows, profile: SourceProfile
     }
 
 
-def _warnings(lengths: np.ndarray, profile: SourceProfile) -> tuple[str, ...]:
+def _warnings(lengths: np.ndarray, profile: SourceProfile, shares: np.ndarray) -> tuple[str, ...]:
     warnings = []
+    narrow = narrow_note(profile, np.flatnonzero(shares > MANY_OUTSIDE).tolist())
+    if narrow is not None:
+        warnings.append(narrow)
     lowest, highest = profile.bands[0].lowest, profile.bands[-1].highest
     short, long = float((lengths < lowest).mean()), float((lengths > highest).mean())
     if short > MANY_OUTSIDE:
@@ -398,6 +409,7 @@ def _why(
     interval: tuple[float, float],
     cuts: tuple[float, float],
     *,
+    documents: str | None,
     held_back: str | None,
 ) -> str:
     shown = f"{clip_score(score):.2f} [{clip_score(interval[0]):.2f}, {clip_score(interval[1]):.2f}]"
@@ -407,6 +419,8 @@ def _why(
         f"dissimilar below {clip_score(cuts[0]):.2f} (half of the way)"
     )
     covers = f"the profile {profile.name!r} covers: {profile.description}"
+    if documents is not None:
+        covers += f" ({documents} at these texts' lengths)"
     parts = [place, covers]
     if profile.stage_two:
         total = sum(pairs for _, pairs in profile.stage_two)

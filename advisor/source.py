@@ -20,6 +20,8 @@ import numpy as np
 from advisor.distance import knn_distances, trigram_counts, trigram_distance, unit_rows
 from advisor.passages import (
     BANDS,
+    STRATUM,
+    STRETCHES,
     TABLE_SUFFIXES,
     TEXT_SUFFIXES,
     Passage,
@@ -27,7 +29,10 @@ from advisor.passages import (
     cut_passages,
     even_quotas,
     evenly,
+    joined,
+    one_of_each,
     read_source_text,
+    texts_of_table,
 )
 from tuner.errors import DataError, MissingFileError, ModelError, OptionError, RunFolderError, did_you_mean
 from tuner.records import Record, user_cache_dir, write_bytes_atomically
@@ -38,12 +43,14 @@ if TYPE_CHECKING:
     from tuner.records import Progress
 
 SCHEMA = 1
+# How profiles of texts are made: rows of the first ones stood for themselves, not for the documents that they are from.
+METHOD = 2
 K = 5
 PROJECTED_WIDTH = 128
 REFERENCE_ROWS = 800
 HELD_OUT_ROWS = 320
 ANCHOR_ROWS = 160
-# Of every four neighbouring stretches of a file one is held out.
+# Of every four neighbouring documents, or stretches of few documents, one is held out.
 HELD_OUT_EVERY = 4
 # Fewer held-out passages than this say nothing about the spread of distances within the source.
 SMALLEST_HELD_OUT = 25
@@ -59,8 +66,10 @@ class Band:
 
     ``reference`` (B, m, P) int8 are projected unit rows, to be multiplied by the profile's scale. The others are
     cosine distances to the k-th nearest reference row, (B, rows): of held-out passages and of the ladder's anchors
-    (the held-out passages with their words shuffled; random letters). ``segments`` (rows,) says which stretch of the
-    source every held-out passage comes from, since neighbouring passages are not independent.
+    (the held-out passages with their words shuffled; random letters). ``segments`` (rows,) says which document, or
+    stretch of one, every held-out passage comes from (`advisor.passages.segment_numbers`): passages of one document are
+    not independent. ``documents`` is how many documents all passages come from; None in profiles of before they were
+    counted.
     """
 
     lowest: int
@@ -70,6 +79,7 @@ class Band:
     segments: np.ndarray
     shuffled: np.ndarray
     letters: np.ndarray
+    documents: int | None = None
 
 
 class NearestRows:
@@ -137,10 +147,14 @@ class SourceProfile(NearestRows):
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileSummary(Record):
-    """What `list_profiles` says of a profile; ``kind`` is text or image."""
+    """What `list_profiles` says of a profile; ``kind`` is text or image.
+
+    ``documents`` is how many documents each length band rests on; None for images, and where they were not counted.
+    """
 
     name: str
     kind: str
+    documents: tuple[int, ...] | None
     description: str
     model_id: str
     model_sha256: str
@@ -159,6 +173,20 @@ def middle_blocks(n_blocks: int) -> tuple[int, ...]:
 # --- build
 
 
+@dataclass(frozen=True, kw_only=True)
+class BandPassages:
+    """The passages of a length band, each side out of documents of its own."""
+
+    lengths: tuple[int, int]
+    reference: Sequence[Passage]
+    held_out: Sequence[Passage]
+
+    @property
+    def documents(self) -> int:
+        """How many documents they come from."""
+        return len({passage.document for passage in (*self.reference, *self.held_out)})
+
+
 def build_profile(
     texts: Sequence[str],
     *,
@@ -166,55 +194,111 @@ def build_profile(
     name: str,
     description: str = DEFAULT_DESCRIPTION,
     parts: Sequence[int] | None = None,
+    documents: Sequence[int] | None = None,
     stage_two: Sequence[tuple[str, int]] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SourceProfile:
-    """Embed a sample of `texts` by length band and measure the ladder: held-out rows, shuffled words, random letters.
+    """Cut `texts` into passages, take one of each document, and measure them (`measure_passages`).
 
-    `parts` gives the number of texts of each file, in order; every file counts the same. The same texts, model, seed
-    and machine give the same profile: features are computed in full precision. Raises `DataError` where no band has
-    enough passages.
+    Args:
+        texts: The source, in its order; copies count once.
+        backbone: The model whose profile it becomes.
+        name: What the profile is called.
+        description: What the texts are, for the report.
+        parts: The number of texts of each file, in order; every file counts the same.
+        documents: The number of the document that every text is from; None where
+            `advisor.documents.number_documents` is to say.
+        stage_two: (name, pairs) of later training that the texts do not cover; None for what the model's folder lists.
+        seed: Draws passages and anchors.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: No length has enough passages.
     """
-    source = SourceText(texts=tuple(texts), parts=tuple(parts) if parts is not None else (len(texts),))
+    source = SourceText(
+        texts=tuple(texts),
+        parts=tuple(parts) if parts is not None else (len(texts),),
+        documents=None if documents is None else tuple(documents),
+    )
     if sum(source.parts) != len(source.texts):
         raise ValueError(f"parts sum to {sum(source.parts)}, but there are {len(source.texts)} texts")
-    import torch
-
-    backbone = dataclasses.replace(backbone, compute_dtype=torch.float32)
     if progress is not None:
         progress("cutting the source text into passages", 0.0)
     cut = cut_passages(source, tokenizer=backbone.tokenizer, seed=seed)
     bands = [
         (lengths, passages) for lengths, passages in zip(BANDS, cut, strict=True) if lengths[0] <= backbone.max_length
     ]
-    samples = [(lengths, *_sample(passages)) for lengths, passages in bands]
-    usable = [s for s in samples if len(s[1]) >= SMALLEST_REFERENCE and len(s[2]) >= SMALLEST_HELD_OUT]
+    samples = []
+    for lengths, passages in bands:
+        reference, held_out = _sample(passages, seed=seed)
+        samples.append(BandPassages(lengths=lengths, reference=reference, held_out=held_out))
+    usable = [s for s in samples if len(s.reference) >= SMALLEST_REFERENCE and len(s.held_out) >= SMALLEST_HELD_OUT]
     if not usable:
         raise _too_little(max((len(passages) for _, passages in bands), default=0))
+    return measure_passages(
+        usable,
+        backbone=backbone,
+        name=name,
+        description=description,
+        content_sha256=hash_texts(source.texts),
+        stage_two=stage_two,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def measure_passages(
+    samples: Sequence[BandPassages],
+    *,
+    backbone: Backbone,
+    name: str,
+    description: str,
+    content_sha256: str,
+    stage_two: Sequence[tuple[str, int]] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SourceProfile:
+    """Embed passages by length band and measure the ladder: held-out passages, shuffled words, random letters.
+
+    The same passages, model, seed and machine give the same profile: features are computed in full precision.
+
+    Args:
+        samples: The passages of every band.
+        backbone: The model whose profile it becomes.
+        name: What the profile is called.
+        description: What the texts are, for the report.
+        content_sha256: Of all that the passages were taken from.
+        stage_two: (name, pairs) of later training that the texts do not cover; None for what the model's folder lists.
+        seed: Draws the anchors.
+        progress: Told how far it is.
+    """
+    import torch
+
+    backbone = dataclasses.replace(backbone, compute_dtype=torch.float32)
     rng = np.random.default_rng(seed)
     letters = _LetterTexts(backbone, rng)
     blocks = middle_blocks(backbone.n_blocks)
-    embedded: list[tuple[tuple[int, int], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    embedded: list[tuple[BandPassages, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     letter_texts: list[str] = []
-    for number, (lengths, reference, held_out) in enumerate(usable):
-        anchors = [held_out[position] for position in evenly(len(held_out), min(ANCHOR_ROWS, len(held_out)))]
+    for number, sample in enumerate(samples):
+        count = len(sample.held_out)
+        anchors = [sample.held_out[position] for position in evenly(count, min(ANCHOR_ROWS, count))]
         shuffled = [_shuffle_words(passage.text, rng) for passage in anchors]
         lettered = [letters.draw(passage.tokens) for passage in anchors]
         letter_texts += lettered
-        groups = ([p.text for p in reference], [p.text for p in held_out], shuffled, lettered)
+        groups = ([p.text for p in sample.reference], [p.text for p in sample.held_out], shuffled, lettered)
         features = []
         for step, group in enumerate(groups):
             if progress is not None:
-                done = (number + step / len(groups)) / len(usable)
-                progress(f"embedding source passages of {lengths[0]} to {lengths[1]} tokens", done)
+                done = (number + step / len(groups)) / len(samples)
+                progress(f"embedding source passages of {sample.lengths[0]} to {sample.lengths[1]} tokens", done)
             features.append(_unit_blocks(backbone, group, blocks))
-        segments = np.array([passage.segment for passage in held_out], dtype=np.int32)
-        embedded.append((lengths, features[0], features[1], segments, features[2], features[3]))
-    projection = _projection([item[1] for item in embedded])
-    projected = [_project(item[1], projection) for item in embedded]
+        embedded.append((sample, features[0], features[1], features[2], features[3]))
+    projection = _projection([reference for _, reference, *_ in embedded])
+    projected = [_project(reference, projection) for _, reference, *_ in embedded]
     quantised, scale = quantise(projected)
-    trigrams = trigram_counts(passage.text for _, reference, _ in usable for passage in reference)
+    trigrams = trigram_counts(passage.text for sample in samples for passage in sample.reference)
     return SourceProfile(
         name=name,
         description=description,
@@ -227,15 +311,15 @@ def build_profile(
         blocks=blocks,
         k=K,
         bands=tuple(
-            _ladder(lengths, rows, held_out, segments, shuffled, lettered, projection=projection, scale=scale)
-            for rows, (lengths, _, held_out, segments, shuffled, lettered) in zip(quantised, embedded, strict=True)
+            _ladder(sample, rows, held_out, shuffled, lettered, projection=projection, scale=scale)
+            for rows, (sample, _, held_out, shuffled, lettered) in zip(quantised, embedded, strict=True)
         ),
         projection=projection,
         scale=scale,
         trigrams=dict(sorted(trigrams.items())),
         trigram_letters=trigram_distance(trigram_counts(letter_texts), trigrams),
         stage_two=tuple(stage_two) if stage_two is not None else read_stage_two(backbone.path),
-        content_sha256=hash_texts(source.texts),
+        content_sha256=content_sha256,
         seed=seed,
     )
 
@@ -250,15 +334,28 @@ def _too_little(found: int) -> DataError:
     )
 
 
-def _sample(passages: Sequence[Passage]) -> tuple[list[Passage], list[Passage]]:
-    """Reference and held-out passages out of different stretches of the source, with the same share for every part."""
+def _sample(passages: Sequence[Passage], *, seed: int = 0) -> tuple[list[Passage], list[Passage]]:
+    """Reference and held-out passages out of different documents (or stretches of few), the same share for every file.
+
+    Files with few documents are sampled together where they have enough of them: a folder may have an article a file.
+
+    Every document gives one passage where there are many, and all the same number where there are few: several of one
+    add little to how broad the source is.
+    """
+    rng = np.random.default_rng(seed)
     chosen: list[list[Passage]] = []
     for held_out, total in ((False, REFERENCE_ROWS), (True, HELD_OUT_ROWS)):
         side = [p for p in passages if (p.segment % HELD_OUT_EVERY == HELD_OUT_EVERY - 1) == held_out]
-        by_part = [[p for p in side if p.part == part] for part in sorted({p.part for p in side})]
-        quotas = even_quotas([len(part) for part in by_part], total=total)
+        strata: dict[int, list[Passage]] = {}
+        for passage in side:
+            strata.setdefault(passage.segment // STRATUM, []).append(passage)
+        quotas = even_quotas([len(stratum) for stratum in strata.values()], total=total)
         chosen.append(
-            [part[i] for part, quota in zip(by_part, quotas, strict=True) if quota for i in evenly(len(part), quota)]
+            [
+                passage
+                for stratum, quota in zip(strata.values(), quotas, strict=True)
+                for passage in one_of_each(stratum, total=quota, rng=rng)
+            ]
         )
     return chosen[0], chosen[1]
 
@@ -328,10 +425,9 @@ def _project(rows: np.ndarray, projection: np.ndarray) -> np.ndarray:
 
 
 def _ladder(
-    lengths: tuple[int, int],
+    sample: BandPassages,
     reference: np.ndarray,
     held_out: np.ndarray,
-    segments: np.ndarray,
     shuffled: np.ndarray,
     letters: np.ndarray,
     *,
@@ -345,13 +441,14 @@ def _ladder(
         return np.stack([knn_distances(a, b, k=K, unit=True) for a, b in zip(projected, source, strict=True)])
 
     return Band(
-        lowest=lengths[0],
-        highest=lengths[1],
+        lowest=sample.lengths[0],
+        highest=sample.lengths[1],
         reference=reference,
         held_out=distances(held_out),
-        segments=segments,
+        segments=np.array([passage.segment for passage in sample.held_out], dtype=np.int64),
         shuffled=distances(shuffled),
         letters=distances(letters),
+        documents=sample.documents,
     )
 
 
@@ -389,6 +486,7 @@ def build_from_files(
     backbone: Backbone,
     name: str | None = None,
     description: str | None = None,
+    group: str | None = None,
     out: Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -396,6 +494,16 @@ def build_from_files(
     """Build a profile from files or folders and save it: to `out`, else among the user's profiles. Returns the file.
 
     A profile among the user's is found again by name, and without one where it is the only one of its model.
+
+    Args:
+        paths: Files or folders: text or tables for a text model, images for an image model.
+        backbone: The model.
+        name: What it is called; by default as the files are.
+        description: What the texts or images are, for the report.
+        group: The column of tables that says which document a text is from.
+        out: The file to write.
+        seed: Draws what is kept.
+        progress: Told how far it is.
     """
     if out is not None and (out.exists() or out.suffix != SUFFIX):
         raise OptionError(
@@ -408,15 +516,22 @@ def build_from_files(
         name = out.name.removesuffix(SUFFIX) if out is not None else "-".join(stems)
     profile: SourceProfile | ImageProfile
     if backbone.is_text:
-        source = read_source_text(paths)
+        source = read_source_text(paths, group=group)
         profile = build_profile(
             source.texts,
             backbone=backbone,
             name=name,
             description=description or DEFAULT_DESCRIPTION,
             parts=source.parts,
+            documents=source.documents,
             seed=seed,
             progress=progress,
+        )
+    elif group is not None:
+        raise OptionError(
+            f"--group {group} names a column, and {backbone.id} reads images",
+            why="it says which document a text is from",
+            fix="leave --group away",
         )
     else:
         from advisor import image_source
@@ -471,7 +586,11 @@ def save_profile(profile: SourceProfile | ImageProfile, path: Path) -> None:
     )
     tensors["trigrams.counts"] = np.array(list(profile.trigrams.values()), dtype=np.int32)
     values = {field: getattr(profile, field) for field in _SCALARS}
-    values |= {"schema": SCHEMA, "bands": [(band.lowest, band.highest) for band in profile.bands]}
+    values |= {
+        "schema": SCHEMA,
+        "bands": [(band.lowest, band.highest) for band in profile.bands],
+        "documents": [band.documents for band in profile.bands],
+    }
     content = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     # One key only: safetensors does not promise an order of several.
     write_bytes_atomically(path, save(content, metadata={"profile": json.dumps(values, sort_keys=True)}))
@@ -489,15 +608,17 @@ def load_profile(path: Path) -> SourceProfile | ImageProfile:
 
     try:
         tensors = load_file(path)
+        documents = values.get("documents", [None] * len(values["bands"]))
         bands = tuple(
             Band(
                 lowest=lowest,
                 highest=highest,
                 reference=tensors[f"band_{number}.reference"],
                 held_out=tensors[f"band_{number}.held_out"],
-                segments=tensors[f"band_{number}.segments"],
+                segments=_segments(tensors[f"band_{number}.segments"], counted=documents[number] is not None),
                 shuffled=tensors[f"band_{number}.shuffled"],
                 letters=tensors[f"band_{number}.letters"],
+                documents=documents[number],
             )
             for number, (lowest, highest) in enumerate(values["bands"])
         )
@@ -513,8 +634,16 @@ def load_profile(path: Path) -> SourceProfile | ImageProfile:
             trigrams={"".join(map(chr, row)): count for row, count in zip(characters, counts, strict=True)},
             **fields,
         )
-    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, SafetensorError) as error:
         raise no_profile(path, f"a part of it is missing or broken ({error})") from error
+
+
+def _segments(stored: np.ndarray, *, counted: bool) -> np.ndarray:
+    """Segments as they are numbered now: profiles of before documents were counted have 40 to a file."""
+    if counted:
+        return stored
+    file, stretch = np.divmod(stored.astype(np.int64), STRETCHES)
+    return file * STRATUM + stretch
 
 
 def _read_values(path: Path) -> dict[str, Any]:
@@ -655,7 +784,8 @@ def _of_model(profile: SourceProfile | ImageProfile, backbone: Backbone) -> Sour
 def _from_text(
     source: SourceText, *, backbone: Backbone, name: str, seed: int, progress: Progress | None
 ) -> SourceProfile:
-    made_with = (backbone.fingerprint, backbone.pooling, backbone.max_length, SCHEMA, seed, *source.parts)
+    documents = hash_texts(map(str, source.documents or ()))
+    made_with = (backbone.fingerprint, backbone.pooling, backbone.max_length, METHOD, seed, documents, *source.parts)
     key = hash_texts(list(map(str, made_with)))[:16]
     path = user_cache_dir() / "sources" / f"{key}-{hash_texts(source.texts)[:16]}{SUFFIX}"
     if path.is_file():
@@ -667,7 +797,13 @@ def _from_text(
             assert isinstance(cached, SourceProfile)
             return dataclasses.replace(cached, name=name)
     profile = build_profile(
-        source.texts, backbone=backbone, name=name, parts=source.parts, seed=seed, progress=progress
+        source.texts,
+        backbone=backbone,
+        name=name,
+        parts=source.parts,
+        documents=source.documents,
+        seed=seed,
+        progress=progress,
     )
     with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
         save_profile(profile, path)
@@ -701,15 +837,11 @@ def _from_pictures(
 
 def _hub_text(name: str) -> SourceText:
     """The text column of a hub dataset."""
-    from advisor.columns import choose_columns
     from advisor.tables import read_tables
 
     tables = read_tables(name)
-    texts: list[str] = []
-    for table in tables.parts.values():
-        column = choose_columns(table, place=tables.place, labelled=False).content
-        texts += [text for text in table.column(column).to_pylist() if text and text.strip()]
-    return SourceText(texts=tuple(texts), parts=(len(texts),))
+    source = joined(texts_of_table(table, place=tables.place) for table in tables.parts.values())
+    return dataclasses.replace(source, parts=(len(source.texts),))
 
 
 def list_profiles() -> tuple[ProfileSummary, ...]:
@@ -719,18 +851,19 @@ def list_profiles() -> tuple[ProfileSummary, ...]:
         for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
             try:
                 values = _read_values(path)
-            except DataError:
-                continue  # `load_profile` says what is wrong with it when it is asked for
-            found.append(
-                ProfileSummary(
+                counted = tuple(values.get("documents", [None]))
+                summary = ProfileSummary(
                     name=values["name"],
                     kind=_kind(values),
+                    documents=None if None in counted else counted,
                     description=values["description"],
                     model_id=values["model_id"],
                     model_sha256=values["model_sha256"],
                     path=path,
                 )
-            )
+            except (DataError, KeyError, TypeError):
+                continue  # `load_profile` says what is wrong with it when it is asked for
+            found.append(summary)
     return tuple(found)
 
 
@@ -765,6 +898,7 @@ def describe_profile(profile: str | Path) -> dict[str, Any]:
         "bands": [
             {
                 "tokens": [band.lowest, band.highest],
+                "documents": band.documents,
                 "reference": band.reference.shape[1],
                 "held_out": band.held_out.shape[1],
                 "ladder": ladder_positions(loaded, band),

@@ -1,8 +1,9 @@
 """Similarity of real text sets to the shipped source profile, beside anchors whose place is known.
 
-Two profiles are used. The shipped one measures every target set. The text it was built from cannot test it, so a
-second one is built from every other stretch of the same files; the stretches left out give the sets that must stay
-near (only Wikipedia, only books, single articles) and those that must not (shuffled words, random letters).
+Two profiles are used. The shipped one measures every target set, and sentences of Wikipedia articles that it never saw,
+by length. The articles and books that it was built from cannot test it, so a second one is built without every other
+article of WikiText-2 and stretch of the books; those left out give the sets that must stay near (only featured
+articles, only books, single articles) and those that must not (shuffled words, random letters).
 
 Run: python benchmarks/similarity.py   (data in $TRANSFER_DATA, default ../shared/data; writes benchmarks/results/)
 """
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from wikipedia_profile import FRESH, FRESH_KINDS, STRETCH, build, read
 
 from advisor.distance import surprisal
 from advisor.features import take_rows
-from advisor.passages import SourceText, cut_passages
+from advisor.passages import BANDS, SourceText, cut_passages
 from advisor.similarity import band_of, measure_similarity
-from advisor.source import SourceProfile, _LetterTexts, _shuffle_words, build_profile, find_profile
+from advisor.source import SourceProfile, _LetterTexts, _shuffle_words, find_profile
 from tuner.backbone import Backbone, load_backbone
 from tuner.records import write_text_atomically
 
@@ -50,14 +52,12 @@ def main() -> None:
         measure(texts, name=name, kind="target", backbone=backbone, profile=shipped)
         for name, texts in target_sets(arguments.data)
     ]
-    kept, left_out = split_source(arguments.data)
-    half = build_profile(
-        [text for _, text in kept],
-        backbone=backbone,
-        name="every other stretch",
-        parts=[sum(part == 0 for part, _ in kept), sum(part == 1 for part, _ in kept)],
-    )
-    for name, kind, texts in anchor_sets(left_out, backbone):
+    rows += [
+        measure(texts, name=name, kind="near", backbone=backbone, profile=shipped)
+        for name, texts in fresh_sets(arguments.data, backbone)
+    ]
+    half = build(arguments.data, backbone=backbone, half=True)
+    for name, kind, texts in anchor_sets(left_out(arguments.data), backbone):
         rows.append(measure(texts, name=name, kind=kind, backbone=backbone, profile=half))
     rows.sort(key=lambda row: row["raw"])
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -80,30 +80,39 @@ def target_sets(data: Path) -> list[tuple[str, list[str]]]:
     return found
 
 
-Paragraph = tuple[int, str]
+def fresh_sets(data: Path, backbone: Backbone) -> list[tuple[str, list[str]]]:
+    """Sentences of Wikipedia articles that the profile holds nothing of, by length band."""
+    split = [row for row in read(data, "wikisplit", "sentences") if row["part"] == FRESH]
+    lengths = backbone.encode([row["text"] for row in split]).lengths.tolist()
+    found = []
+    for lowest, highest in BANDS:
+        texts = [
+            row["text"]
+            for row, length in zip(split, lengths, strict=True)
+            if row["kind"] == FRESH_KINDS[lowest] and lowest <= length <= highest
+        ]
+        found.append((f"fresh Wikipedia, {lowest} to {highest} tokens", texts[: ROWS // 2]))
+    return found
 
 
-def split_source(data: Path) -> tuple[list[Paragraph], dict[str, list[Paragraph]]]:
-    """Paragraphs that the second profile is built from, and those it never sees, by article or stretch of a book."""
-    kept: list[Paragraph] = []
-    left_out: dict[str, list[Paragraph]] = defaultdict(list)
-    for part, name in enumerate(("wikitext2", "books")):
-        records = [json.loads(line) for line in (data / "source" / name / "paragraphs.jsonl").open()]
-        names = [r["article"] if part == 0 else f"{r['source']}, stretch {i // 250}" for i, r in enumerate(records)]
-        order = {group: position for position, group in enumerate(dict.fromkeys(names))}
-        for record, group in zip(records, names, strict=True):
-            if order[group] % 2 == 0:
-                kept.append((part, record["text"]))
-            else:
-                left_out[f"{name}: {group}"].append((part, record["text"]))
-    return kept, left_out
+def left_out(data: Path) -> dict[str, list[str]]:
+    """Paragraphs that the second profile never sees, by article or stretch of a book."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for source in ("wikitext2", "books"):
+        records = read(data, source, "paragraphs")
+        names = [r.get("article") or f"{r['source']}, stretch {i // STRETCH}" for i, r in enumerate(records)]
+        order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        for record, name in zip(records, names, strict=True):
+            if order[name] % 2:
+                found[f"{source}: {name}"].append(record["text"])
+    return found
 
 
-def anchor_sets(left_out: dict[str, list[Paragraph]], backbone: Backbone) -> list[tuple[str, str, list[str]]]:
+def anchor_sets(left_out: dict[str, list[str]], backbone: Backbone) -> list[tuple[str, str, list[str]]]:
     rng = np.random.default_rng(1)
 
     def passages(groups: list[str]) -> list[str]:
-        texts = [text for group in groups for _, text in left_out[group]]
+        texts = [text for group in groups for text in left_out[group]]
         cut = cut_passages(SourceText(texts=tuple(texts), parts=(len(texts),)), tokenizer=backbone.tokenizer, seed=1)
         pool = [passage.text for band in cut for passage in rng.permutation(np.array(band, dtype=object))[: ROWS // 4]]
         return [pool[i] for i in rng.permutation(len(pool))]
@@ -117,8 +126,8 @@ def anchor_sets(left_out: dict[str, list[Paragraph]], backbone: Backbone) -> lis
     lengths = backbone.encode(both).lengths
     letters = _LetterTexts(backbone, rng)
     return [
-        ("the source itself", "near", both),
-        ("only Wikipedia", "near", only_wiki),
+        ("featured articles and books", "near", both),
+        ("only featured articles", "near", only_wiki),
         ("only books", "near", only_books),
         *((group.replace("wikitext2", "article"), "near", texts) for group, texts in single),
         *((group, "near", passages([group])) for group in books[:: max(len(books) // 3, 1)][:3]),

@@ -210,7 +210,7 @@ def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
     """Where there is time for a single fit, it goes to what is advised."""
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
     bench.space, bench.step_seconds = space, {2: 0.5}
-    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=16 * 20)
+    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=16 * 20 * 2)
     trials = trials_of(bench, tmp_path / "study", recommended=candidate_at(2, 4))
     trials.by_time = True
     monkeypatch.setattr(trials, "_left", lambda: 8.0)  # half of a final fit of 20 steps of half a second

@@ -19,6 +19,9 @@ RECIPE_SD = 0.1
 UNKNOWN_SD, LEVEL_SD, SMOOTHNESS = 0.5, 2.0, 0.5
 """Where nothing is known beforehand: the spread of candidates and of their common level in log odds, and the share of
 the blocks over which neighbouring depths are alike."""
+SCHEDULE_SHARE = 0.5
+"""Of the rows that the runs of the evidence trained on, which a search trains on: half as many steps at a higher
+learning rate scored no less on three sets of 300 rows (docs/concepts.md)."""
 CUT_LOSS = 0.03
 """What a schedule loses in log odds for every factor e that it is cut by."""
 UNKNOWN_SEEDS = 0.02
@@ -40,8 +43,8 @@ class Expectations(Record):
     """Expected scores of candidates, as a joint Gaussian over their log odds.
 
     There is one entry for each candidate and learning rate: ``mean`` (k,), ``covariance`` (k, k). ``seeds`` is the
-    variance of log odds over seeds, ``rows_seen`` how many rows, repeats included, the runs trained on that the
-    expectations are of, and ``why`` says where they come from.
+    variance of log odds over seeds, ``rows_seen`` how many rows, repeats included, the runs of the evidence trained on,
+    and ``why`` says where they come from.
     """
 
     candidates: tuple[Candidate, ...]

@@ -109,8 +109,10 @@ def _final_recipe(
     then = min(recipe["steps"] / bench.schedule, 1.0) if candidate.start == "pretrained" else 1.0
     whole = {**recipe, "steps": recipe["steps"] / then}
     share = share_of(trials.final_s(candidate, whole), left=left)
-    if then < 1 or share < 1:
-        whole["learning_rate"] = trials.at_share(recipe["learning_rate"] * math.sqrt(then), share) or 0.0
+    if then != share > 0:  # in fewer steps it has to go as far
+        known = [rate for rate in bench.expectations.rates if rate is not None]
+        most = max((recipe["learning_rate"], *known))
+        whole["learning_rate"] = min(recipe["learning_rate"] * math.sqrt(then / share), most)
     return whole, share
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tuner.choice import arm_of, choose_winner, measure, seed_variance
 from tuner.errors import OptionError
-from tuner.expectations import Arm, cut_loss, scores, update
+from tuner.expectations import SCHEDULE_SHARE, Arm, cut_loss, scores, update
 from tuner.final import averages
 from tuner.interruption import uninterrupted
 from tuner.journal import seal_journal
@@ -214,11 +214,10 @@ class Trials:
         return offers, measured
 
     def at_share(self, rate: float | None, share: float) -> float | None:
-        """The learning rate of a shorter schedule, which has to go as far in fewer steps, up to the highest known."""
+        """The learning rate for a share of the schedule: one that was measured on longer runs has to go as far in fewer
+        steps, up to the highest that was."""
         known = [value for value in self.bench.expectations.rates if value is not None]
-        if rate is None or share == 1:
-            return rate
-        return min(rate / math.sqrt(share), max(known))
+        return rate if rate is None else min(rate / math.sqrt(SCHEDULE_SHARE * share), max(known))
 
     def _allowed(self, candidate: Candidate) -> bool:
         """Whether the search may train a candidate, as it was limited or not."""
@@ -597,7 +596,8 @@ class Trials:
             if c == plain and known is not None
         ]
         middle = math.sqrt(space.learning_rate[0] * space.learning_rate[1])
-        chosen = rate if rate is not None else max(entries)[1] if entries else middle
+        best = self.at_share(max(entries)[1], share) if entries else middle
+        chosen = rate or best or middle
         steps = max(round(share * self._usual_steps(candidate)), 1)
         return {
             "frozen_blocks": candidate.frozen_blocks or 0,

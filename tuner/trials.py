@@ -30,7 +30,7 @@ from tuner.backbone import Backbone
 from tuner.bilstm import HIDDEN, LAYERS, MOST_EPOCHS, WordRows, fit_tagger
 from tuner.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.errors import ModelError
-from tuner.expectations import Expectations, unknown
+from tuner.expectations import SCHEDULE_SHARE, Expectations, unknown
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.inputs import Encoded, Pixels, Tokens
@@ -184,8 +184,8 @@ class Bench:
         self.refits = refits
         """Whether the winner is fitted again on all labelled rows in the end."""
         # Without evidence a run is as long as the middle of what is searched.
-        usual = sum(space.epochs) // 2 * len(data.train.rows)
-        self.expectations = expectations or unknown(space, rows_seen=usual)
+        usual = sum(space.epochs) // 2 * len(data.train.rows) / SCHEDULE_SHARE
+        self.expectations = expectations or unknown(space, rows_seen=round(usual))
         self._heads: dict[str, tuple[LinearHead, float, float]] = {}
         """By features: the head, its penalty, and the seconds that fitting it took."""
         self._view_caches: dict[str, PrefixCache] = {}
@@ -271,8 +271,8 @@ class Bench:
 
     @property
     def schedule(self) -> int:
-        """Optimizer steps of a run as long as those that the expectations are of."""
-        return max(round(self.expectations.rows_seen / self.batch_size), 1)
+        """Optimizer steps of a run at its full schedule."""
+        return max(round(SCHEDULE_SHARE * self.expectations.rows_seen / self.batch_size), 1)
 
     @property
     def check_every(self) -> int:
