@@ -4,24 +4,28 @@ no entity at all, entities looked up, and a linear model of how words look and w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tuner.entities import find_entities
-from tuner.metrics import interval, score
+from tuner.metrics import Scored, scores_by_metric
 from tuner.records import Record
 from tuner.scoring import OUTSIDE, Truth, places_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """A score on the same rows as the probes, cross-validated on the same folds where something is learned."""
+    """A score on the same rows as the probes, cross-validated on the same folds where something is learned.
+
+    ``metrics`` are those of classes, by name; of tagged words there is one only.
+    """
 
     score: float
     interval: tuple[float, float]
     method: str
+    metrics: Mapping[str, Scored] = field(default_factory=dict)
 
 
 PIXEL_SIDE = 16
@@ -33,11 +37,7 @@ def majority_baseline(
 ) -> Baseline:
     """Always the commonest class."""
     predictions = np.full(len(labels), np.bincount(labels).argmax())
-    return Baseline(
-        score=score(labels, predictions, metric=metric),
-        interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
-        method="the commonest class",
-    )
+    return _classified(labels, predictions, metric=metric, groups=groups, seed=seed, method="the commonest class")
 
 
 def tfidf_baseline(
@@ -65,10 +65,8 @@ def tfidf_baseline(
         classifier = LogisticRegression(C=10.0, max_iter=60, tol=1e-3)
         classifier.fit(x, labels[train])
         predictions[held_out] = classifier.predict(vectorizer.transform([texts[int(row)] for row in held_out]))
-    return Baseline(
-        score=score(labels, predictions, metric=metric),
-        interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
-        method="TF-IDF with logistic regression",
+    return _classified(
+        labels, predictions, metric=metric, groups=groups, seed=seed, method="TF-IDF with logistic regression"
     )
 
 
@@ -93,10 +91,8 @@ def pixel_baseline(
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=100, tol=1e-3))
         classifier.fit(x[train], labels[train])
         predictions[held_out] = classifier.predict(x[held_out])
-    return Baseline(
-        score=score(labels, predictions, metric=metric),
-        interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
-        method="logistic regression on the pixels",
+    return _classified(
+        labels, predictions, metric=metric, groups=groups, seed=seed, method="logistic regression on the pixels"
     )
 
 
@@ -243,6 +239,13 @@ def word_shape(word: str) -> str:
         kind = "0" if letter.isdigit() else letter if not letter.isalpha() else "X" if letter.isupper() else "x"
         shape += kind if not shape.endswith(kind) else ""
     return shape
+
+
+def _classified(
+    labels: np.ndarray, predictions: np.ndarray, *, metric: str, groups: np.ndarray | None, seed: int, method: str
+) -> Baseline:
+    scores = scores_by_metric(labels, predictions, groups=groups, seed=seed)
+    return Baseline(score=scores[metric].score, interval=scores[metric].interval, method=method, metrics=scores)
 
 
 def _scored(truth: Truth, predictions: np.ndarray, *, method: str, seed: int) -> Baseline:

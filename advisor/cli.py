@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advisor.streams import ended_like_ctrl_c, patient_streams
-from advisor.terminal import as_cell, class_lines, in_one_line, printable, printable_json
+from advisor.terminal import as_cell, class_lines, in_lines, in_one_line, printable, printable_json, short
 from tuner.errors import OptionError, TransferError, did_you_mean
 
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 MetricOption = Annotated[
     str | None,
-    typer.Option(help="accuracy (default), macro_f1 or balanced_accuracy; of tagged words entity_f1 (default)."),
+    typer.Option(
+        help="accuracy (default); macro_f1 or balanced_accuracy, which count all classes alike (class weights and "
+        "decision offsets are then tried too); of tagged words entity_f1 (default)."
+    ),
 ]
 PreferOption = Annotated[
     str,
@@ -722,6 +725,7 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
 
     for heading, text in headline(tuning):
         _out(f"{heading:<16}{text}")
+    _print_quality(tuning["winner"]["test"], calibration=tuning.get("calibration"), metric=tuning["metric"])
     _out("tuning")
     named = {field.name for field in dataclasses.fields(Candidate)}
     candidates = [Candidate(**{key: row[key] for key in named & row.keys()}) for row in tuning["candidates"]]
@@ -747,6 +751,26 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
         _out("warnings")
     for warning in tuning["warnings"]:
         _out(f"  - {warning}")
+
+
+def _print_quality(test: dict[str, Any], *, calibration: dict[str, Any] | None, metric: str) -> None:
+    """The test scores beside the metric's, recall by class, and the probabilities, where they are stored."""
+    from tuner.quality import calibration_sentence, other_metrics, recalls
+
+    if beside := other_metrics(test.get("metrics", {}), metric=metric):
+        _out(f"other metrics   {beside}")
+    classes = recalls(test.get("by_class", ()))
+    if "entities" in test:
+        by_type = [row for row in test["entities"]["by_type"] if row["n_gold"]]
+        classes = recalls([{"name": row["type"], "n": row["n_gold"], "recall": row["recall"]} for row in by_type])
+    if classes:
+        parts = [f"{short(in_one_line(name))} {recall}" for name, recall in classes]
+        _out(f"recall          {in_lines(parts, indent=16, most=4)}")
+    if calibration is not None:
+        first, *rest = calibration_sentence(calibration).split("; ")
+        _out(f"probabilities   {first}")
+        for part in rest:
+            _out(f"{'':<16}{part}")
 
 
 def _as_jsonl(rows: Sequence[dict[str, Any]]) -> str:

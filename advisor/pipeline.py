@@ -830,7 +830,13 @@ def _baselines(features: BlockFeatures, *, metric: str, seed: int) -> dict[str, 
 
 def _best_probe(probes: ProbeProfile) -> dict[str, Any]:
     best = probes.best
-    return {"block": best.block, "features": best.features, "score": best.score, "interval": best.interval}
+    return {
+        "block": best.block,
+        "features": best.features,
+        "score": best.score,
+        "interval": best.interval,
+        "metrics": best.metrics,
+    }
 
 
 def _warnings(

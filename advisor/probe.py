@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from tuner.heads import (
     is_weighted,
     select_features,
 )
+from tuner.metrics import Scored, scores_by_metric
 from tuner.records import Record
 from tuner.scoring import OUTSIDE, places_of
 
@@ -41,13 +42,17 @@ CURVE_REPEATS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Record):
-    """One probe's cross-validated score; ``block`` is None for variants that read several blocks."""
+    """One probe's cross-validated score; ``block`` is None for variants that read several blocks.
+
+    ``metrics`` are the scores of classes by every metric, which the best probe and the last block's have.
+    """
 
     features: str
     block: int | None
     score: float
     interval: tuple[float, float]
     l2: float
+    metrics: Mapping[str, Scored] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +233,7 @@ def probe_blocks(
     widths = [block.shape[1] for block in features.features]
     names += [n for n in FEATURES if len(feature_blocks(n, n_blocks=n_blocks)) > 1 and fits(n, widths=widths)]
     probes: list[Probe] = []
+    predicted: dict[str, np.ndarray] = {}
     for done, name in enumerate(names):
         if progress is not None:
             progress(f"probing: {name.replace('_', ' ')}", done / len(names))
@@ -236,15 +242,24 @@ def probe_blocks(
         if features.tagged is not None and len(blocks) > 1:
             grid = (max(probes, key=lambda probe: probe.score).l2,)
         predictions, l2 = rows.cross_validated(name, l2=grid)
+        features_name = "last" if name == f"block_{n_blocks - 1}" else name
+        predicted[features_name] = predictions
         probes.append(
             Probe(
-                features="last" if name == f"block_{n_blocks - 1}" else name,
+                features=features_name,
                 block=blocks[0] if len(blocks) == 1 else None,
                 score=rows.truth.score(predictions),
                 interval=rows.truth.interval(predictions, seed=seed),
                 l2=l2,
             )
         )
+    named = {"last", max(probes, key=lambda probe: probe.score).features}
+    if features.tagged is None:
+        truth = rows.truth
+        for place, probe in enumerate(probes):
+            if probe.features in named:
+                scores = scores_by_metric(truth.labels, predicted[probe.features], groups=truth.groups, seed=seed)
+                probes[place] = replace(probe, metrics=scores)
     head_only = next(probe for probe in probes if probe.features == "last")
     best_block = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
     return ProbeProfile(

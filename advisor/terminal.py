@@ -59,12 +59,27 @@ def class_lines(counts: Mapping[str, int], *, indent: int) -> str:
     fine 388, broken 12
     """
     width = max(60, min(shutil.get_terminal_size((120, 24)).columns, 160)) - indent
-    shown = [f"{_short(in_one_line(name))} {n:,}" for name, n in sorted(counts.items(), key=lambda item: -item[1])]
+    shown = [f"{short(in_one_line(name))} {n:,}" for name, n in sorted(counts.items(), key=lambda item: -item[1])]
     for kept in range(min(len(shown), _LINES_OF_CLASSES * width // 3), 0, -1):
         rest = len(shown) - kept
         parts = [*shown[:kept], f"and {rest:,} more, down to {shown[-1]}"] if rest else shown
         lines = _wrapped(parts, width)
         if len(lines) <= _LINES_OF_CLASSES:
+            break
+    return ("\n" + " " * indent).join(lines)
+
+
+def in_lines(parts: Sequence[str], *, indent: int, most: int = _LINES_OF_CLASSES) -> str:
+    """Parts between commas in so many lines at most, breaking between parts; of more the number that is left out.
+
+    >>> print(in_lines(["a 0.1", "b 0.2"], indent=2))
+    a 0.1, b 0.2
+    """
+    width = max(60, min(shutil.get_terminal_size((120, 24)).columns, 160)) - indent
+    for kept in range(len(parts), 0, -1):
+        rest = len(parts) - kept
+        lines = _wrapped([*parts[:kept], *([f"and {rest:,} more"] if rest else [])], width)
+        if len(lines) <= most:
             break
     return ("\n" + " " * indent).join(lines)
 
@@ -80,5 +95,5 @@ def _wrapped(parts: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     return name if len(name) <= 40 else name[:39] + "…"

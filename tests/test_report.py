@@ -148,6 +148,19 @@ def make_advice(*, n_blocks: int = 7, n_classes: int = 6, name: str = "trec6") -
     }
 
 
+def make_class(name: str, *, n: int, n_predicted: int, hits: int) -> Json:
+    """How a class of the test split fares."""
+    return {
+        "name": name,
+        "n": n,
+        "n_predicted": n_predicted,
+        "recall": hits / n if n else None,
+        "interval": [hits / n - 0.1, hits / n + 0.01] if n else None,
+        "precision": hits / n_predicted if n_predicted else None,
+        "f1": 2 * hits / (n + n_predicted) if n else None,
+    }
+
+
 def make_tuning(*, n_blocks: int = 7, winner: int = 4) -> Json:
     """What `advisor tune` adds."""
     means = [0.9052, 0.8985, 0.901, 0.9048, 0.9055, 0.891, 0.8275, 0.7781]
@@ -212,7 +225,36 @@ def make_tuning(*, n_blocks: int = 7, winner: int = 4) -> Json:
             },
             "params": {"learning_rate": 1.2e-4, "head_ratio": 8.3, "epochs": 6},
             "validation": {"mean": 0.9055, "sd": 0.0065, "seeds": [0, 1, 2]},
-            "test": {"score": 0.904, "interval": [0.878, 0.93]},
+            "test": {
+                "score": 0.904,
+                "interval": [0.878, 0.93],
+                "metrics": {
+                    "accuracy": {"score": 0.904, "interval": [0.878, 0.93]},
+                    "macro_f1": {"score": 0.811, "interval": [0.77, 0.85]},
+                    "balanced_accuracy": {"score": 0.796, "interval": [0.75, 0.84]},
+                },
+                "by_class": [
+                    make_class("common", n=90, n_predicted=96, hits=88),
+                    make_class("rare", n=10, n_predicted=4, hits=3),
+                    make_class("unseen", n=0, n_predicted=0, hits=0),
+                ],
+            },
+        },
+        "calibration": {
+            "temperature": 1.83,
+            "n": 80,
+            "unit": "row",
+            "why": None,
+            "n_test": 100,
+            "bins": 15,
+            "ece_before": 0.093,
+            "ece_before_interval": [0.06, 0.13],
+            "ece_after": 0.034,
+            "ece_after_interval": [0.01, 0.07],
+            "ece_by_chance": 0.03,
+            "confidence_before": 0.97,
+            "confidence_after": 0.91,
+            "accuracy": 0.904,
         },
         "changed_from_advice": {
             "from": {"strategy": "freeze_part", "frozen_blocks": round(0.75 * n_blocks)},
@@ -802,3 +844,71 @@ def test_candidates_that_differ_in_head_option_or_top_are_others() -> None:
     assert same_candidate(plain, plain | {"head": "own", "option": None, "top": "linear", "augmentation": None})
     for change in ({"head": "native"}, {"option": "random_head"}, {"top": "bilstm"}, {"augmentation": "masking"}):
         assert not same_candidate(plain, plain | change)
+
+
+def test_every_metric_stands_beside_the_one_that_decides() -> None:
+    advice = make_advice()
+    for name, value in (("majority", 0.2), ("tfidf_linear", 0.6), ("best_probe", 0.7)):
+        scores = {
+            metric: {"score": value, "interval": [value - 0.1, value + 0.1]} for metric in ("accuracy", "macro_f1")
+        }
+        advice["baselines"][name] = (advice["baselines"].get(name) or {}) | {"score": value, "metrics": scores}
+    page = make_page(advice, tuning=make_tuning())
+    fact = next(fact for fact in page.facts if fact.label == "Test accuracy")
+    assert fact.note == "95% interval 87.8–93.0%; macro F1 81.1%; balanced accuracy 79.6%"
+    section = next(section for section in page.sections if section.anchor == "quality")
+    by_metric = next(table for table in section.tables if table.caption.startswith("By every metric"))
+    assert by_metric.columns == ("What", "accuracy", "macro F1", "balanced accuracy")
+    assert by_metric.rows[0] == (
+        "the saved model, test split", "90.4% (87.8–93.0%)", "81.1% (77.0–85.0%)", "79.6% (75.0–84.0%)",
+    )  # fmt: skip
+    assert ("majority class, cross-validated", "20.0% (10.0–30.0%)", "20.0% (10.0–30.0%)", "not measured") in (
+        by_metric.rows
+    )
+    before = next(section for section in make_page(advice, tuning=None).sections if section.anchor == "quality")
+    assert before.tables[0].rows[0][0] == "majority class, cross-validated"
+
+
+def test_the_class_that_is_found_least_comes_first() -> None:
+    tuning = make_tuning()
+    section = next(s for s in make_page(make_advice(), tuning=tuning).sections if s.anchor == "quality")
+    classes = next(table for table in section.tables if table.caption == "Test split, by class")
+    assert [row[0] for row in classes.rows] == ["rare", "common", "unseen"]
+    assert classes.rows[0][1:] == ("30.0%", "20.0–31.0%", "75.0%", "42.9%", "10", "4")
+    assert classes.rows[2][1:] == ("–", "–", "–", "–", "0", "0")
+    tuning["winner"]["test"]["by_class"] *= 20
+    many = next(s for s in make_page(make_advice(), tuning=tuning).sections if s.anchor == "quality")
+    assert [len(table.rows) for table in many.folded] == [60]
+
+
+def test_what_the_temperature_changed_is_said() -> None:
+    text = render_markdown(make_advice(), tuning=make_tuning())
+    assert "- Temperature: **1.83** (fitted on 80 validation rows)" in text
+    assert "- Calibration error before: **0.093** (95% interval 0.060 to 0.130)" in text
+    assert "- After: **0.034**" in text
+    assert "on 100 test rows; perfect probabilities would show 0.030 on so few by chance." in text
+    assert "Mean confidence was 97.0% and is 91.0%, where 90.4% are right." in text
+    tuning = make_tuning() | {"calibration": {"temperature": 1.0, "n": 3, "why": "3 rows say little of it"}}
+    assert "3 rows say little of it." in render_markdown(make_advice(), tuning=tuning)
+
+
+def test_a_result_of_an_earlier_version_has_no_word_on_probabilities() -> None:
+    tuning = make_tuning()
+    del tuning["calibration"], tuning["winner"]["test"]["metrics"], tuning["winner"]["test"]["by_class"]
+    text = render_html(make_advice(), tuning=tuning)
+    assert "Temperature" not in text
+    assert 'id="quality"' not in text
+
+
+def test_what_weights_and_offsets_gave_is_said() -> None:
+    options = [
+        {
+            "option": "class_weights", "difference": 0.021, "interval": [-0.01, 0.05], "seeds": 1, "kept": True,
+            "candidate": {"strategy": "head_only", "frozen_blocks": 7}, "why": "no difference is shown",
+        },
+        {"option": "decision_offsets", "difference": None, "why": "there is no bias"},
+    ]  # fmt: skip
+    text = render_markdown(make_advice(), tuning=make_tuning() | {"options": options})
+    assert "Class-weighted loss: no difference is shown: +2.1 points" in text
+    assert "everything else equal; kept" in text
+    assert "Decision offset by class was not tried: there is no bias" in text

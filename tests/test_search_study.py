@@ -368,9 +368,9 @@ def test_ctrl_c_between_confirmations_ends_with_the_best_so_far(bench, tmp_path,
 def test_a_head_that_was_fitted_before_costs_what_fitting_it_took(bench, monkeypatch):
     fit = Bench._fit
 
-    def slow(self, x, *, weighted):
+    def slow(self, x, **options):
         time.sleep(0.3)
-        return fit(self, x, weighted=weighted)
+        return fit(self, x, **options)
 
     monkeypatch.setattr(Bench, "_fit", slow)
     bench.head("last")

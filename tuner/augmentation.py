@@ -123,15 +123,18 @@ class Mixture:
         mixed[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
         return mixed
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy against both rows' labels, by their shares.
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Cross-entropy against both rows' labels, by their shares, and by the (C,) `weights` of their classes.
 
         >>> mixture = Mixture(other=torch.tensor([1, 0]), share=0.5)
         >>> float(mixture.loss(torch.zeros(2, 2), torch.tensor([0, 1])))
         0.6931471824645996
         """
-        entropy = torch.nn.functional.cross_entropy
-        return self.share * entropy(logits, labels) + (1 - self.share) * entropy(logits, labels[self.other])
+
+        def entropy(of: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(logits, of, weight=weights, reduction="sum") / len(of)
+
+        return self.share * entropy(labels) + (1 - self.share) * entropy(labels[self.other])
 
 
 def draw_mixture(policy: str, size: int, *, shape: Sequence[int], rng: np.random.Generator) -> Mixture:

@@ -31,6 +31,7 @@ from tuner.inputs import Encoded
 from tuner.loading import LOADING_ERRORS, TOKENIZER_FILES, check_memory, check_size, load_reader, own_files_only
 from tuner.native import save_native
 from tuner.pairs import BETWEEN, paired
+from tuner.quality import calibration_sentence, class_table, other_metrics
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
 
@@ -49,6 +50,8 @@ SUPPORT_FILE = "support.safetensors"
 ADVICE_FILE = "advice.json"
 REGISTERS = "import tuner.export  # registers the architecture; no remote code\n"
 ROWS_AT_ONCE = 4096
+CALIBRATED = """(Expected calibration error: 15 bins of equal width, Guo et al. 2017. No prediction is changed by it.)
+"""
 WITH_PIPELINE = """from transformers import pipeline
 
 classify = pipeline("{task}", "path/to/this/folder")
@@ -368,10 +371,13 @@ def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
     recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
     kind: str = "text", native: bool = False, whole_words: bool = False,
+    metrics: Mapping[str, Any] | None = None, by_class: Sequence[Mapping[str, Any]] = (),
+    calibration: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
     """The README of the model folder, with the metadata that hubs and pipelines read.
 
-    A model that reads `whole_words` is shown without a pipeline, which could not feed it.
+    A model that reads `whole_words` is shown without a pipeline, which could not feed it. Test scores by `metrics` and
+    `by_class`, and the `calibration`, are those of ``tuning.json``.
     """
     import yaml
 
@@ -403,6 +409,13 @@ def model_card(
     if whole_words:
         shown, notes = WITH_WORDS, OF_WHOLE_WORDS
     rows = "\n".join(f"| {key} | {value:.3g} |" for key, value in recipe.items() if isinstance(value, (int, float)))
+    quality = ""
+    if beside := other_metrics(metrics or {}, metric=metric):
+        quality += f"\nOn the same rows: {beside}.\n"
+    if calibration is not None:
+        quality += f"\nProbabilities: {calibration_sentence(calibration)}.\n{CALIBRATED}"
+    if by_class:
+        quality += f"\n{class_table(by_class)}\n"
     return f"""---
 {yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}
 ---
@@ -414,7 +427,7 @@ def model_card(
 
 Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
-
+{quality}
 ```python
 {shown}```
 {notes}

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner.assessment import assess
 from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
+from tuner.decision import Decision, decide_and_fold
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
 from tuner.final import Diverged, FinalFit, average_pays, fit_final
+from tuner.inputs import Tokens
 from tuner.interruption import Interruption
 from tuner.journal import WORK
 from tuner.loop import Trials
@@ -42,7 +45,8 @@ INTERRUPTED_FIT = "the final fit on all labelled rows was interrupted: the best 
 class Shipped:
     """The model that is saved, and where it comes from: a run of the search, or a final fit.
 
-    ``run`` is the validated run behind it, None where there was time for a single fit.
+    ``run`` is the validated run behind it, None where there was time for a single fit. ``logits`` are those of the
+    validation rows under that run's own model, which they did not train.
     """
 
     model: PreTrainedModel
@@ -51,6 +55,7 @@ class Shipped:
     recipe: Mapping[str, float]
     run: Run | None
     final: FinalFit | None
+    logits: np.ndarray | None
     notes: tuple[str, ...] = ()
 
 
@@ -75,7 +80,10 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
     if winner is not None and share < FIT_SHARE:
         note = f"there was no time to fit the winner again on all labelled rows: {max(left, 0):.0f} s were left"
         return _of_search(bench, notes=(note,))
+    logits = None
     try:
+        if winner is not None:
+            logits = bench.validation_logits(_best(bench, winner))
         if winner is not None and candidate.trains_blocks:
             pays, why = average_pays(bench, winner)
             seeds = MOST_SEEDS if pays else 1
@@ -94,8 +102,9 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
         return _of_search(bench, notes=(note,))
     name = f"{final.name}-final-{final.steps}x{len(final.seeds)}"
     return Shipped(
-        model=bench.as_exported(model), name=name, candidate=candidate, recipe=recipe, run=winner, final=final
-    )
+        model=bench.as_exported(model), name=name, candidate=candidate, recipe=recipe, run=winner, final=final,
+        logits=logits,
+    )  # fmt: skip
 
 
 def _final_recipe(
@@ -119,11 +128,17 @@ def _final_recipe(
 def _of_search(bench: Bench, *, notes: tuple[str, ...] = ()) -> Shipped:
     """The winner as it was trained on the training rows: of its repeats the best."""
     winner, _ = choose_winner(bench)
-    best = max(bench.repeats(winner), key=lambda run: run.score)
+    best = _best(bench, winner)
+    logits = bench.validation_logits(best)  # before the model is made, with which it shares the base
     return Shipped(
         model=bench.exported(best), name=best.name, candidate=winner.candidate, recipe=dict(winner.recipe), run=winner,
-        final=None, notes=notes,
+        final=None, logits=logits, notes=notes,
     )  # fmt: skip
+
+
+def _best(bench: Bench, winner: Run) -> Run:
+    """Of a winner's repeats the best."""
+    return max(bench.repeats(winner), key=lambda run: run.score)
 
 
 def finish(
@@ -152,8 +167,11 @@ def finish(
     data, n_blocks, metric = bench.data, bench.backbone.n_blocks, bench.metric
     warnings = [*bench.warnings, *shipped.notes, *_beaten_by(baselines, chosen), *_cut_short(bench)]
     warnings += _under_trained(shipped, trials)
-    test = _test_once(bench, model, name=shipped.name)
+    decision = decide_and_fold(model, bench=bench, logits=shipped.logits)
+    test = _test_once(bench, model, name=shipped.name, decision=decision)
     warnings += test.pop("notes")
+    unit = "word" if data.is_tagged else "row"
+    calibration = _calibration(decision, test.pop("calibration", None), unit=unit)
     if test["times"] > 1:
         warnings.append(
             f"the test split was scored {test['times']} times: an earlier stop of this search had another model before"
@@ -176,6 +194,9 @@ def finish(
         native=not isinstance(model, TransferClassifier),
         whole_words=shipped.candidate.top == "bilstm",
         kind="token" if data.is_tagged else "text" if bench.backbone.is_text else "image",
+        metrics=test.get("metrics"),
+        by_class=test.get("by_class", ()),
+        calibration=calibration,
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
@@ -257,7 +278,8 @@ def finish(
         warnings=tuple(warnings),
         limited_to=limited_to,
         augmentation=_augmentation(bench, trials),
-        options=_options(bench, trials),
+        options=(*_options(bench, trials, shipped=shipped), *decision.option(shipped.candidate)),
+        calibration=calibration,
         unscored=trials.unscored([entry.run.candidate for entry in compared]),
         final=None if shipped.final is None else shipped.final.to_json(),
         plans=tuple(trials.plans),
@@ -271,7 +293,14 @@ def tested(work: Path) -> dict[str, dict[str, Any]]:
     return read_sealed(path, expected={}, fix=fix, sealed=False) if path.exists() else {}
 
 
-def _test_once(bench: Bench, model: PreTrainedModel, *, name: str) -> dict[str, Any]:
+def _calibration(decision: Decision, measured: Mapping[str, Any] | None, *, unit: str) -> dict[str, Any]:
+    """The temperature with the ``n`` validation rows that it is fitted on, and what it changed on ``n_test`` rows."""
+    found = dict(measured or {})
+    fitted, n_test = decision.temperature, found.pop("n", None)
+    return {"temperature": fitted.value, "n": fitted.n, "unit": unit, "why": fitted.why, "n_test": n_test, **found}
+
+
+def _test_once(bench: Bench, model: PreTrainedModel, *, name: str, decision: Decision) -> dict[str, Any]:
     """The winner's score on the test split, kept at once: no model is ever scored there twice, whatever interrupts."""
     scored = tested(bench.work)
     if name not in scored:
@@ -284,8 +313,8 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, name: str) -> dict[str, 
             "n": len(part.rows),
             "notes": list(notes),
         }
-        if bench.data.is_tagged:
-            scored[name] |= {"entities": truth.by_type(predicted).to_json()}
+        seen = encoded.seen if isinstance(encoded, Tokens) and bench.data.is_tagged else None
+        scored[name] |= assess(logits, truth, temperature=decision.temperature.value, seen=seen, seed=bench.seed)
         write_sealed(bench.work / TESTED, scored)
     return {"notes": [], **scored[name], "times": len(scored)}
 
@@ -303,13 +332,14 @@ def _augmentation(bench: Bench, trials: Trials) -> dict[str, Any] | None:
     return found | _against(bench, run, bench.runs[run.name.removesuffix("-augmented")])
 
 
-def _options(bench: Bench, trials: Trials) -> tuple[dict[str, Any], ...]:
+def _options(bench: Bench, trials: Trials, *, shipped: Shipped) -> tuple[dict[str, Any], ...]:
     """Whether options of training blocks helped: the same candidate, recipe and seeds with and without."""
     found = []
     for option in bench.space.options:
         run = next((run for run in bench.leaders() if run.name.endswith(f"-{option}")), None)
         if run is not None:
-            found.append({"option": option, **_against(bench, run, bench.runs[run.name.removesuffix(f"-{option}")])})
+            against = _against(bench, run, bench.runs[run.name.removesuffix(f"-{option}")])
+            found.append({"option": option, **against, "kept": shipped.candidate.option == option})
             continue
         reasons = [why for candidate, why in trials.not_repeated.items() if candidate.option == option]
         why = reasons[0] if reasons else "no candidate that trains pretrained blocks came to a score"

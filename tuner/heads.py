@@ -111,20 +111,29 @@ class CrossValidated:
 
 
 def fit_head(
-    features: Sequence[np.ndarray], labels: np.ndarray, *, n_classes: int, l2: float = 30.0, weighted: bool = False
+    features: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    n_classes: int,
+    l2: float = 30.0,
+    weighted: bool = False,
+    class_weights: np.ndarray | None = None,
 ) -> LinearHead:
     """Multinomial logistic regression on m arrays (n, d) of features and (n,) integer labels, by L-BFGS.
 
     Minimises the mean cross-entropy plus ``l2 / (2 n) * |W|^2`` on standardised features: scikit-learn's
     ``LogisticRegression(C=1 / l2)`` behind a ``StandardScaler``. With `weighted`, the m blocks are mixed by softmaxed
-    scalars that are learned along (Peters et al. 2018, equation 1; its scale is part of W here).
+    scalars that are learned along (Peters et al. 2018, equation 1; its scale is part of W here). (C,) `class_weights`
+    are factors of the rows' losses by class (`tuner.imbalance.class_weights`).
 
     >>> x = np.array([[[-1.0], [-2.0], [1.0], [2.0]]], dtype=np.float32)
     >>> head = fit_head(x, np.array([0, 0, 1, 1]), n_classes=2, l2=1.0)
     >>> head.logits(x).argmax(1).tolist()
     [0, 0, 1, 1]
     """
-    problem = _Problem(features, labels, n_classes=n_classes, weighted=weighted, folds=None)
+    problem = _Problem(
+        features, labels, n_classes=n_classes, weighted=weighted, folds=None, class_weights=class_weights
+    )
     return problem.head(problem.solve(l2, start=None))
 
 
@@ -136,14 +145,19 @@ def cross_validate(
     folds: np.ndarray,
     l2: Sequence[float] = L2_GRID,
     weighted: bool = False,
+    class_weights: np.ndarray | None = None,
 ) -> CrossValidated:
     """Fit one head a fold on the other folds' rows, all folds at once, for weaker and weaker penalties.
 
     `folds` is (n,) with values 0 to F - 1; a row with fold -1 is trained on everywhere and never predicted (its
-    prediction is -1). The penalty is chosen by log loss, not by the score that is reported, to keep that one honest.
+    prediction is -1). The penalty is chosen by log loss, not by the score that is reported, to keep that one honest;
+    (C,) `class_weights` weigh it as they weigh the loss that is fitted.
     """
-    problem = _Problem(features, labels, n_classes=n_classes, weighted=weighted, folds=folds)
+    problem = _Problem(
+        features, labels, n_classes=n_classes, weighted=weighted, folds=folds, class_weights=class_weights
+    )
     held_out = folds >= 0
+    weights = None if class_weights is None else class_weights[labels[held_out]]
     losses: list[tuple[float, float]] = []
     best: tuple[float, float, np.ndarray] | None = None
     parameters: np.ndarray | None = None
@@ -151,7 +165,7 @@ def cross_validate(
         parameters = problem.solve(penalty, start=parameters)
         probabilities = problem.out_of_fold(parameters)
         truth = probabilities[np.flatnonzero(held_out), labels[held_out]]
-        loss = float(-np.log(np.clip(truth, 1e-12, None)).mean())
+        loss = float(np.average(-np.log(np.clip(truth, 1e-12, None)), weights=weights))
         losses.append((penalty, loss))
         if best is not None and loss >= best[0]:
             break  # along the path the loss falls, then rises
@@ -207,6 +221,7 @@ class _Problem:
         n_classes: int,
         weighted: bool,
         folds: np.ndarray | None,
+        class_weights: np.ndarray | None = None,
     ) -> None:
         self.n_classes = n_classes
         self.weighted = weighted and len(features) > 1
@@ -224,6 +239,8 @@ class _Problem:
         train = torch.stack([self.folds != fold for fold in range(self.n_folds)], dim=1).float()
         self.rows_per_fold = train.sum(0)
         self.row_weights = train / self.rows_per_fold
+        if class_weights is not None:
+            self.row_weights *= torch.from_numpy(class_weights).float()[self.labels].unsqueeze(1)
 
     def _shape(self, parameters: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         f, c, d = self.n_folds, self.n_classes, self.d

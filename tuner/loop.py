@@ -21,7 +21,7 @@ from tuner.plan import LEAST_SHARE, MOST_SEEDS, Offer, Plan, duration, in_words,
 from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, candidate_at
 from tuner.store import Pruned, Run
 from tuner.training import Stopped, rows_on_the_way
-from tuner.trials import Bench
+from tuner.trials import CLASS_WEIGHTED, Bench
 
 if TYPE_CHECKING:
     import optuna
@@ -370,7 +370,7 @@ class Trials:
         if why is not None:
             self.not_repeated[candidate] = why
             return True
-        steps = int(leader.recipe["steps"])
+        steps = int(leader.recipe.get("steps", 0))  # a linear head has none
         label = candidate.label(self.bench.backbone.n_blocks)
 
         def step(done: int) -> None:
@@ -380,9 +380,11 @@ class Trials:
                     raise Stopped
 
         try:
-            run = self.bench.run_trained(
-                f"{leader.name}-{kind}", candidate, recipe=leader.recipe, seed=leader.seed, on_step=step
-            )
+            name = f"{leader.name}-{kind}"
+            if candidate.is_linear:
+                run: Run | None = self.bench.run_linear(name, candidate)
+            else:
+                run = self.bench.run_trained(name, candidate, recipe=leader.recipe, seed=leader.seed, on_step=step)
         except KeyboardInterrupt:
             return False
         if run is None:
@@ -390,10 +392,15 @@ class Trials:
         return True
 
     def _option_due(self, option: str) -> Run | None:
-        """The best candidate that was trained in the plain way, as long as none was with the option."""
+        """The best candidate that was trained in the plain way, as long as none was with the option.
+
+        Classes are weighted in whatever is best, linear heads included.
+        """
         if any(run.candidate.option == option for run in self.bench.runs.values()):
             return None
         leaders = (run for run in self.bench.leaders() if run.candidate.option is None)
+        if option == CLASS_WEIGHTED:
+            return next(leaders, None)
         return self._best_trained(leaders)
 
     def _augmentation_due(self) -> Run | None:

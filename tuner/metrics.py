@@ -2,21 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from tuner.errors import OptionError, did_you_mean
+from tuner.records import Record
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
+OF_TAGS = "entity_f1"
+WORDS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    OF_TAGS: "entity F1",
+}
+CALLED = {
+    "f1": "macro_f1",
+    "f1_score": "macro_f1",
+    "f1_macro": "macro_f1",
+    "macrof1": "macro_f1",
+    "macro": "macro_f1",
+    "fscore": "macro_f1",
+    "f_score": "macro_f1",
+    "weighted_f1": "macro_f1",
+    "f1_weighted": "macro_f1",
+    "bacc": "balanced_accuracy",
+    "balanced": "balanced_accuracy",
+    "uar": "balanced_accuracy",
+    "recall": "balanced_accuracy",
+    "macro_recall": "balanced_accuracy",
+    "recall_macro": "balanced_accuracy",
+    "acc": "accuracy",
+    "micro_f1": "accuracy",
+    "f1_micro": "accuracy",
+    "seqeval": OF_TAGS,
+}
+"""What others call these metrics, or the nearest to them that there is."""
 RESAMPLES = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored(Record):
+    """A score with its 95 % interval."""
+
+    score: float
+    interval: tuple[float, float]
+
+
 def check_metric(metric: str) -> str:
-    """The metric's name, or `OptionError` listing those there are."""
+    """The metric's name, or `OptionError` listing those there are, and the one that was probably meant.
+
+    >>> check_metric("macro_f1")
+    'macro_f1'
+    >>> check_metric("f1")
+    Traceback (most recent call last):
+    tuner.errors.OptionError: unknown metric 'f1'. Did you mean 'macro_f1'?
+      why: candidates are compared by it
+      fix: use one of accuracy, macro_f1, balanced_accuracy; of tagged words entity_f1
+    """
     if metric not in METRICS:
+        name = metric.strip().lower().replace("-", "_").replace(" ", "_")
         raise OptionError(
-            f"unknown metric {metric!r}.{did_you_mean(metric, METRICS)}",
+            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), (*METRICS, OF_TAGS))}",
             why="candidates are compared by it",
-            fix=f"use one of {', '.join(METRICS)}",
+            fix=f"use one of {', '.join(METRICS)}; of tagged words {OF_TAGS}",
         )
     return metric
 
@@ -75,9 +126,31 @@ def interval(
     if check_metric(metric) == "accuracy":
         right = labels == predictions
         return wilson(float(np.mean(right)), effective_rows(right, groups=groups), level=level)
-    scores = bootstrap_scores(labels, predictions, metric=metric, groups=groups, seed=seed)
+    if groups is None:  # rows of one true and one predicted class are alike, and there are few such pairs to draw
+        labels, predictions, weights = _drawn_pairs(labels, predictions, seed=seed)
+        scores = _scores(labels, predictions, weights, metric=metric)
+    else:
+        scores = bootstrap_scores(labels, predictions, metric=metric, groups=groups, seed=seed)
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def scores_by_metric(
+    labels: np.ndarray, predictions: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
+) -> Mapping[str, Scored]:
+    """The score under every metric, each with its interval.
+
+    >>> found = scores_by_metric(np.array([0, 0, 0, 1]), np.zeros(4, dtype=int))
+    >>> {metric: round(scored.score, 3) for metric, scored in found.items()}
+    {'accuracy': 0.75, 'macro_f1': 0.429, 'balanced_accuracy': 0.5}
+    """
+    return {
+        metric: Scored(
+            score=score(labels, predictions, metric=metric),
+            interval=interval(labels, predictions, metric=metric, groups=groups, seed=seed),
+        )
+        for metric in METRICS
+    }
 
 
 def effective_rows(right: np.ndarray, *, groups: np.ndarray | None = None) -> float:
@@ -109,6 +182,15 @@ def wilson(proportion: float, n: float, *, level: float = 0.95) -> tuple[float, 
     half = z / (1 + z * z / n) * (proportion * (1 - proportion) / n + z * z / (4 * n * n)) ** 0.5
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return 0.0 if proportion == 0 else low, 1.0 if proportion == 1 else high  # there rounding leaves a hair
+
+
+def _drawn_pairs(
+    labels: np.ndarray, predictions: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The p pairs of true and predicted class that occur, and how often each is drawn when rows are: (RESAMPLES, p)."""
+    pairs, counts = np.unique(np.stack([labels, predictions]), axis=1, return_counts=True)
+    weights = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=RESAMPLES)
+    return pairs[0], pairs[1], weights
 
 
 def _scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, *, metric: str) -> np.ndarray:

@@ -60,7 +60,8 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     encoded = _uneven_example(backbone)
     try:
         with torch.inference_mode(), backbone.autocast(), head_inputs(linear) as seen:
-            model(**backbone.collate(encoded, np.arange(len(encoded))))
+            logits = model(**backbone.collate(encoded, np.arange(len(encoded)))).logits
+            given = linear(seen[-1])
     except TRIAL_ERRORS as error:
         first_line = next(iter(str(error).splitlines()), "")
         return (
@@ -68,6 +69,8 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
         )
     if seen[-1].ndim != (3 if tags_tokens else 2):
         return "its head reads the text, not every token" if tags_tokens else "its head reads every token, not the text"
+    if not torch.allclose(logits, given):  # a temperature is folded into that layer
+        return "its logits are not what its last linear layer gives"
     return model
 
 

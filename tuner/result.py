@@ -40,6 +40,7 @@ class TuningResult(Record):
     limited_to: str | None = None
     augmentation: dict[str, Any] | None = None
     options: tuple[dict[str, Any], ...] = ()
+    calibration: dict[str, Any] | None = None
     unscored: tuple[dict[str, Any], ...] = ()
     final: dict[str, Any] | None = None
     plans: tuple[dict[str, Any], ...] = ()

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from tuner.augmentation import check_policy
 from tuner.errors import OptionError, TransferError
 from tuner.finish import finish, tested
+from tuner.imbalance import BALANCED_METRICS
 from tuner.interruption import Interruption
 from tuner.journal import STUDY, WORK, mend_journal
 from tuner.loop import Deadline, Trials, check_budget
@@ -23,7 +24,7 @@ from tuner.scoring import check_metric
 from tuner.space import Candidate, SearchSpace
 from tuner.store import identify
 from tuner.study import open_study, reconcile
-from tuner.trials import Bench, LabelledRows, TuningData
+from tuner.trials import CLASS_WEIGHTED, Bench, LabelledRows, TuningData
 
 if TYPE_CHECKING:
     import optuna
@@ -98,6 +99,8 @@ def search(
         OptionError: where the budget is too short for one trial, or a resumed search was limited otherwise.
     """
     metric = check_metric(metric, tagged=data.is_tagged)
+    if metric in BALANCED_METRICS and space.option is None:
+        space = dataclasses.replace(space, options=(CLASS_WEIGHTED, *space.options))
     finished = folder / "tuning.json"
     earlier = read_result(finished) if resume and finished.exists() else None
     if earlier is not None and not (earlier.stopped_because in GOES_ON and (folder / WORK).exists()):

@@ -45,13 +45,18 @@ OPTIONS = {
 benchmarks/strategies.py and were removed."""
 
 
+LOSSES = {"class_weights": "class-weighted loss"}
+"""What else a candidate may be repeated with, in words: under metrics that count all classes alike, rare classes weigh
+more in the loss (`tuner.imbalance`). Other than `OPTIONS`, it is tried on linear heads too."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
 
     ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
-    with. ``option`` is one of `OPTIONS`. ``top`` is what reads features that never change: ``linear``, or of tagged
-    words ``bilstm`` (`tuner.bilstm`).
+    with. ``option`` is one of `OPTIONS` or `LOSSES`. ``top`` is what reads features that never change: ``linear``, or
+    of tagged words ``bilstm`` (`tuner.bilstm`).
     """
 
     strategy: str
@@ -71,16 +76,16 @@ class Candidate(Record):
         >>> Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four").label(7)
         'feature-based, concat last four'
         """
+        option = "" if self.option is None else f", {(OPTIONS | LOSSES)[self.option]}"
         if self.start == "scratch":
-            return "trained from scratch (control)"
+            return f"trained from scratch (control){option}"
         if self.strategy == "feature_based":
             read = f"feature-based, {str(self.features).replace('_', ' ')}"
-            return read if self.top == "linear" else f"{read}, BiLSTM"
+            return (read if self.top == "linear" else f"{read}, BiLSTM") + option
         if self.frozen_blocks == n_blocks:
-            return "head only"
+            return f"head only{option}"
         part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
         augmented = "" if self.augmentation is None else f", {AUGMENTATIONS[self.augmentation]}"
-        option = "" if self.option is None else f", {OPTIONS[self.option]}"
         return part + option + augmented + (", native head" if self.head == "native" else "")
 
     def frozenness(self, n_blocks: int) -> int:

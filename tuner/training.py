@@ -48,6 +48,7 @@ class Recipe(Record):
     """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
 
     ``mixing`` names how the rows of a batch are mixed at the freeze boundary (`tuner.augmentation.draw_mixture`).
+    ``class_weights`` are factors of the rows' losses by class (`tuner.imbalance.class_weights`).
     """
 
     learning_rate: float
@@ -56,6 +57,7 @@ class Recipe(Record):
     batch_size: int
     seed: int
     mixing: str | None = None
+    class_weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +217,9 @@ def _train(
     dropout = cheap_dropout(backbone.device, seed=recipe.seed)
     rng = np.random.default_rng((recipe.seed, 1))
     shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else _input_shape(train_rows.encoded)
+    weights = None
+    if recipe.class_weights is not None:
+        weights = torch.tensor(recipe.class_weights, device=backbone.device)
     for step, rows in enumerate(training_batches(train_rows, recipe)):
         positions = rows + rng.integers(train_rows.views, size=len(rows)) * len(train_rows)
         mixture = None if recipe.mixing is None else draw_mixture(recipe.mixing, len(rows), shape=shape, rng=rng)
@@ -228,7 +233,7 @@ def _train(
                 mixture=mixture,
             )
         targets = train_rows.targets(positions, backbone=backbone)
-        loss = (cross_entropy if mixture is None else mixture.loss)(logits.float(), targets)
+        loss = (cross_entropy if mixture is None else mixture.loss)(logits.float(), targets, weights)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
         optimizer.step()
@@ -295,10 +300,15 @@ class Course:
         self.steps = min(max(steps, now), self.steps)
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean over the rows of (b, C) logits, or over the labelled tokens of (b, t, C) ones; 0 where none is labelled."""
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean over the rows of (b, C) logits, or over the labelled tokens of (b, t, C) ones; 0 where none is labelled.
+
+    With (C,) `weights` of the classes, the sum of the weighted losses is divided by the number of rows all the same:
+    divided by the sum of the weights, as torch does, a batch of common rows alone would count as much as one of rare
+    ones.
+    """
     total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        logits.flatten(0, -2), targets.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum"
     )
     mean: torch.Tensor = total / (targets != IGNORED).sum().clamp(min=1)
     return mean

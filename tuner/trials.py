@@ -33,6 +33,7 @@ from tuner.errors import ModelError
 from tuner.expectations import SCHEDULE_SHARE, Expectations, unknown
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
+from tuner.imbalance import class_weights
 from tuner.inputs import Encoded, Pixels, Tokens
 from tuner.interruption import uninterrupted
 from tuner.native import as_native, native_classifier
@@ -45,7 +46,18 @@ from tuner.scratch import fresh_state
 from tuner.sealed import read_sealed, write_sealed
 from tuner.space import AUGMENTATIONS, Candidate, SearchSpace, candidate_at
 from tuner.store import Run, RunStore
-from tuner.training import CHECK_ROWS, CHECKS, Outcome, Recipe, Rows, Stopped, check_replay, train, training_batches
+from tuner.training import (
+    CHECK_ROWS,
+    CHECKS,
+    Outcome,
+    Recipe,
+    Rows,
+    Stopped,
+    check_replay,
+    predict,
+    train,
+    training_batches,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,6 +67,7 @@ SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
 TIMED_STEPS = 6
 RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
+CLASS_WEIGHTED = "class_weights"
 LSTM = (HIDDEN, LAYERS)
 PENALTY_WORDS, HEAD_WORDS = 15_000, 50_000
 """Tagged words on which the penalty of a linear head is chosen at most, and on which the head is then fitted."""
@@ -186,8 +199,8 @@ class Bench:
         # Without evidence a run is as long as the middle of what is searched.
         usual = sum(space.epochs) // 2 * len(data.train.rows) / SCHEDULE_SHARE
         self.expectations = expectations or unknown(space, rows_seen=round(usual))
-        self._heads: dict[str, tuple[LinearHead, float, float]] = {}
-        """By features: the head, its penalty, and the seconds that fitting it took."""
+        self._heads: dict[tuple[str, bool], tuple[LinearHead, float, float]] = {}
+        """By features and whether classes are weighted: the head, its penalty, the seconds that fitting it took."""
         self._view_caches: dict[str, PrefixCache] = {}
         self._mirror_loss: float | None = None
         self._native_head: tuple[int, LinearHead] | None = None
@@ -323,19 +336,26 @@ class Bench:
                 self.step_seconds = {known: change * value for known, value in self.step_seconds.items()}
         self.step_seconds[depth] = seconds
 
-    def head(self, features: str) -> LinearHead:
+    def head(self, features: str, *, class_weighted: bool = False) -> LinearHead:
         """The linear head on some features, its penalty cross-validated on the training rows; fitted once."""
-        return self._head(features)[0]
+        return self._head(features, class_weighted=class_weighted)[0]
 
-    def _head(self, features: str) -> tuple[LinearHead, float, float]:
-        if features not in self._heads:
+    def _head(self, features: str, *, class_weighted: bool) -> tuple[LinearHead, float, float]:
+        if (features, class_weighted) not in self._heads:
             start = time.perf_counter()
             x = select_features(self.train_features, name=features)
-            head, l2 = self._fit(x, weighted=is_weighted(features))
-            self._heads[features] = head, l2, time.perf_counter() - start
-        return self._heads[features]
+            head, l2 = self._fit(x, weighted=is_weighted(features), class_weighted=class_weighted)
+            self._heads[features, class_weighted] = head, l2, time.perf_counter() - start
+        return self._heads[features, class_weighted]
 
-    def _fit(self, x: Sequence[np.ndarray], *, weighted: bool) -> tuple[LinearHead, float]:
+    @property
+    def class_weights(self) -> np.ndarray:
+        """(C,) weights of the classes in a loss that counts the training rows of all classes alike."""
+        return class_weights(self.data.train.labels, n_classes=self.n_classes)
+
+    def _fit(
+        self, x: Sequence[np.ndarray], *, weighted: bool, class_weighted: bool = False
+    ) -> tuple[LinearHead, float]:
         """A linear head on features of the training rows, with its cross-validated penalty."""
         labels, groups, n = self.data.train.labels, self.data.train.groups, len(self.train_encoded)
         rng = np.random.default_rng(self.seed)
@@ -349,6 +369,8 @@ class Bench:
             folds, order = np.repeat(folds, self.train_encoded.n_words), rng.permutation(n)
             tried, fitted = (_words_of(self.train_encoded, order, most=most) for most in (PENALTY_WORDS, HEAD_WORDS))
         options: dict[str, Any] = {"n_classes": self.n_classes, "weighted": weighted}
+        if class_weighted:
+            options["class_weights"] = self.class_weights
         some = [block[tried] for block in x]
         chosen = cross_validate(some, labels[tried], folds=np.unique(folds[tried], return_inverse=True)[1], **options)
         return fit_head([block[fitted] for block in x], labels[fitted], l2=chosen.l2, **options), chosen.l2
@@ -491,7 +513,7 @@ class Bench:
             lstm=LSTM,
         )
         if candidate.start == "pretrained" and candidate.option not in RANDOM_HEADS and isinstance(model.head, Head):
-            model.head.load_linear(self.head(features))
+            model.head.load_linear(self.head(features, class_weighted=candidate.option == CLASS_WEIGHTED))
         return model
 
     def _native(self, candidate: Candidate, seed: int) -> PreTrainedModel:
@@ -532,7 +554,8 @@ class Bench:
     def run_linear(self, name: str, candidate: Candidate) -> Run:
         """Fit a linear head on cached features: a convex problem, so it has no seeds."""
         features = candidate.features or "last"
-        head, l2, fitted = self._head(features)  # which may have been fitted before, as the start of other candidates
+        # It may have been fitted before, as the start of other candidates.
+        head, l2, fitted = self._head(features, class_weighted=candidate.option == CLASS_WEIGHTED)
         start = time.perf_counter()
         x = select_features(self.validation_features, name=features)
         predictions = self._of_seen(head.logits(x).argmax(1))
@@ -703,6 +726,7 @@ class Bench:
             batch_size=self.batch_size,
             seed=seed,
             mixing=candidate.augmentation if candidate.augmentation in MIX_POLICIES else None,
+            class_weights=tuple(self.class_weights.tolist()) if candidate.option == CLASS_WEIGHTED else None,
         )
 
     def keep(
@@ -763,11 +787,15 @@ class Bench:
 
     def load(self, run: Run) -> PreTrainedModel:
         """The trained model of a run."""
-        model, _, _ = self.build(replace(run.candidate, augmentation=None), seed=run.seed)
+        return self._loaded(run)[0]
+
+    def _loaded(self, run: Run) -> tuple[PreTrainedModel, FrozenPrefix, Rows]:
+        """The trained model of a run, with its frozen prefix and the validation rows that feed it."""
+        model, prefix, (_, validation_rows) = self.build(replace(run.candidate, augmentation=None), seed=run.seed)
         if not run.candidate.is_linear:
             model.load_state_dict(self.store.load_weights(run), strict=False)
         model.eval()
-        return model
+        return model, prefix, validation_rows
 
     def exported(self, run: Run) -> PreTrainedModel:
         """The trained model of a run, as the architecture's own class where that is the same function."""
@@ -779,6 +807,20 @@ class Bench:
             return model
         same = as_native(model, backbone=self.backbone)
         return model if same is None else same
+
+    def validation_logits(self, run: Run) -> np.ndarray:
+        """Logits of the validation rows, or of their words, under a run's own model, which they did not train.
+
+        The backbone is left with that model's weights.
+        """
+        if run.candidate.is_linear:
+            features = run.candidate.features or "last"
+            head = self.head(features, class_weighted=run.candidate.option == CLASS_WEIGHTED)
+            return head.logits(select_features(self.validation_features, name=features))
+        model, prefix, rows = self._loaded(run)
+        if run.candidate.top == "bilstm":
+            return classify(model, backbone=self.backbone, encoded=self.validation_encoded)[0]
+        return predict(model, backbone=self.backbone, rows=rows, prefix=prefix)
 
     def why_no_native(self, candidate: Candidate) -> str | None:
         """Why the architecture's own head need not or cannot be trained in place of ours; None where it can."""

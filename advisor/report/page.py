@@ -36,6 +36,7 @@ from advisor.report.parts import (
     Section,
     sentence,
 )
+from advisor.report.quality import beside, quality_section
 from advisor.report.wording import (
     SITUATIONS,
     capital,
@@ -70,6 +71,7 @@ def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail,
         depth_section(run),
         features_section(run),
         comparison_section(run),
+        quality_section(run),
         search_section(run),
         Section(anchor="warnings", heading="Warnings", points=tuple(map(capital, warnings))),
         Section(anchor="next", heading="What to do next", points=tuple(map(capital, _next_steps(run)))),
@@ -196,7 +198,11 @@ def _facts(run: Run) -> tuple[Fact, ...]:
             Fact(
                 label=f"Test {run.metric}",
                 value=percent(score(test)),
-                note=f"95% interval {span(bounds)}" if bounds else "",
+                note="; ".join(
+                    text
+                    for text in (f"95% interval {span(bounds)}" if bounds else "", beside(test, metric=run.metric))
+                    if text
+                ),
             )
         )
     depth = run.depth

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from advisor.report.fields import Json, interval, line, number, part, whole
-from tuner.space import AUGMENTATIONS, OPTIONS
+from tuner.metrics import WORDS as METRICS
+from tuner.space import AUGMENTATIONS, LOSSES, OPTIONS
 
 NOT_MEASURED = "not measured"
 
@@ -18,13 +19,6 @@ CLASSIC_RULES = {
     2: "Any strategy works; freezing a part is the efficient one",
     3: "Freeze a part, the depth chosen with care",
     4: "Train only the classifier",
-}
-
-METRICS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "balanced_accuracy": "balanced accuracy",
-    "entity_f1": "entity F1",
 }
 
 FEATURES = {
@@ -44,6 +38,9 @@ BASELINES = {
     "token_linear": "words + linear",
     "best_probe": "best probe",
 }
+
+VARIANTS = AUGMENTATIONS | OPTIONS | LOSSES | {"decision_offsets": "decision offset by class"}
+"""What a candidate may be repeated with, in words."""
 
 _KEYS = {  # words of the JSON that read badly when only their underscores are replaced
     "sha256": "SHA-256",
@@ -210,7 +207,7 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
     if candidate.get("head") == "native":
         name += ", native head"
     option = line(candidate.get("option"), limit=40)
-    name += f", {OPTIONS.get(option, option)}" if option else ""
+    name += f", {VARIANTS.get(option, option)}" if option else ""
     augmentation = line(candidate.get("augmentation"), limit=40)
     return f"{name}, {AUGMENTATIONS.get(augmentation, augmentation)}" if augmentation else name
 
@@ -259,15 +256,16 @@ def variant_sentence(found: Json, *, n_blocks: int | None) -> str:
     'mixup: it helped: +2.0 points [+1.0, +3.0] on validation against 5 of 7 frozen, 2 seeds, everything else equal'
     """
     changed = line(found.get("policy") or found.get("option"), limit=40)
-    name, why = (AUGMENTATIONS | OPTIONS).get(changed, changed), line(found.get("why"))
+    name, why = VARIANTS.get(changed, changed), line(found.get("why"))
     difference, bounds, seeds = number(found.get("difference")), interval(found.get("interval")), found.get("seeds")
     if difference is None or bounds is None:
         return f"{name} was not tried: {why}"
     low, high = (100 * edge for edge in bounds)
+    kept = "; kept" if found.get("kept") is True else "; not kept" if found.get("kept") is False else ""
     return (
         f"{name}: {why}: {100 * difference:+.1f} points [{low:+.1f}, {high:+.1f}] on validation against "
         f"{candidate_words(part(found, 'candidate'), n_blocks=n_blocks)}, {seeds} {'seed' if seeds == 1 else 'seeds'}, "
-        "everything else equal"
+        f"everything else equal{kept}"
     )
 
 
