@@ -55,6 +55,11 @@ def rows_seen(n: int) -> int:
     return max(min(EPOCHS * n, MOST_STEPS * BATCH), LEAST_EPOCHS * n)
 
 
+def is_stranger(evidence: Evidence, *, model: str, unlike: str | None) -> bool:
+    """Whether evidence says nothing of a model, or of a kind of task (`expect`), itself."""
+    return model not in evidence.models or unlike is not None
+
+
 def expect(
     evidence: Evidence,
     probes: Sequence[Probe],
@@ -83,7 +88,8 @@ def expect(
     reference = measured.get(evidence.probe) or measured["last"]
     level = float(logit(reference.score, n=n))
     gains, covariance = evidence.gains(n)
-    strange = model not in evidence.models or unlike is not None
+    # With the user's own runs of this model and task, what is not known of them is in the evidence already.
+    strange = not evidence.own_runs and is_stranger(evidence, model=model, unlike=unlike)
     if strange:
         covariance = covariance * STRANGER**2
     why = f"{evidence.said}; level from the probe {reference.features.replace('_', ' ')}"
@@ -113,7 +119,7 @@ def expect(
             certainty.append(sd / float(np.sqrt(covariance[place, place])))
     for depth in range(n_blocks):
         for rate, value in (rates or evidence.rates).items():
-            row = _weights(evidence, depth / n_blocks, rate)
+            row = item_weights(evidence, depth / n_blocks, rate)
             candidates.append(candidate_at(depth, n_blocks))
             at_rates.append(value)
             rows.append(row)
@@ -194,7 +200,7 @@ def _of_linear(
     return float(mean[place]), float(np.sqrt(after[place, place]))
 
 
-def _weights(evidence: Evidence, share: float, rate: str) -> Floats:
+def item_weights(evidence: Evidence, share: float, rate: str) -> Floats:
     """How the measured items make up a share of frozen blocks: the two nearest, linearly; head only is a share of 1."""
     knots = sorted({found[0] for item in evidence.items if (found := share_of(item)) is not None})
     names = [trained(knot, rate) for knot in knots] + ["last"]

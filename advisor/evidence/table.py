@@ -77,6 +77,10 @@ class Evidence(Record):
     seeds: tuple[float, ...]
     n_tasks: int
     version: int = field(default=VERSION)
+    own_runs: int = field(default=0, metadata={"stored": False})
+    """How many of the user's own runs it was sharpened with (`advisor.evidence.sharpening`)."""
+    learned: tuple[tuple[float, ...], ...] | None = field(default=None, metadata={"stored": False})
+    """The covariance of the mean gains that own runs took away."""
 
     @property
     def said(self) -> str:
@@ -86,7 +90,8 @@ class Evidence(Record):
         '16 text sets, all-MiniLM-L6-v2, 100 to 1,000 rows'
         """
         low, high = self.rows
-        return f"{len(self.datasets)} {self.kind} sets, {' and '.join(self.models)}, {low:,} to {high:,} rows"
+        own = f", and {self.own_runs:,} run{'s' * (self.own_runs > 1)} of your own" if self.own_runs else ""
+        return f"{len(self.datasets)} {self.kind} sets, {' and '.join(self.models)}, {low:,} to {high:,} rows{own}"
 
     def gains(self, n: int) -> tuple[Floats, Floats]:
         """(k,) means and (k, k) covariance of the items' gains in log odds over the probe, at so many rows.
@@ -96,7 +101,8 @@ class Evidence(Record):
         size = float(np.clip(np.log10(n), *np.log10(self.rows)))
         mean = np.asarray(self.mean) + np.asarray(self.slope) * (size - CENTRE)
         level = float(np.interp(size, np.log10(LEVEL_ROWS), self.level))
-        return mean, level + np.asarray(self.between) + np.asarray(self.within)
+        covariance = level + np.asarray(self.between) + np.asarray(self.within)
+        return mean, covariance if self.learned is None else covariance - np.asarray(self.learned)
 
     def seeds_at(self, n: int) -> float:
         """Variance of log odds over seeds at so many rows."""
