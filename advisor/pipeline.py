@@ -29,7 +29,7 @@ from advisor.cautions import imbalance_note, unknown_note
 from advisor.evidence.decision import PREFERENCES, check_preference, decide
 from advisor.evidence.decision import counterfactuals as what_would_change
 from advisor.evidence.own import fitting, read_own
-from advisor.evidence.predictions import TRAINED_SHARE, Prediction, expect, is_stranger, predict_scores, rows_seen
+from advisor.evidence.predictions import TRAINED_SHARE, Prediction, expect, predict_scores, rows_seen
 from advisor.evidence.sharpening import sharpen, unlike
 from advisor.evidence.table import Evidence, load_evidence
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
@@ -315,8 +315,7 @@ def _evidence_for(
     kept, left_out = read_own()
     kind = _kind_of_task(target)
     fit = fitting(kept, model_fingerprint=backbone.fingerprint, kind=kind, metric=metric)
-    stranger = is_stranger(evidence, model=backbone.id, unlike=unlike(kind))
-    return sharpen(evidence, fit, stranger=stranger), left_out
+    return sharpen(evidence, fit, model=backbone.id, unlike=unlike(kind)), left_out
 
 
 def _kind_of_task(target: TargetData) -> str:

@@ -77,11 +77,11 @@ def test_one_dataset_of_the_users_moves_the_mean_by_its_share():
     """Gains of mean 1 and variance 4 over three datasets; a fourth one gains 3."""
     evidence = evidence_of([[4.0]], mean=(1.0,))
     found = measured([3.0], [[1.0]], [[0.0]])
-    shift, left = posterior_of_mean(evidence, [found], shared=1 / 4)
+    shift, left = posterior_of_mean(evidence, [found], prior=1 / 4 * evidence.least)
     assert shift == pytest.approx([0.5])  # the mean of 1, 1, 1 and 3 is 1.5
     assert left == pytest.approx(np.array([[0.75]]))  # 1 - 1 / 4
     noisy = measured([3.0], [[1.0]], [[1.0]])
-    shift, left = posterior_of_mean(evidence, [noisy], shared=1 / 4)
+    shift, left = posterior_of_mean(evidence, [noisy], prior=1 / 4 * evidence.least)
     assert shift == pytest.approx([0.4])  # 1 / (4 + 1) of 2
     assert left == pytest.approx(np.array([[0.8]]))
 
@@ -90,24 +90,24 @@ def test_datasets_weigh_the_same():
     """The mean of three shipped datasets at 1, and of two own ones at 3 and 5, is 11 / 5."""
     evidence = evidence_of([[4.0]], mean=(1.0,))
     both = [measured([gain], [[1.0]], [[0.0]]) for gain in (3.0, 5.0)]
-    assert posterior_of_mean(evidence, both, shared=1 / 4)[0] == pytest.approx([1.2])
-    assert posterior_of_mean(evidence, both[::-1], shared=1 / 4)[0] == pytest.approx([1.2])
+    assert posterior_of_mean(evidence, both, prior=1 / 4 * evidence.least)[0] == pytest.approx([1.2])
+    assert posterior_of_mean(evidence, both[::-1], prior=1 / 4 * evidence.least)[0] == pytest.approx([1.2])
 
 
 def test_what_was_not_tried_moves_with_what_was():
     """Two items that correlate by a half; of the user's dataset the second alone is known."""
     evidence = evidence_of([[4.0, 2.0], [2.0, 4.0]])
-    shift, left = posterior_of_mean(evidence, [measured([2.0], [[0.0, 1.0]], [[0.0]])], shared=1 / 4)
+    shift, left = posterior_of_mean(evidence, [measured([2.0], [[0.0, 1.0]], [[0.0]])], prior=1 / 4 * evidence.least)
     assert shift == pytest.approx([0.25, 0.5])
     assert left == pytest.approx(np.array([[1 - 0.0625, 0.5 - 0.125], [0.5 - 0.125, 1 - 0.25]]))
 
 
 def test_sharpened_evidence_is_the_prior_and_the_shift():
     evidence = evidence_of([[4.0, 2.0], [2.0, 4.0]], mean=(0.1, 0.2))
-    assert sharpen(evidence, [], stranger=True) == evidence
+    assert sharpen(evidence, [], model="another") == evidence
     run = replace(RUN, scores=(scored(HEAD, 0.9),), winner=0, test=0.9, n_test=75)
-    sharper = sharpen(evidence, [run], stranger=False)
-    shift, left = posterior_of_mean(evidence, [measure(run, evidence)], shared=1 / 4)
+    sharper = sharpen(evidence, [run], model="m")
+    shift, left = posterior_of_mean(evidence, [measure(run, evidence)], prior=1 / 4 * evidence.least)
     mean, covariance = sharper.gains(300)
     assert mean == pytest.approx(np.array([0.1, 0.2]) + shift)
     assert covariance == pytest.approx(np.array(evidence.between) * 3 / 4 + left)
@@ -119,7 +119,7 @@ def test_a_model_without_evidence_learns_fast_from_one_run():
     evidence = evidence_of([[4.0]])
     run = replace(RUN, scores=(scored(HEAD, 0.75),), probes={"concat_last_four": 0.5}, n_validation=10**9, n_test=10**9,
                   test=0.75)  # fmt: skip
-    mean, covariance = sharpen(evidence, [run], stranger=True).gains(300)
+    mean, covariance = sharpen(evidence, [run], model="another").gains(300)
     assert mean == pytest.approx([np.log(3) * 1.25 / 2.25], rel=1e-6)
     assert covariance == pytest.approx(np.array([[4 * (STRANGER**2 - 1.25**2 / 2.25)]]), rel=1e-6)
 
@@ -127,8 +127,8 @@ def test_a_model_without_evidence_learns_fast_from_one_run():
 def test_covariances_stay_covariances_at_every_size():
     evidence = load_evidence("text")
     many = [replace(RUN, fingerprint=str(number), n=n) for number, n in enumerate((50, 100, 300, 1000, 10**5) * 8)]
-    for stranger in (False, True):
-        sharper = sharpen(evidence, many, stranger=stranger)
+    for model in (MINILM, "another"):
+        sharper = sharpen(evidence, many, model=model)
         for n in (50, 300, 10**5):
             assert np.linalg.eigvalsh(sharper.gains(n)[1]).min() > -1e-5
 
@@ -142,7 +142,7 @@ def test_a_world_is_learned_from_partial_runs():
     for _ in range(400):
         of = np.eye(3)[rng.permutation(3)[:2]]
         datasets.append(measured(of @ (truth + rng.normal(0, 0.2, 3)), of, np.zeros((2, 2))))
-    shift, left = posterior_of_mean(evidence, datasets, shared=0.5)
+    shift, left = posterior_of_mean(evidence, datasets, prior=0.5 * evidence.least)
     assert shift == pytest.approx(truth, abs=0.03)
     assert np.sqrt(np.diag(left)).max() < 0.02
 
@@ -217,7 +217,7 @@ def test_own_runs_turn_the_advice_of_their_model():
     def best(some):
         return predict_scores(expect(some, probes, n=300, n_blocks=7, model=MINILM), n_blocks=7)
 
-    before, after = best(evidence), best(sharpen(evidence, many, stranger=False))
+    before, after = best(evidence), best(sharpen(evidence, many, model=MINILM))
     assert before[0].candidate == TRAINED
     assert after[0].candidate.frozenness(7) >= 6
     assert after[0].why.startswith("16 text sets, all-MiniLM-L6-v2, 100 to 1,000 rows, and 12 runs of your own; ")
@@ -233,7 +233,7 @@ def test_own_runs_turn_the_advice_of_their_model():
 def test_a_strangers_own_runs_take_the_warning_away():
     evidence = load_evidence("text")
     probes = [Probe(features=n, block=None, score=s, interval=(s, s), l2=1.0) for n, s in PROBES.items()]
-    sharper = sharpen(evidence, [replace(RUN, model="another")], stranger=True)
+    sharper = sharpen(evidence, [replace(RUN, model="another")], model="another")
     why = expect(sharper, probes, n=300, n_blocks=4, model="another").why
     assert why == f"{evidence.said}, and 1 run of your own; level from the probe concat last four"
     own, stranger = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,9 +55,32 @@ def rows_seen(n: int) -> int:
     return max(min(EPOCHS * n, MOST_STEPS * BATCH), LEAST_EPOCHS * n)
 
 
+def for_model(evidence: Evidence, *, model: str, unlike: str | None = None) -> Evidence:
+    """Evidence for one model: its own mean where some of it was measured with the model, else the nearest one's, which
+    is that of the models that the evidence is of, and wider.
+
+    Args:
+        evidence: of the same kind of data.
+        model: its name; what stands before the last slash does not count.
+        unlike: what kind of task this is where the evidence is of another one.
+    """
+    name = model.rstrip("/").rpartition("/")[2]
+    if evidence.settled:
+        return evidence
+    if unlike is None and name in evidence.models:
+        return replace(evidence, settled=True)
+    wide = replace(evidence.widened(STRANGER), settled=True)
+    known = next((other for other in evidence.others if other.model == name and unlike is None), None)
+    if known is None:
+        return wide
+    mean = tuple(float(value) for value in np.asarray(evidence.mean) + np.asarray(known.shift))
+    return replace(wide, mean=mean, learned=known.learned, other=known)
+
+
 def is_stranger(evidence: Evidence, *, model: str, unlike: str | None) -> bool:
-    """Whether evidence says nothing of a model, or of a kind of task (`expect`), itself."""
-    return model not in evidence.models or unlike is not None
+    """Whether nothing of the evidence was measured with a model, or on a kind of task, itself."""
+    measured = (*evidence.models, *(other.model for other in evidence.others))
+    return unlike is not None or model.rstrip("/").rpartition("/")[2] not in measured
 
 
 def expect(
@@ -84,14 +107,12 @@ def expect(
         rates: the learning rates that low and high stand for in this model; those of the evidence by default.
         unlike: what kind of task this is where the evidence is of another one.
     """
+    strange = not evidence.own_runs and is_stranger(evidence, model=model, unlike=unlike)
+    evidence = for_model(evidence, model=model, unlike=unlike)
     measured = {probe.features: probe for probe in probes}
     reference = measured.get(evidence.probe) or measured["last"]
     level = float(logit(reference.score, n=n))
     gains, covariance = evidence.gains(n)
-    # With the user's own runs of this model and task, what is not known of them is in the evidence already.
-    strange = not evidence.own_runs and is_stranger(evidence, model=model, unlike=unlike)
-    if strange:
-        covariance = covariance * STRANGER**2
     why = f"{evidence.said}; level from the probe {reference.features.replace('_', ' ')}"
     if strange:
         what = "this model" if unlike is None else unlike

@@ -11,11 +11,10 @@ import numpy as np
 
 from advisor.evidence.own import KINDS, OwnRun, OwnScore, read_own
 from advisor.evidence.predictions import (
-    STRANGER,
     TRAINED_SHARE,
     Prediction,
     expect,
-    is_stranger,
+    for_model,
     item_weights,
     predict_scores,
     rows_seen,
@@ -45,43 +44,52 @@ class Measured:
     n: int
 
 
-def sharpen(evidence: Evidence, own: Sequence[OwnRun], *, stranger: bool) -> Evidence:
+def sharpen(evidence: Evidence, own: Sequence[OwnRun], *, model: str, unlike: str | None = None) -> Evidence:
     """Evidence for one model after the user's own runs of it.
 
     The gains of a dataset are the model's mean gains and what is particular to the dataset. Own runs are further
     datasets, so they speak of the mean, of which the shipped evidence is the prior: with it they share what is not
     known of the mean, and nothing else. For a model that the evidence is of, that is so much that a dataset of the
-    user's weighs as much as one of the evidence; for another one, all by which the intervals of strangers are wider.
+    user's weighs as much as one of the evidence; for another one, all by which its intervals are wider.
 
     Args:
         evidence: what is shipped for this kind of data.
         own: the user's runs of the model.
-        stranger: whether the shipped evidence is of other models or other tasks.
+        model: its name.
+        unlike: what kind of task this is where the shipped evidence is of another one.
     """
     measured = [found for run in own if (found := measure(run, evidence)) is not None]
     if not measured:
         return evidence
-    wide = widened(evidence, by=STRANGER) if stranger else evidence
-    shared = 1 - STRANGER**-2 if stranger else 1 / (len(evidence.datasets) + 1)
-    mean, covariance = posterior_of_mean(wide, measured, shared=shared)
-    prior = shared * _least(wide)
+    settled = for_model(evidence, model=model, unlike=unlike)
+    prior = unknown_of_mean(settled)
+    shift, left = posterior_of_mean(settled, measured, prior=prior)
+    known = 0.0 if settled.learned is None else np.asarray(settled.learned)
     return replace(
-        wide,
-        mean=tuple((np.asarray(wide.mean) + mean).tolist()),
-        learned=tuple(map(tuple, (prior - covariance).tolist())),
+        settled,
+        mean=tuple((np.asarray(settled.mean) + shift).tolist()),
+        learned=tuple(map(tuple, (known + prior - left).tolist())),
         own_runs=len(measured),
     )
 
 
-def posterior_of_mean(evidence: Evidence, measured: Sequence[Measured], *, shared: float) -> tuple[Floats, Floats]:
+def unknown_of_mean(evidence: Evidence) -> Floats:
+    """(k, k) covariance of what is not known of a model's mean gains, which all its datasets have in common; the
+    evidence is for that model (`for_model`)."""
+    shared = 1 - evidence.wider_by**-2 if evidence.wider_by > 1 else 1 / (len(evidence.datasets) + 1)
+    known = 0.0 if evidence.learned is None else np.asarray(evidence.learned)
+    unknown: Floats = shared * evidence.least - known
+    return unknown
+
+
+def posterior_of_mean(evidence: Evidence, measured: Sequence[Measured], *, prior: Floats) -> tuple[Floats, Floats]:
     """(k,) shift of the mean gains and (k, k) covariance of what is left unknown of it.
 
     Args:
-        evidence: the prior.
+        evidence: for the model, before.
         measured: what the datasets say.
-        shared: the share of a dataset's covariance that all datasets have in common, since it is that of the mean.
+        prior: (k, k) covariance of what is not known of the mean before.
     """
-    prior = shared * _least(evidence)
     size = sum(len(found.gains) for found in measured)
     noise = np.zeros((size, size))
     left = []
@@ -95,23 +103,6 @@ def posterior_of_mean(evidence: Evidence, measured: Sequence[Measured], *, share
         start = end
     of = np.concatenate([found.of for found in measured])
     return condition(np.zeros(len(prior)), prior, observed=np.concatenate(left), of=of, noise=noise)
-
-
-def _least(evidence: Evidence) -> Floats:
-    """The covariance of gains at the number of rows where their level varies least: datasets of any size share it."""
-    least: Floats = min(evidence.level) + np.asarray(evidence.between) + np.asarray(evidence.within)
-    return least
-
-
-def widened(evidence: Evidence, *, by: float) -> Evidence:
-    """Evidence whose standard deviations are so many times as large."""
-    between, within = (np.asarray(part) * by**2 for part in (evidence.between, evidence.within))
-    return replace(
-        evidence,
-        level=tuple(variance * by**2 for variance in evidence.level),
-        between=tuple(map(tuple, between.tolist())),
-        within=tuple(map(tuple, within.tolist())),
-    )
 
 
 def measure(run: OwnRun, evidence: Evidence) -> Measured | None:
@@ -225,7 +216,7 @@ def effect(evidence: Evidence, own: Sequence[OwnRun]) -> Effect:
     """Expected scores of depths and heads before and after some runs of one model, kind and metric."""
     first = own[0]
     task = unlike(first.kind)
-    sharpened = sharpen(evidence, own, stranger=is_stranger(evidence, model=first.model, unlike=task))
+    sharpened = sharpen(evidence, own, model=first.model, unlike=task)
     probes = _mean_probes([run.probes for run in own])
     n = round(math.exp(np.mean([math.log(run.n) for run in own])))
     both = [
