@@ -119,6 +119,7 @@ def main() -> None:
     paired = tasks_of("text")
     partners = {(task.dataset, task.n) for task in paired}
     tasks = [task for task in partial_tasks_of(options.model) if (task.dataset, task.n) in partners]
+    tasks = [task for task in tasks if len(task.scores) == max(len(other.scores) for other in tasks)]
     cells = ", ".join(f"{task.dataset} ({task.n})" for task in tasks)
     print(f"{options.model}: {len(tasks)} cells of {len({task.dataset for task in tasks})} sets: {cells}\n")
     gains = gains_by_item(tasks, paired, fit("text", paired))

@@ -240,6 +240,10 @@ def test_situations_are_compared_by_what_the_rule_and_constants_lost():
     cell = {"model": "m", "set": "s", "n": 100, "advised_depth": 3}
     rule = {"p_1": 0, "p_2": 0, "p_3": 1, "p_4": 0}
     profiles = pd.DataFrame([cell | rule | {"seed": 0, "situation": 3}, cell | rule | {"seed": 1, "situation": None}])
+    # Of a model without a source profile nothing is known of the situation.
+    runs = pd.concat([runs, runs.assign(model="without a source")], ignore_index=True)
+    unmeasured = cell | {"model": "without a source", "seed": 0, "situation": None, "p_1": None}
+    profiles = pd.concat([profiles, pd.DataFrame([unmeasured])], ignore_index=True)
     lines = table.situations_table(runs, profiles).splitlines()
     assert lines[0].startswith("| situation | sets (cells) | classic rule | as advised | head only |")
     assert lines[2] == "| 1 | 0 (0) | – | – | – | – | – | – |"

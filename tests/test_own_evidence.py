@@ -10,7 +10,7 @@ import pytest
 from advisor.cli import run as advisor
 from advisor.evidence import own as own_module
 from advisor.evidence.own import OwnRun, OwnScore, keep, read_own, read_own_run, read_run
-from advisor.evidence.predictions import STRANGER, expect, predict_scores
+from advisor.evidence.predictions import expect, for_model, predict_scores
 from advisor.evidence.sharpening import (
     LENGTH_SD,
     Measured,
@@ -19,6 +19,7 @@ from advisor.evidence.sharpening import (
     measure,
     posterior_of_mean,
     sharpen,
+    unknown_of_mean,
     weights_of,
 )
 from advisor.evidence.table import Evidence, load_evidence
@@ -77,11 +78,11 @@ def test_one_dataset_of_the_users_moves_the_mean_by_its_share():
     """Gains of mean 1 and variance 4 over three datasets; a fourth one gains 3."""
     evidence = evidence_of([[4.0]], mean=(1.0,))
     found = measured([3.0], [[1.0]], [[0.0]])
-    shift, left = posterior_of_mean(evidence, [found], prior=1 / 4 * evidence.least)
+    shift, left = posterior_of_mean(evidence, [found], prior=np.array(evidence.between) / 4)
     assert shift == pytest.approx([0.5])  # the mean of 1, 1, 1 and 3 is 1.5
     assert left == pytest.approx(np.array([[0.75]]))  # 1 - 1 / 4
     noisy = measured([3.0], [[1.0]], [[1.0]])
-    shift, left = posterior_of_mean(evidence, [noisy], prior=1 / 4 * evidence.least)
+    shift, left = posterior_of_mean(evidence, [noisy], prior=np.array(evidence.between) / 4)
     assert shift == pytest.approx([0.4])  # 1 / (4 + 1) of 2
     assert left == pytest.approx(np.array([[0.8]]))
 
@@ -90,14 +91,16 @@ def test_datasets_weigh_the_same():
     """The mean of three shipped datasets at 1, and of two own ones at 3 and 5, is 11 / 5."""
     evidence = evidence_of([[4.0]], mean=(1.0,))
     both = [measured([gain], [[1.0]], [[0.0]]) for gain in (3.0, 5.0)]
-    assert posterior_of_mean(evidence, both, prior=1 / 4 * evidence.least)[0] == pytest.approx([1.2])
-    assert posterior_of_mean(evidence, both[::-1], prior=1 / 4 * evidence.least)[0] == pytest.approx([1.2])
+    assert posterior_of_mean(evidence, both, prior=np.array(evidence.between) / 4)[0] == pytest.approx([1.2])
+    assert posterior_of_mean(evidence, both[::-1], prior=np.array(evidence.between) / 4)[0] == pytest.approx([1.2])
 
 
 def test_what_was_not_tried_moves_with_what_was():
     """Two items that correlate by a half; of the user's dataset the second alone is known."""
     evidence = evidence_of([[4.0, 2.0], [2.0, 4.0]])
-    shift, left = posterior_of_mean(evidence, [measured([2.0], [[0.0, 1.0]], [[0.0]])], prior=1 / 4 * evidence.least)
+    shift, left = posterior_of_mean(
+        evidence, [measured([2.0], [[0.0, 1.0]], [[0.0]])], prior=np.array(evidence.between) / 4
+    )
     assert shift == pytest.approx([0.25, 0.5])
     assert left == pytest.approx(np.array([[1 - 0.0625, 0.5 - 0.125], [0.5 - 0.125, 1 - 0.25]]))
 
@@ -107,21 +110,25 @@ def test_sharpened_evidence_is_the_prior_and_the_shift():
     assert sharpen(evidence, [], model="another") == evidence
     run = replace(RUN, scores=(scored(HEAD, 0.9),), winner=0, test=0.9, n_test=75)
     sharper = sharpen(evidence, [run], model="m")
-    shift, left = posterior_of_mean(evidence, [measure(run, evidence)], prior=1 / 4 * evidence.least)
+    shift, left = posterior_of_mean(evidence, [measure(run, evidence)], prior=np.array(evidence.between) / 4)
     mean, covariance = sharper.gains(300)
     assert mean == pytest.approx(np.array([0.1, 0.2]) + shift)
     assert covariance == pytest.approx(np.array(evidence.between) * 3 / 4 + left)
     assert sharper.said == "3 text sets, m, 100 to 1,000 rows, and 1 run of your own"
 
 
-def test_a_model_without_evidence_learns_fast_from_one_run():
-    """All by which strangers are wider is of their mean: 1.25 of 2.25 variances."""
-    evidence = evidence_of([[4.0]])
-    run = replace(RUN, scores=(scored(HEAD, 0.75),), probes={"concat_last_four": 0.5}, n_validation=10**9, n_test=10**9,
-                  test=0.75)  # fmt: skip
-    mean, covariance = sharpen(evidence, [run], model="another").gains(300)
-    assert mean == pytest.approx([np.log(3) * 1.25 / 2.25], rel=1e-6)
-    assert covariance == pytest.approx(np.array([[4 * (STRANGER**2 - 1.25**2 / 2.25)]]), rel=1e-6)
+def test_the_level_of_a_model_without_evidence_is_learned_fast_and_its_shape_is_not():
+    """Of the level, 1.25 of 2.25 variances are of the mean; of the shape as much as for any model, one of four."""
+    shape = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    evidence = evidence_of(shape, level=(4.0, 4.0, 4.0))
+    prior = 1.25 * 4.0 + shape / 4
+    settled = for_model(evidence, model="another")
+    assert unknown_of_mean(settled) == pytest.approx(prior)
+    assert unknown_of_mean(for_model(evidence, model="m")) == pytest.approx((4.0 + shape) / 4)
+    both = measured([3.0, 1.0], np.eye(2), np.zeros((2, 2)))
+    shift, _ = posterior_of_mean(settled, [both], prior=prior)
+    assert shift.mean() == pytest.approx(2.0 * 1.25 / 2.25)  # the level that was measured is 2
+    assert shift[0] - shift[1] == pytest.approx(2.0 * 0.25 / 2.25)  # and the difference 2
 
 
 def test_covariances_stay_covariances_at_every_size():
@@ -142,7 +149,7 @@ def test_a_world_is_learned_from_partial_runs():
     for _ in range(400):
         of = np.eye(3)[rng.permutation(3)[:2]]
         datasets.append(measured(of @ (truth + rng.normal(0, 0.2, 3)), of, np.zeros((2, 2))))
-    shift, left = posterior_of_mean(evidence, datasets, prior=0.5 * evidence.least)
+    shift, left = posterior_of_mean(evidence, datasets, prior=np.array(evidence.between) / 2)
     assert shift == pytest.approx(truth, abs=0.03)
     assert np.sqrt(np.diag(left)).max() < 0.02
 

@@ -1,4 +1,4 @@
-"""What a few measured datasets say of a model beside those that the evidence is of: how its mean gains differ."""
+"""What a few measured datasets say of a model beside those that the evidence is of: the level of its gains."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from advisor.evidence.predictions import for_model, item_weights
-from advisor.evidence.sharpening import unknown_of_mean
+from advisor.evidence.sharpening import unknown_level
 from advisor.evidence.table import Evidence, OtherModel, Task, share_of
 from tuner.expectations import USUAL_CORRELATION
-from tuner.gaussian import Floats, condition, logit
+from tuner.gaussian import Floats, logit
 
 
 def fit_other(evidence: Evidence, tasks: Sequence[Task], *, paired: Sequence[Task]) -> OtherModel:
-    """The difference between another model's mean gains and those of the evidence, by pairs of tasks on the same rows.
+    """By how much another model gains more over its probe than the evidence says, from pairs of tasks on the same rows.
 
     A pair rids the difference of what is particular to the dataset, so that a dataset under two models is not counted
-    as two. How far models differ at all is taken from how much wider strangers' intervals have to be: that is the
-    prior, and items that were not measured move with those that were. Tasks of one dataset count as one together.
+    as two; tasks of one dataset count as one together. One level is learned for all candidates: how they compare is
+    taken from the evidence, since learning that from a few datasets made the advice worse (benchmarks/carry_over.py).
 
     Args:
         evidence: what was fitted on the models that it is of.
@@ -31,33 +31,33 @@ def fit_other(evidence: Evidence, tasks: Sequence[Task], *, paired: Sequence[Tas
     partners = {(task.dataset, task.n): task for task in paired}
     if not tasks or any((task.dataset, task.n) not in partners for task in tasks):
         raise ValueError("every task of another model needs one of the evidence's on the same rows")
-    prior = unknown_of_mean(for_model(evidence, model=""))
-    names = [task.dataset for task in tasks]
-    of, observed, noises = [], [], []
+    names = sorted({task.dataset for task in tasks})
+    differences: dict[str, list[float]] = {name: [] for name in names}
+    noises: dict[str, list[float]] = {name: [] for name in names}
     for task in tasks:
-        weights = np.stack([weights_of_item(item, evidence) for item in task.scores])
-        of.append(weights)
-        observed.append(gains_of(task) - weights @ gains_of(partners[task.dataset, task.n], evidence.items))
-        within = evidence.gains(task.n)[1] - np.asarray(evidence.between)
-        scores = np.array([*task.scores.values()]).clip(0.5 / task.n_test, 1 - 0.5 / task.n_test)
-        tested = np.diag(2 * (1 - USUAL_CORRELATION) / (task.n_test * scores * (1 - scores)))
-        noises.append(names.count(task.dataset) * (weights @ within @ weights.T + tested))
-    noise = np.zeros((sum(map(len, noises)),) * 2)
-    start = 0
-    for part in noises:
-        end = start + len(part)
-        noise[start:end, start:end] = part
-        start = end
-    shift, left = condition(
-        np.zeros(len(prior)), prior, observed=np.concatenate(observed), of=np.concatenate(of), noise=noise
-    )
+        items = np.stack([weights_of_item(item, evidence) for item in task.scores])
+        partner = gains_of(partners[task.dataset, task.n], evidence.items)
+        differences[task.dataset].append(float(np.mean(gains_of(task) - items @ partner)))
+        noises[task.dataset].append(_noise(task, items.mean(0), evidence))
+    prior = unknown_level(for_model(evidence, model=""))
+    precisions = [1 / np.mean(noises[name]) for name in names]
+    left = 1 / (1 / prior + sum(precisions))
+    shift = left * sum(p * np.mean(differences[name]) for p, name in zip(precisions, names, strict=True))
     return OtherModel(
         model=tasks[0].model,
-        datasets=tuple(sorted(set(names))),
+        datasets=tuple(names),
         rows=(min(task.n for task in tasks), max(task.n for task in tasks)),
-        shift=tuple(round(float(value), 6) for value in shift),
-        learned=tuple(tuple(round(float(value), 6) for value in row) for row in prior - left),
+        shift=round(float(shift), 6),
+        learned=round(float(prior - left), 6),
     )
+
+
+def _noise(task: Task, weights: Floats, evidence: Evidence) -> float:
+    """Variance of a pair's mean difference: what tasks of one dataset differ by, and the test rows that both share."""
+    within = evidence.gains(task.n)[1] - np.asarray(evidence.between)
+    score = float(np.clip(np.mean([*task.scores.values()]), 0.5 / task.n_test, 1 - 0.5 / task.n_test))
+    tested = 2 * (1 - USUAL_CORRELATION) / (task.n_test * score * (1 - score))
+    return float(weights @ within @ weights + tested)
 
 
 def gains_of(task: Task, items: Sequence[str] | None = None) -> Floats:

@@ -56,8 +56,8 @@ def rows_seen(n: int) -> int:
 
 
 def for_model(evidence: Evidence, *, model: str, unlike: str | None = None) -> Evidence:
-    """Evidence for one model: its own mean where some of it was measured with the model, else the nearest one's, which
-    is that of the models that the evidence is of, and wider.
+    """Evidence for one model: at its own level where some of it was measured with the model, else with the mean of the
+    models that it is of, the nearest, and wider.
 
     Args:
         evidence: of the same kind of data.
@@ -73,8 +73,9 @@ def for_model(evidence: Evidence, *, model: str, unlike: str | None = None) -> E
     known = next((other for other in evidence.others if other.model == name and unlike is None), None)
     if known is None:
         return wide
-    mean = tuple(float(value) for value in np.asarray(evidence.mean) + np.asarray(known.shift))
-    return replace(wide, mean=mean, learned=known.learned, other=known)
+    k = len(evidence.items)
+    learned = tuple((known.learned,) * k for _ in range(k))
+    return replace(wide, mean=tuple(value + known.shift for value in evidence.mean), learned=learned, other=known)
 
 
 def is_stranger(evidence: Evidence, *, model: str, unlike: str | None) -> bool:

@@ -49,8 +49,8 @@ def sharpen(evidence: Evidence, own: Sequence[OwnRun], *, model: str, unlike: st
 
     The gains of a dataset are the model's mean gains and what is particular to the dataset. Own runs are further
     datasets, so they speak of the mean, of which the shipped evidence is the prior: with it they share what is not
-    known of the mean, and nothing else. For a model that the evidence is of, that is so much that a dataset of the
-    user's weighs as much as one of the evidence; for another one, all by which its intervals are wider.
+    known of the mean, and nothing else. That is so much that a dataset of the user's weighs as much as one of the
+    evidence; of another model, the level of all candidates together is learned faster, by all by which it is unknown.
 
     Args:
         evidence: what is shipped for this kind of data.
@@ -75,11 +75,18 @@ def sharpen(evidence: Evidence, own: Sequence[OwnRun], *, model: str, unlike: st
 
 def unknown_of_mean(evidence: Evidence) -> Floats:
     """(k, k) covariance of what is not known of a model's mean gains, which all its datasets have in common; the
-    evidence is for that model (`for_model`)."""
-    shared = 1 - evidence.wider_by**-2 if evidence.wider_by > 1 else 1 / (len(evidence.datasets) + 1)
+    evidence is for that model (`for_model`). How candidates compare carries over between models, the level less."""
+    shape = (np.asarray(evidence.between) + np.asarray(evidence.within)) / evidence.wider_by**2
     known = 0.0 if evidence.learned is None else np.asarray(evidence.learned)
-    unknown: Floats = shared * evidence.least - known
+    unknown: Floats = unknown_level(evidence) + shape / (len(evidence.datasets) + 1) - known
     return unknown
+
+
+def unknown_level(evidence: Evidence) -> float:
+    """The variance of the level of a model's mean gains, before anything was measured with it: at the number of rows
+    where levels vary least, since all sizes share it."""
+    shared = 1 - evidence.wider_by**-2 if evidence.wider_by > 1 else 1 / (len(evidence.datasets) + 1)
+    return shared * min(evidence.level)
 
 
 def posterior_of_mean(evidence: Evidence, measured: Sequence[Measured], *, prior: Floats) -> tuple[Floats, Floats]:

@@ -54,15 +54,14 @@ class Task(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OtherModel(Record):
-    """What a few measured datasets say of another model: by how much its mean gains differ from those of the evidence
-    (``shift``, (k,)), and the covariance that is known of that difference now (``learned``, (k, k)), of what is
-    unknown of any other model's."""
+    """What a few measured datasets say of another model: by how much the level of its gains differs from that of the
+    evidence (``shift``), and the variance of another model's level that this takes away (``learned``)."""
 
     model: str
     datasets: tuple[str, ...]
     rows: tuple[int, int]
-    shift: tuple[float, ...]
-    learned: tuple[tuple[float, ...], ...]
+    shift: float
+    learned: float
 
     @property
     def said(self) -> str:
@@ -142,13 +141,6 @@ class Evidence(Record):
             within=tuple(map(tuple, within.tolist())),
             wider_by=by * self.wider_by,
         )
-
-    @property
-    def least(self) -> Floats:
-        """(k, k) covariance of gains at the number of rows where their level varies least: datasets of all sizes have
-        at least this."""
-        least: Floats = min(self.level) + np.asarray(self.between) + np.asarray(self.within)
-        return least
 
     def seeds_at(self, n: int) -> float:
         """Variance of log odds over seeds at so many rows."""
@@ -247,7 +239,7 @@ def read_evidence(path: Path) -> Evidence:
         found = Evidence(**values | {"others": others})
         k = len(found.items)
         whole = {len(found.mean), len(found.slope), np.shape(found.between), np.shape(found.within)} == {k, (k, k)}
-        whole = whole and all((len(o.shift), np.shape(o.learned)) == (k, (k, k)) for o in others)
+        whole = whole and all(np.isfinite([o.shift, o.learned]).all() for o in others)
         if not whole or not np.isfinite(found.gains(300)[1]).all():
             raise ValueError("its parts do not fit together")
     except (OSError, ValueError, KeyError, TypeError) as error:
