@@ -23,13 +23,13 @@ from tuner.stored import NUMBER, check_candidates, check_tuning, check_values
 VERSION = 1
 _ANEW = "delete it, and add the run again with `advisor evidence add RUN`"
 _NAMES = ("model", "model_fingerprint", "dataset", "fingerprint", "kind", "metric", "added")
-_COUNTS = ("n_blocks", "n", "n_validation", "n_test", "winner")
+_COUNTS = ("n_blocks", "n", "n_validation", "n_test")
 _STORED: Mapping[str, Any] = {
     **dict.fromkeys(_NAMES, str),
     **dict.fromkeys(_COUNTS, int),
     "probes": dict,
     "scores": list,
-    "test": NUMBER,
+    "tested": dict,
 }
 _OF_A_SCORE: Mapping[str, Any] = {
     "candidate": dict,
@@ -43,7 +43,7 @@ KINDS = {"text": "texts", "text_pair": "pairs of texts", "image": "images"}
 
 @dataclass(frozen=True, kw_only=True)
 class OwnScore(Record):
-    """What a candidate scored on the validation rows, 0 to 1, on average over its seeds, and how it was trained.
+    """What a candidate scored, 0 to 1, on average over its seeds, and how it was trained.
 
     ``rows_seen`` counts the training rows, repeats included. Both it and ``learning_rate`` are None where no block is
     trained.
@@ -59,8 +59,8 @@ class OwnScore(Record):
 class OwnRun(Record):
     """One finished search of the user's: what its candidates scored, and the probes that were measured before.
 
-    ``n`` counts the labelled rows outside the test split, ``winner`` is the place of the one of the ``scores`` whose
-    candidate has a score on the ``test`` split. Nothing of the data is kept but its name and a fingerprint.
+    ``n`` counts the labelled rows outside the test split; ``scores`` are of the validation rows, ``tested`` is the
+    winner's on the test split. Nothing of the data is kept but its name and a fingerprint.
     """
 
     model: str
@@ -74,8 +74,7 @@ class OwnRun(Record):
     n_validation: int
     probes: Mapping[str, float]
     scores: tuple[OwnScore, ...]
-    winner: int
-    test: float
+    tested: OwnScore
     n_test: int
     added: str
     version: int = field(default=VERSION)
@@ -97,11 +96,13 @@ def own_folder() -> Path:
 
 
 def read_run(folder: Path) -> OwnRun:
-    """A finished search as evidence.
+    """A finished search as evidence, by its run folder or the model's folder in it.
 
     Raises `TransferError` for a folder that is no finished run, for one that is damaged, and for runs that the evidence
     has nothing to compare with.
     """
+    if folder.name == "model" and not (folder / runs.TUNING).exists() and (folder.parent / runs.TUNING).exists():
+        folder = folder.parent
     advice = runs.read_advice(folder)
     check_advice(advice, path=folder / runs.ADVICE)
     tuning = runs.read_tuning(folder)
@@ -128,10 +129,7 @@ def read_run(folder: Path) -> OwnRun:
     if tuning["n_blocks"] != advice["model"]["n_blocks"] or tuning["metric"] != advice["metric"]:
         raise damaged(folder / runs.TUNING, f"it is of another search than {runs.ADVICE}", fix=again)
     model, data, sizes = advice["model"], advice["data"], tuning["split_sizes"]
-    candidates = [_candidate(row) for row in tuning["candidates"]]
-    winner = _candidate(tuning["winner"]["candidate"])
-    if winner not in candidates:
-        raise damaged(folder / runs.TUNING, "its winner is none of its candidates", fix=again)
+    winner = tuning["winner"]
     found = OwnRun(
         model=model["id"],
         model_fingerprint=model.get("sha256") or model.get("revision") or model["id"],
@@ -143,9 +141,13 @@ def read_run(folder: Path) -> OwnRun:
         n=data["splits"]["train"] + data["splits"]["validation"],
         n_validation=sizes["validation"],
         probes={probe["features"]: float(probe["score"]) for probe in advice["probes"]},
-        scores=tuple(_score(row, n_train=sizes["train"]) for row in tuning["candidates"]),
-        winner=candidates.index(winner),
-        test=float(tuning["winner"]["test"]["score"]),
+        scores=tuple(
+            _score(row, score=row["mean"], recipe=row.get("recipe"), n_train=sizes["train"])
+            for row in tuning["candidates"]
+        ),
+        tested=_score(
+            winner["candidate"], score=winner["test"]["score"], recipe=winner.get("params"), n_train=sizes["train"]
+        ),
         n_test=sizes["test"],
         added=date.today().isoformat(),
     )
@@ -153,35 +155,30 @@ def read_run(folder: Path) -> OwnRun:
     return found
 
 
-def _candidate(stored: Mapping[str, Any]) -> Candidate:
-    """A candidate among other values of its row."""
-    return Candidate(**{key: stored[key] for key in Candidate.__dataclass_fields__ if key in stored})
-
-
-def _score(row: Mapping[str, Any], *, n_train: int) -> OwnScore:
-    candidate, recipe = _candidate(row), row.get("recipe") or {}
-    rate, epochs = recipe.get("learning_rate"), recipe.get("epochs")
+def _score(stored: Mapping[str, Any], *, score: float, recipe: Any, n_train: int) -> OwnScore:
+    """A stored candidate, which may stand among other values of its row."""
+    candidate = Candidate(**{key: stored[key] for key in Candidate.__dataclass_fields__ if key in stored})
+    known = recipe if isinstance(recipe, Mapping) and candidate.trains_blocks else {}
+    rate, epochs = known.get("learning_rate"), known.get("epochs")
     return OwnScore(
         candidate=candidate,
-        score=float(row["mean"]),
-        learning_rate=float(rate) if isinstance(rate, NUMBER) and candidate.trains_blocks else None,
-        rows_seen=float(epochs) * n_train if isinstance(epochs, NUMBER) and candidate.trains_blocks else None,
+        score=float(score),
+        learning_rate=float(rate) if isinstance(rate, NUMBER) else None,
+        rows_seen=float(epochs) * n_train if isinstance(epochs, NUMBER) else None,
     )
 
 
 def _check_numbers(run: OwnRun, *, path: Path, fix: str) -> None:
     """Raise `DataError` for scores and counts that no search writes."""
-    scores = [*run.probes.values(), *(score.score for score in run.scores), run.test]
-    positive = [score.learning_rate for score in run.scores] + [score.rows_seen for score in run.scores]
-    counted = min(run.n_blocks, run.n, run.n_validation, run.n_test) > 0
-    depths = (score.candidate.frozen_blocks or 0 for score in run.scores)
+    every = (*run.scores, run.tested)
+    scores = [*run.probes.values(), *(score.score for score in every)]
+    positive = [score.learning_rate for score in every] + [score.rows_seen for score in every]
     if not (
-        counted
+        min(run.n_blocks, run.n, run.n_validation, run.n_test) > 0
         and run.kind in KINDS
-        and 0 <= run.winner < len(run.scores)
         and all(0 <= score <= 1 for score in scores)
         and all(value is None or 0 < value < math.inf for value in positive)
-        and all(0 <= depth <= run.n_blocks for depth in depths)
+        and all(0 <= (score.candidate.frozen_blocks or 0) <= run.n_blocks for score in every)
     ):
         raise damaged(path, "it holds numbers that no search writes", fix=fix)
 
@@ -234,12 +231,15 @@ def read_own_run(path: Path) -> OwnRun:
         )
     check_values(stored, _STORED, path=path, fix=_ANEW)
     check_values(stored["probes"], dict.fromkeys(stored["probes"], NUMBER), path=path, within="probes.", fix=_ANEW)
-    for score in stored["scores"]:
+    for score in (*stored["scores"], stored["tested"]):
         check_values(score, _OF_A_SCORE, path=path, within="scores.", fix=_ANEW)
         check_candidates([score["candidate"]], {}, path=path, name="scores.candidate", fix=_ANEW)
     try:
-        scores = [OwnScore(**{**score, "candidate": Candidate(**score["candidate"])}) for score in stored["scores"]]
-        run = OwnRun(**{**stored, "scores": tuple(scores)})
+        *scores, tested = (
+            OwnScore(**{**score, "candidate": Candidate(**score["candidate"])})
+            for score in (*stored["scores"], stored["tested"])
+        )
+        run = OwnRun(**{**stored, "scores": tuple(scores), "tested": tested})
     except TypeError as error:
         raise damaged(path, f"it is no run of this version ({error})", fix=_ANEW) from error
     if path.name != run.file_name:

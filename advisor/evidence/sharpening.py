@@ -32,6 +32,10 @@ LENGTH_SD = 0.15
 """Spread, in log odds, of what training e times as long, or as short, as the runs of the evidence changes. A judgement,
 not a measurement: an eighth of the steps, as short budgets buy, then counts with a spread of 0.3, some 5 points."""
 
+FINAL_SD = 0.1
+"""Spread, in log odds, of what fitting the winner again on all labelled rows and averaging seeds changes: half a point
+to two and a half in measured sets."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -119,28 +123,23 @@ def measure(run: OwnRun, evidence: Evidence) -> Measured | None:
     flattered, has noise of its own. Recipes of other lengths than the evidence's measure the same less well.
     """
     reference = run.probes.get(evidence.probe, run.probes.get("last"))
-    made_of = {place: weights_of(score, run.n_blocks, evidence) for place, score in enumerate(run.scores)}
-    found = {place: weights for place, weights in made_of.items() if weights is not None}
-    if reference is None or not found:
+    known = [(score, of) for score in run.scores if (of := weights_of(score, run.n_blocks, evidence)) is not None]
+    validated = len(known)
+    if (of := weights_of(run.tested, run.n_blocks, evidence)) is not None:
+        known.append((run.tested, of))
+    if reference is None or not known:
         return None
-    of = list(found.values())
-    scores = [run.scores[place].score for place in found]
-    lengths = [_length_sd(run.scores[place], n=run.n) for place in found]
-    rows = [run.n_validation] * len(found)
-    winner = list(found).index(run.winner) if run.winner in found else None
-    if winner is not None:
-        scores, of, rows = [*scores, run.test], [*of, of[winner]], [*rows, run.n_test]
-    values = np.array([float(logit(score, n=n)) for score, n in zip(scores, rows, strict=True)])
+    rows = np.array([run.n_validation] * validated + [run.n_test] * (len(known) - validated))
+    values = np.array([float(logit(score.score, n=int(n))) for (score, _), n in zip(known, rows, strict=True)])
     chance = 1 / (1 + np.exp(-values))
-    spread = 1 / np.sqrt(np.array(rows) * chance * (1 - chance))
-    noise = USUAL_CORRELATION * np.outer(spread, spread)
-    if winner is not None:
-        noise[-1, :] = noise[:, -1] = 0.0
-    noise[np.diag_indices(len(values))] = spread**2
-    short = np.diag(np.square([*lengths, *([] if winner is None else [lengths[winner]])]))
-    if winner is not None:  # the same training, scored twice
-        short[winner, -1] = short[-1, winner] = lengths[winner] ** 2
-    return Measured(gains=values - float(logit(reference, n=run.n)), of=np.stack(of), noise=noise + short, n=run.n)
+    spread = 1 / np.sqrt(rows * chance * (1 - chance))
+    other_recipe = np.array([_length_sd(score, n=run.n) for score, _ in known])
+    noise = np.diag(spread**2 + other_recipe**2)
+    noise[validated:, validated:] += FINAL_SD**2
+    same_rows = USUAL_CORRELATION * np.outer(spread, spread)[:validated, :validated]
+    noise[:validated, :validated] += same_rows - np.diag(np.diag(same_rows))
+    gains = values - float(logit(reference, n=run.n))
+    return Measured(gains=gains, of=np.stack([of for _, of in known]), noise=noise, n=run.n)
 
 
 def weights_of(score: OwnScore, n_blocks: int, evidence: Evidence) -> Floats | None:
@@ -269,7 +268,7 @@ def shipped_for(kind: str) -> Evidence:
 def check_useful(run: OwnRun, *, folder: Path) -> None:
     """Raise `DataError` for a run that tried nothing that the evidence knows."""
     if measure(run, shipped_for(run.kind)) is None:
-        tried = ", ".join(dict.fromkeys(score.candidate.label(run.n_blocks) for score in run.scores))
+        tried = ", ".join(dict.fromkeys(s.candidate.label(run.n_blocks) for s in (*run.scores, run.tested)))
         raise DataError(
             f"{folder} holds no candidate that the evidence knows: {tried}",
             why="evidence is of freeze depths, head only and mixes of blocks, trained from pretrained weights",
