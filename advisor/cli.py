@@ -43,6 +43,12 @@ source_app = typer.Typer(
     help="Source profiles: what a model was pretrained on.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(source_app, name="source")
+evidence_app = typer.Typer(
+    help="Evidence of your own: finished `tune` runs sharpen the advice for their model. It stays on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(evidence_app, name="evidence")
 
 DataArgument = Annotated[
     str, typer.Argument(metavar="DATA", help="File, folder, hub id, or example:NAME for a built-in example.")
@@ -73,6 +79,12 @@ HeaderOption = Annotated[
 ]
 ExamplesOption = Annotated[
     bool, typer.Option("--no-examples", help="Write nothing of the data itself: no thumbnails (texts never are).")
+]
+EvidenceOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-evidence", help="Ignore your own runs (advisor evidence list); the shipped evidence is still asked."
+    ),
 ]
 OutOption = Annotated[str | None, typer.Option(help="Run folder (default: runs/<data>-<model>-<date-time>).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -112,6 +124,7 @@ def recommend(
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
     header: HeaderOption = None,
+    no_evidence: EvidenceOption = False,
     no_examples: ExamplesOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
@@ -128,9 +141,7 @@ def recommend(
             data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
             metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header,
-            examples=not no_examples,
-            out=out or None,
-            progress=progress,
+            own_evidence=not no_evidence, examples=not no_examples, out=out or None, progress=progress,
         )  # fmt: skip
         folder = Path(out) if out else runs.claim_folder(advised.data["name"], advised.model["id"])
         if not out:
@@ -165,6 +176,7 @@ def tune(
     seed: SeedOption = 0,
     drop_rare: RareOption = False,
     header: HeaderOption = None,
+    no_evidence: EvidenceOption = False,
     no_examples: ExamplesOption = False,
     budget: Annotated[
         str | None, typer.Option(help="Time for the search, such as 90s, 10m or 1h (default 10m).")
@@ -215,8 +227,8 @@ def tune(
             metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header, budget=budget,
             trials=trials,
             strategy=strategy, augment=augment, storage=storage, study=study, resume=resume, refit=not no_refit,
-            examples=not no_examples, began=_began(),
-            out=out, progress=progress, on_advice=show,
+            own_evidence=not no_evidence, examples=not no_examples, began=_began(), out=out, progress=progress,
+            on_advice=show,
         )  # fmt: skip
     stored = result.to_json()
     folder = Path(result.model_dir).parent
@@ -514,6 +526,80 @@ def source_show(
         for number, line in enumerate(lines):
             shown = line if isinstance(line, (str, int, float)) else json.dumps(line, ensure_ascii=False)
             _out(f"{key if number == 0 else '':<14} {shown}")
+
+
+@evidence_app.command("add")
+def evidence_add(
+    run: Annotated[list[str], typer.Argument(metavar="RUN_DIR...", help="Folders of finished `advisor tune` runs.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Keep what finished runs measured, to sharpen the advice for their model; every dataset counts once.
+
+    Kept are scores, probes, sizes and names, nothing of the data itself, in a file for each run on this machine; delete
+    the file to forget the run. `advisor recommend` and `advisor tune` use it at once.
+    """
+    from advisor.evidence import own, sharpening
+
+    found = {folder: own.read_run(Path(folder)) for folder in run}
+    for folder, read in found.items():
+        sharpening.check_useful(read, folder=Path(folder))
+    added = [(kept, *own.keep(kept)) for kept in found.values()]
+    if as_json:
+        _print_json([kept.to_json() | {"file": str(path), "replaced": replaced} for kept, path, replaced in added])
+        return
+    for kept, path, replaced in added:
+        candidates = f"{len(kept.scores)} candidate{'s' * (len(kept.scores) != 1)}"
+        _out(f"added    {kept.dataset} with {kept.model}: {kept.n:,} labelled rows, {candidates} ({path})")
+        if replaced:
+            _out("         it takes the place of an earlier run of the same dataset, so that the dataset counts once")
+
+
+@evidence_app.command("list")
+def evidence_list(as_json: JsonOption = False) -> None:
+    """List your own runs that sharpen the advice."""
+    from advisor.evidence import own
+
+    found, warnings = own.read_own()
+    if as_json:
+        rows = [kept.to_json() | {"file": str(own.own_folder() / kept.file_name)} for kept in found]
+        _print_json({"runs": rows, "warnings": warnings})
+        return
+    columns = ("model", "dataset", "rows", "candidates", "added")
+    table = [columns, *((r.model, r.dataset, f"{r.n:,}", str(len(r.scores)), r.added) for r in found)]
+    cells = [[in_one_line(cell) for cell in row] for row in table]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    for row in cells if found else ():
+        _out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _out(f"in {own.own_folder()}" if found else NO_RUNS)
+    for warning in warnings:
+        _err(f"warning: {warning}")
+
+
+NO_RUNS = "no runs of your own yet: advisor evidence add RUN_DIR keeps what a finished `advisor tune` measured"
+
+
+@evidence_app.command("fit")
+def evidence_fit(as_json: JsonOption = False) -> None:
+    """Check your own runs and show what they change: expected scores before and after, by depth.
+
+    Nothing is written: recommend and tune compute the same whenever they are asked. Scores are those that data like
+    yours can expect, at the size and probe score that your runs had on average.
+    """
+    from advisor.evidence import sharpening
+
+    effects, warnings = sharpening.effects()
+    if as_json:
+        _print_json({"effects": [found.to_json() for found in effects], "warnings": warnings})
+        return
+    for number, found in enumerate(effects):
+        if number:
+            _out("")
+        for line in sharpening.effect_lines(found):
+            _out(line)
+    if not effects:
+        _out(NO_RUNS)
+    for warning in warnings:
+        _err(f"warning: {warning}")
 
 
 def _version(asked: bool) -> None:

@@ -28,8 +28,10 @@ from advisor.baselines import (
 from advisor.cautions import imbalance_note, unknown_note
 from advisor.evidence.decision import PREFERENCES, check_preference, decide
 from advisor.evidence.decision import counterfactuals as what_would_change
+from advisor.evidence.own import fitting, read_own
 from advisor.evidence.predictions import TRAINED_SHARE, Prediction, expect, predict_scores, rows_seen
-from advisor.evidence.table import load_evidence
+from advisor.evidence.sharpening import sharpen, unlike
+from advisor.evidence.table import Evidence, load_evidence
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_paths import refuse_root
 from advisor.image_similarity import measure_image_similarity
@@ -49,7 +51,7 @@ from advisor.token_copies import token_copies_note
 from tuner.alignment import notes_on_words
 from tuner.augmentation import check_policy, misfit
 from tuner.backbone import Backbone, load_backbone
-from tuner.errors import ModelError, OptionError
+from tuner.errors import DataError, ModelError, OptionError
 from tuner.expectations import SCHEDULE_SHARE, Expectations
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.freezing import has_statistics
@@ -150,6 +152,7 @@ def recommend(
     prefer: str = "score",
     header: bool | None = None,
     metric: str | None = None,
+    own_evidence: bool = True,
     examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -162,6 +165,7 @@ def recommend(
     `images_root`, the folder where they may lie. `header` says whether the first line of a file names its columns,
     which is judged by its look unless it is said; without one they are called ``column_1``, ``column_2``...
     With `out`, ``advice.json`` and the report are written there; without `examples`, nothing of the data itself is.
+    Without `own_evidence`, the shipped evidence alone is asked, not the user's runs that ``advisor evidence add`` kept.
     Raises `TransferError` for what the user can fix.
     """
     check_known(metric)
@@ -186,12 +190,11 @@ def recommend(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
-        prefer=None if prefer == PREFERENCES[0] else prefer, no_examples=not examples,
+        prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
         target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
-            command=command,
-        examples=examples, clock=clock, progress=progress,
+        own_evidence=own_evidence, command=command, examples=examples, clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
         save_advice(advice, Path(out))
@@ -216,6 +219,7 @@ def advise(
     seed: int,
     metric: str,
     prefer: str,
+    own_evidence: bool,
     command: str,
     examples: bool,
     clock: Clock,
@@ -242,7 +246,8 @@ def advise(
         linear = next(found for name, found in baselines.items() if name.endswith("_linear"))
     size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
-    expecting = _expecting(target, backbone, probes)
+    evidence, left_out = _evidence_for(target, backbone, metric=metric, own=own_evidence)
+    expecting = None if evidence is None else _expecting(evidence, target, backbone, probes)
     n_labelled = len(target.train) + len(target.validation)
     expectations = None if expecting is None else expecting(n_labelled)
     # A training step costs three forward passes, of which one row took so long here.
@@ -256,10 +261,10 @@ def advise(
         situation, probes, n_blocks=backbone.n_blocks, baseline=linear, predictions=predictions, prefer=prefer
     )
     counterfactuals: list[str] = []
-    if expecting is not None:
+    if evidence is not None and expecting is not None:
         counterfactuals = what_would_change(
             decide(predictions, prefer=prefer), predictions, n=n_labelled, n_blocks=backbone.n_blocks,
-            at_rows=lambda n: predicted_at(expecting(n), n), most_rows=load_evidence(target.kind).rows[1],
+            at_rows=lambda n: predicted_at(expecting(n), n), most_rows=evidence.rows[1],
         )  # fmt: skip
     advice = Advice(
         model=_model_section(backbone),
@@ -273,7 +278,7 @@ def advise(
         probes=probes.probes,
         baselines=baselines | {"best_probe": _best_probe(probes)},
         metric=metric,
-        warnings=_warnings(target, backbone, features, similarity, metric=metric),
+        warnings=(*_warnings(target, backbone, features, similarity, metric=metric), *left_out),
         next_steps=_next_steps(size, similarity, target, command, model=None if backbone.path is None else backbone.id),
         next_command=command,
         seconds=clock.seconds,
@@ -294,12 +299,35 @@ def advise(
     return replace(advice, space=space)
 
 
-def _expecting(target: TargetData, backbone: Backbone, probes: ProbeProfile) -> Callable[[int], Expectations] | None:
-    """Expected scores at so many labelled rows; None for kinds of tasks that nothing was measured of."""
+def _evidence_for(
+    target: TargetData, backbone: Backbone, *, metric: str, own: bool
+) -> tuple[Evidence | None, tuple[str, ...]]:
+    """What measured runs say of this kind of data, sharpened by the user's `own` runs of the model, and a warning for
+    every file of evidence that was left out. None for kinds of tasks that nothing was measured of."""
     if target.tagged:
-        return None
-    evidence = load_evidence(target.kind)
-    task = "pairs of texts" if "text_pair" in target.columns and target.columns["text_pair"] is not None else None
+        return None, ()
+    try:
+        evidence = load_evidence(target.kind)
+    except DataError as error:
+        return None, (f"the evidence on {target.kind}s was left out: {error.what}; {error.fix}",)
+    if not own:
+        return evidence, ()
+    kept, left_out = read_own()
+    kind = _kind_of_task(target)
+    fit = fitting(kept, model_fingerprint=backbone.fingerprint, kind=kind, metric=metric)
+    return sharpen(evidence, fit, model=backbone.id, unlike=unlike(kind)), left_out
+
+
+def _kind_of_task(target: TargetData) -> str:
+    """What is labelled, as evidence tells tasks apart."""
+    return "text_pair" if target.columns.get("text_pair") is not None else target.kind
+
+
+def _expecting(
+    evidence: Evidence, target: TargetData, backbone: Backbone, probes: ProbeProfile
+) -> Callable[[int], Expectations]:
+    """Expected scores at so many labelled rows."""
+    task = unlike(_kind_of_task(target))
 
     def at(n: int) -> Expectations:
         return expect(evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id, unlike=task)
@@ -387,6 +415,7 @@ def tune(
     study: str | None = None,
     resume: bool = False,
     refit: bool = True,
+    own_evidence: bool = True,
     examples: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -401,8 +430,9 @@ def tune(
     top. Without `refit`, the winner is saved as it was trained on the training rows, else it is fitted again on
     training and validation rows together. `augment` names how training examples are changed where the best
     trained candidate is trained once more (`tuner.space.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
-    says. Without `examples`, nothing of the data itself is written. `on_advice` is called with the advice before the
-    search. Raises `TransferError` for what the user can fix; Ctrl-C ends the search with the best so far.
+    says. Without `examples`, nothing of the data itself is written; `own_evidence` is as in `recommend`. `on_advice` is
+    called with the advice before the search. Raises `TransferError` for what the user can fix; Ctrl-C ends the search
+    with the best so far.
     """
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
@@ -430,7 +460,7 @@ def tune(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
-        prefer=None if prefer == PREFERENCES[0] else prefer, no_examples=not examples,
+        prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
         if progress is not None:
@@ -461,8 +491,7 @@ def tune(
         else:
             advice = advise(
                 target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
-            command=command,
-                examples=examples, clock=clock, progress=progress,
+                own_evidence=own_evidence, command=command, examples=examples, clock=clock, progress=progress,
             )  # fmt: skip
             stored = advice.to_json()
             write_json(folder / runs.ADVICE, stored)

@@ -1,6 +1,7 @@
 """The evidence table: every freeze depth, head only, feature variants and scratch on many real sets, run by run.
 
-    python benchmarks/evidence.py [--sets ...] [--models ...] [--rows ...] [--only runs] [--minutes N] [--summary]
+    python benchmarks/evidence.py [--sets ...] [--models ...] [--rows ...] [--only runs] [--depths ...] [--minutes N]
+        [--summary]
 
 A cell is a model, a set, a number of training rows and a seed, which draws those rows, divides them and trains. A fifth
 of the rows is held out for validation, as the tuner does; on seed 0 it chooses the learning rate out of two, and the
@@ -41,7 +42,13 @@ from tuner.trials import Bench, LabelledRows, TuningData
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TEXT_MODEL, MOBILENET, RESNET = "all-MiniLM-L6-v2", "mobilenet_v1_0.25_128_imagenet", "resnet20_cifar10"
+MINILM_L3, DISTILBERT, LITE0 = "paraphrase-MiniLM-L3-v2", "distilbert-cased-grammar", "efficientnet-lite0_128"
 N_BLOCKS = {TEXT_MODEL: 7, MOBILENET: 14, RESNET: 10}
+FURTHER = {MINILM_L3: 4, LITE0: 17, DISTILBERT: 7}
+"""Models of which some depths are measured once: do shares of frozen blocks carry over? Their folders lie in
+`$TRANSFER_MODELS`; EfficientNet-Lite0 reads 128 pixels a side, which its preprocessor_config.json has to say."""
+MODELS = Path(os.environ.get("TRANSFER_MODELS", DATA / "models"))
+SHARES = (0.0, 0.25, 0.5, 0.75)
 TEXT_SETS = (
     "ag_news", "mr", "cr", "trec6", "medical_abstracts", "mag_paper_fields", "tweet_emotion", "tweet_hate",
     "stackoverflow_titles", "clinc150", "banking77", "gnad10_german", "indonlu_smsa", "arsarcasm_arabic", "http_params",
@@ -90,6 +97,28 @@ def plan() -> list[Cell]:
     ]
 
 
+def further_plan() -> list[Cell]:
+    """Cells of further models: seed 0 of every set, at 300 rows first."""
+    return [
+        Cell(model=model, set=name, n=n, seed=0)
+        for n in sorted(SMALL, key=(300, 100, 1_000).index)
+        for model in FURTHER
+        for name in (IMAGE_SETS if model == LITE0 else TEXT_SETS)
+    ]
+
+
+def depths_of(model: str) -> list[int]:
+    """Freeze depths that are trained: all, of further models those nearest to `SHARES` and all blocks but one.
+
+    >>> depths_of(DISTILBERT)
+    [0, 2, 4, 5, 6]
+    """
+    if model in N_BLOCKS:
+        return list(range(N_BLOCKS[model]))
+    n_blocks = FURTHER[model]
+    return sorted({round(share * n_blocks) for share in SHARES} | {n_blocks - 1})
+
+
 def cut(
     cells: Sequence[Cell], *, hours: Callable[[Sequence[Cell]], float], most: float = MOST_HOURS
 ) -> tuple[list[Cell], list[str]]:
@@ -129,7 +158,7 @@ def projected_hours(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
 
 def candidates(cell: Cell, widths: Sequence[int] | None = None) -> dict[str, Candidate]:
     """By name, what a cell trains; `widths` are those of the blocks, all the same where nothing is said."""
-    n_blocks = N_BLOCKS[cell.model]
+    n_blocks = (N_BLOCKS | FURTHER)[cell.model]
     named = {"head_only": candidate_at(n_blocks, n_blocks)}  # first, as the others start from its head
     if cell.n == LARGE:
         depths = (0, round(0.5 * n_blocks), default_depth(n_blocks))
@@ -138,7 +167,7 @@ def candidates(cell: Cell, widths: Sequence[int] | None = None) -> dict[str, Can
     for name in FEATURES:
         if name != "last" and fits(name, widths=widths or (1,) * n_blocks):
             named[name] = Candidate(strategy="feature_based", frozen_blocks=None, features=name)
-    return named | {f"depth_{depth}": candidate_at(depth, n_blocks) for depth in range(n_blocks)}
+    return named | {f"depth_{depth}": candidate_at(depth, n_blocks) for depth in depths_of(cell.model)}
 
 
 def schedule(candidate: Candidate, rows: int) -> tuple[int, int]:
@@ -224,6 +253,8 @@ def load(model: str) -> tuple[Backbone, Any, Path | None]:
     """A model, what `recommend` takes for it, and its source data where no profile of it is shipped."""
     if model == TEXT_MODEL:
         return text_backbone(), None, None
+    if model in FURTHER:
+        return load_backbone(MODELS / model), MODELS / model, None
     if model == MOBILENET:
         path = DATA / "models" / model
         return load_backbone(path), path, DATA / "source" / "tinyimagenet32_images"
@@ -326,12 +357,16 @@ def run(bench: Bench, cell: Cell, *, name: str, learning_rate: float, n_validati
     }  # fmt: skip
 
 
-def run_cell(cell: Cell, *, deadline: float, parts: Sequence[str] = PARTS) -> None:
-    """Measure what is missing of a cell: its profile, then its runs, or only one of the two `parts`."""
+def run_cell(cell: Cell, *, deadline: float, parts: Sequence[str] = PARTS, depths: Sequence[int] | None = None) -> None:
+    """Measure what is missing of a cell: its profile, then its runs, or only one of the two `parts`; of the runs that
+    train blocks, only those at these `depths`, if any are said."""
     known = read(PROFILES)
     profiled = "profiles" not in parts or (len(known) > 0 and (known[KEY] == pd.Series(cell.key)).all(axis=1).any())
     backbone, model, source = load(cell.model)
     todo = missing(cell, read(RUNS), backbone) if "runs" in parts else []
+    if depths is not None:
+        wanted = {f"depth_{depth}" for depth in depths}
+        todo = [(name, rate) for name, rate in todo if not rate or name in wanted]
     if profiled and not todo:
         return
     last = time.perf_counter()
@@ -360,10 +395,11 @@ def number(value: float | None) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=(*TEXT_SETS, *IMAGE_SETS), choices=(*TEXT_SETS, *IMAGE_SETS))
-    parser.add_argument("--models", nargs="+", default=tuple(N_BLOCKS), choices=tuple(N_BLOCKS))
+    parser.add_argument("--models", nargs="+", default=tuple(N_BLOCKS), choices=(*N_BLOCKS, *FURTHER))
     parser.add_argument("--rows", nargs="+", type=int, default=(*SMALL, LARGE), choices=(*SMALL, LARGE))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, choices=SEEDS)
     parser.add_argument("--only", nargs=1, dest="parts", default=PARTS, choices=PARTS)
+    parser.add_argument("--depths", nargs="+", type=int, help="train these alone, for now")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many")
     parser.add_argument("--summary", action="store_true", help="print what the table says so far, and stop")
     options = parser.parse_args()
@@ -373,7 +409,7 @@ def main() -> None:
     deadline = time.monotonic() + 60 * options.minutes
     cells = [
         cell
-        for cell in plan()
+        for cell in (*plan(), *further_plan())
         if cell.set in options.sets
         and cell.model in options.models
         and cell.n in options.rows
@@ -390,7 +426,7 @@ def main() -> None:
             hours = f"{projected_hours(cells, runs):.1f} hours projected"
             print(hours + (f", {projected_hours(kept, runs):.1f} without {', '.join(left_out)}" if left_out else ""))
         try:
-            run_cell(cell, deadline=deadline, parts=options.parts)
+            run_cell(cell, deadline=deadline, parts=options.parts, depths=options.depths)
         except TransferError as error:
             print(f"{cell}: {error}", flush=True)
 

@@ -153,7 +153,9 @@ def regrets(runs: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
 
 def situations_table(runs: pd.DataFrame, profiles: pd.DataFrame) -> str:
     """By situation, how many points the classic rule and the constants lost: means over sets of their mean regret over
-    sizes and seeds, with standard errors over sets. A set is counted once for each model that it was measured with."""
+    sizes and seeds, with standard errors over sets. A set is counted once for each model that it was measured with;
+    cells of models whose similarity is not measured have no situation and are left out."""
+    profiles = profiles.dropna(subset=["p_1"])
     found = regrets(runs, profiles).merge(profiles[[*KEY, "situation"]], on=KEY)
     found["situation"] = found.situation.fillna(0).astype(int)
     n_blocks = runs.groupby("model").frozen_blocks.max()

@@ -3,19 +3,22 @@
     python benchmarks/fit_evidence.py
 
 Taken are the cells of seed 0 at 100 to 1,000 rows, which hold every candidate at both learning rates. Shares of frozen
-blocks are those of MiniLM's seven blocks; other models' depths are read off between their neighbours.
+blocks are those of MiniLM's seven blocks; other models' depths are read off between their neighbours. Of further models
+some depths are measured on some sets: they say how the mean of such a model differs from MiniLM's on the same rows.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from evidence_table import KEY, PROFILES, RUNS, read
 
+from advisor.evidence.others import fit_other
 from advisor.evidence.table import FOLDER, LINEAR, Evidence, Task, fit_evidence, trained
 from tuner.gaussian import logit
 from tuner.records import write_json
@@ -23,6 +26,7 @@ from tuner.records import write_json
 KNOTS = tuple(share / 7 for share in range(7))
 ROWS = (100, 1_000)
 KINDS = {"text": ("all-MiniLM-L6-v2",), "image": ("mobilenet_v1_0.25_128_imagenet", "resnet20_cifar10")}
+FURTHER = {"text": ("paraphrase-MiniLM-L3-v2",), "image": ()}
 PROBE = "concat_last_four"
 
 
@@ -92,11 +96,47 @@ def fit(kind: str, tasks: list[Task]) -> Evidence:
     return fit_evidence(same, kind=kind, probe=PROBE, rates=rates_of(kind), seeds=seeds_of(kind))
 
 
+def partial_tasks_of(model: str) -> list[Task]:
+    """The cells of a further model, with the shares of its blocks that were trained at both learning rates."""
+    runs, profiles = read(RUNS), read(PROFILES).set_index(KEY)
+    runs = runs[(runs.model == model) & (runs.seed == 0) & runs.n.between(*ROWS)]
+    found = []
+    for key, cell in runs.groupby(KEY):
+        n_blocks = int(cell.frozen_blocks.max())
+        linear = {"last" if name == "head_only" else name: score for name, score in linear_scores(cell)}
+        scores = {name: linear[name] for name in LINEAR if name in linear}
+        rates = sorted(cell.learning_rate[cell.learning_rate > 0].unique())
+        counts = cell[cell.learning_rate > 0].groupby("frozen_blocks").size()
+        for row in cell[cell.learning_rate > 0].sort_values(["learning_rate", "frozen_blocks"]).itertuples():
+            if counts[row.frozen_blocks] == 2:
+                rate = ("low", "high")[rates.index(row.learning_rate)]
+                scores[trained(row.frozen_blocks / n_blocks, rate)] = row.test
+        if len(scores) > len(linear) and key in profiles.index:
+            probes = json.loads(profiles.loc[key].probes)
+            found.append(
+                Task(
+                    model=model, dataset=key[1], n=int(key[2]), probe=float(probes[PROBE]), scores=scores,
+                    n_test=int(cell.test_rows.iloc[0]),
+                )
+            )  # fmt: skip
+    return found
+
+
+def with_others(kind: str, evidence: Evidence, tasks: list[Task]) -> Evidence:
+    """Evidence with what is known of further models, of which some cells have a partner among the tasks."""
+    partners = {(task.dataset, task.n) for task in tasks}
+    parts = ([t for t in partial_tasks_of(model) if (t.dataset, t.n) in partners] for model in FURTHER[kind])
+    return replace(evidence, others=tuple(fit_other(evidence, part, paired=tasks) for part in parts if part))
+
+
 def main() -> None:
     for kind in KINDS:
-        evidence = fit(kind, tasks_of(kind))
+        tasks = tasks_of(kind)
+        evidence = with_others(kind, fit(kind, tasks), tasks)
         write_json(FOLDER / f"{kind}.json", evidence)
         print(f"{kind}: {evidence.n_tasks} tasks; {evidence.said}; items {', '.join(evidence.items)}")
+        for other in evidence.others:
+            print(f"{kind}: {other.said}")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,21 @@ def test_small_cells_hold_every_depth_and_variant_large_ones_the_few_and_scratch
     assert not [name for name in evidence.candidates(image, widths=range(14)) if name.startswith("weighted")]
 
 
+def test_further_models_are_measured_at_some_depths_once():
+    cells = evidence.further_plan()
+    assert {cell.seed for cell in cells} == {0}
+    assert len(cells) == 3 * (16 + 3 + 16)
+    assert [cell.n for cell in cells[:35]] == [300] * 35
+    assert not {cell.model for cell in cells} & {cell.model for cell in evidence.plan()}
+    assert {model: evidence.depths_of(model) for model in evidence.FURTHER} == {
+        evidence.MINILM_L3: [0, 1, 2, 3], evidence.LITE0: [0, 4, 8, 13, 16], evidence.DISTILBERT: [0, 2, 4, 5, 6],
+    }  # fmt: skip
+    assert evidence.depths_of(evidence.TEXT_MODEL) == list(range(7))
+    named = evidence.candidates(evidence.Cell(model=evidence.MINILM_L3, set="mr", n=300, seed=0))
+    assert [name for name in named if name.startswith("depth")] == ["depth_0", "depth_1", "depth_2", "depth_3"]
+    assert named["head_only"].frozen_blocks == 4
+
+
 def test_small_cells_stay_within_400_steps_of_16_rows():
     full, scratch = (evidence.candidates(evidence.Cell(model=evidence.TEXT_MODEL, set="mr", n=10_000, seed=0))[name]
                      for name in ("depth_0", "scratch"))  # fmt: skip
@@ -225,6 +240,10 @@ def test_situations_are_compared_by_what_the_rule_and_constants_lost():
     cell = {"model": "m", "set": "s", "n": 100, "advised_depth": 3}
     rule = {"p_1": 0, "p_2": 0, "p_3": 1, "p_4": 0}
     profiles = pd.DataFrame([cell | rule | {"seed": 0, "situation": 3}, cell | rule | {"seed": 1, "situation": None}])
+    # Of a model without a source profile nothing is known of the situation.
+    runs = pd.concat([runs, runs.assign(model="without a source")], ignore_index=True)
+    unmeasured = cell | {"model": "without a source", "seed": 0, "situation": None, "p_1": None}
+    profiles = pd.concat([profiles, pd.DataFrame([unmeasured])], ignore_index=True)
     lines = table.situations_table(runs, profiles).splitlines()
     assert lines[0].startswith("| situation | sets (cells) | classic rule | as advised | head only |")
     assert lines[2] == "| 1 | 0 (0) | – | – | – | – | – | – |"

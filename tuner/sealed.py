@@ -44,7 +44,7 @@ def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], 
     if (kind := irregular(path)) is not None:
         raise damaged(path, f"it is {kind}, not a file", fix=fix)
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes(), parse_constant=_no_constant)
     except OSError as error:
         raise damaged(path, f"it cannot be read: {error.strerror or error}", fix=fix) from error
     except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
@@ -98,6 +98,11 @@ def check_sealed_folder(folder: Path) -> None:
                 why="the saved model is read from it, and would predict something else",
                 fix=anew,
             )
+
+
+def _no_constant(name: str) -> None:
+    """Raise for what JSON has no word for, and nothing of ours is ever written with."""
+    raise ValueError(f"{name} is no number")
 
 
 def _seal_of(values: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,35 @@ def rows_seen(n: int) -> int:
     return max(min(EPOCHS * n, MOST_STEPS * BATCH), LEAST_EPOCHS * n)
 
 
+def for_model(evidence: Evidence, *, model: str, unlike: str | None = None) -> Evidence:
+    """Evidence for one model: at its own level where some of it was measured with the model, else with the mean of the
+    models that it is of, the nearest, and wider.
+
+    Args:
+        evidence: of the same kind of data.
+        model: its name; what stands before the last slash does not count.
+        unlike: what kind of task this is where the evidence is of another one.
+    """
+    name = model.rstrip("/").rpartition("/")[2]
+    if evidence.settled:
+        return evidence
+    if unlike is None and name in evidence.models:
+        return replace(evidence, settled=True)
+    wide = replace(evidence.widened(STRANGER), settled=True)
+    known = next((other for other in evidence.others if other.model == name and unlike is None), None)
+    if known is None:
+        return wide
+    k = len(evidence.items)
+    learned = tuple((known.learned,) * k for _ in range(k))
+    return replace(wide, mean=tuple(value + known.shift for value in evidence.mean), learned=learned, other=known)
+
+
+def is_stranger(evidence: Evidence, *, model: str, unlike: str | None) -> bool:
+    """Whether nothing of the evidence was measured with a model, or on a kind of task, itself."""
+    measured = (*evidence.models, *(other.model for other in evidence.others))
+    return unlike is not None or model.rstrip("/").rpartition("/")[2] not in measured
+
+
 def expect(
     evidence: Evidence,
     probes: Sequence[Probe],
@@ -79,13 +108,12 @@ def expect(
         rates: the learning rates that low and high stand for in this model; those of the evidence by default.
         unlike: what kind of task this is where the evidence is of another one.
     """
+    strange = not evidence.own_runs and is_stranger(evidence, model=model, unlike=unlike)
+    evidence = for_model(evidence, model=model, unlike=unlike)
     measured = {probe.features: probe for probe in probes}
     reference = measured.get(evidence.probe) or measured["last"]
     level = float(logit(reference.score, n=n))
     gains, covariance = evidence.gains(n)
-    strange = model not in evidence.models or unlike is not None
-    if strange:
-        covariance = covariance * STRANGER**2
     why = f"{evidence.said}; level from the probe {reference.features.replace('_', ' ')}"
     if strange:
         what = "this model" if unlike is None else unlike
@@ -113,7 +141,7 @@ def expect(
             certainty.append(sd / float(np.sqrt(covariance[place, place])))
     for depth in range(n_blocks):
         for rate, value in (rates or evidence.rates).items():
-            row = _weights(evidence, depth / n_blocks, rate)
+            row = item_weights(evidence, depth / n_blocks, rate)
             candidates.append(candidate_at(depth, n_blocks))
             at_rates.append(value)
             rows.append(row)
@@ -194,7 +222,7 @@ def _of_linear(
     return float(mean[place]), float(np.sqrt(after[place, place]))
 
 
-def _weights(evidence: Evidence, share: float, rate: str) -> Floats:
+def item_weights(evidence: Evidence, share: float, rate: str) -> Floats:
     """How the measured items make up a share of frozen blocks: the two nearest, linearly; head only is a share of 1."""
     knots = sorted({found[0] for item in evidence.items if (found := share_of(item)) is not None})
     names = [trained(knot, rate) for knot in knots] + ["last"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,24 @@ class Task(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherModel(Record):
+    """What a few measured datasets say of another model: by how much the level of its gains differs from that of the
+    evidence (``shift``), and the variance of another model's level that this takes away (``learned``)."""
+
+    model: str
+    datasets: tuple[str, ...]
+    rows: tuple[int, int]
+    shift: float
+    learned: float
+
+    @property
+    def said(self) -> str:
+        """Where it comes from, for reasons and reports."""
+        low, high = self.rows
+        return f"{len(self.datasets)} with {self.model}, {f'{low:,} to ' if low < high else ''}{high:,} rows"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence(Record):
     """What measured tasks say of gains over a probe, in log odds.
 
@@ -77,6 +95,16 @@ class Evidence(Record):
     seeds: tuple[float, ...]
     n_tasks: int
     version: int = field(default=VERSION)
+    others: tuple[OtherModel, ...] = ()
+    settled: bool = field(default=False, metadata={"stored": False})
+    """Whether it is of one model already (`advisor.evidence.predictions.for_model`); else of those it was fitted on."""
+    wider_by: float = field(default=1.0, metadata={"stored": False})
+    """By how much its standard deviations were multiplied, for a model that it was not fitted on."""
+    other: OtherModel | None = field(default=None, metadata={"stored": False})
+    own_runs: int = field(default=0, metadata={"stored": False})
+    """How many of the user's own runs it was sharpened with (`advisor.evidence.sharpening`)."""
+    learned: tuple[tuple[float, ...], ...] | None = field(default=None, metadata={"stored": False})
+    """The covariance of the mean gains that runs of the model itself took away."""
 
     @property
     def said(self) -> str:
@@ -86,7 +114,11 @@ class Evidence(Record):
         '16 text sets, all-MiniLM-L6-v2, 100 to 1,000 rows'
         """
         low, high = self.rows
-        return f"{len(self.datasets)} {self.kind} sets, {' and '.join(self.models)}, {low:,} to {high:,} rows"
+        own = f", and {self.own_runs:,} run{'s' * (self.own_runs > 1)} of your own" if self.own_runs else ""
+        other = f", and {self.other.said}" if self.other else ""
+        return (
+            f"{len(self.datasets)} {self.kind} sets, {' and '.join(self.models)}, {low:,} to {high:,} rows{other}{own}"
+        )
 
     def gains(self, n: int) -> tuple[Floats, Floats]:
         """(k,) means and (k, k) covariance of the items' gains in log odds over the probe, at so many rows.
@@ -96,7 +128,19 @@ class Evidence(Record):
         size = float(np.clip(np.log10(n), *np.log10(self.rows)))
         mean = np.asarray(self.mean) + np.asarray(self.slope) * (size - CENTRE)
         level = float(np.interp(size, np.log10(LEVEL_ROWS), self.level))
-        return mean, level + np.asarray(self.between) + np.asarray(self.within)
+        covariance = level + np.asarray(self.between) + np.asarray(self.within)
+        return mean, covariance if self.learned is None else covariance - np.asarray(self.learned)
+
+    def widened(self, by: float) -> Evidence:
+        """The same with standard deviations that are so many times as large."""
+        between, within = (np.asarray(part) * by**2 for part in (self.between, self.within))
+        return replace(
+            self,
+            level=tuple(variance * by**2 for variance in self.level),
+            between=tuple(map(tuple, between.tolist())),
+            within=tuple(map(tuple, within.tolist())),
+            wider_by=by * self.wider_by,
+        )
 
     def seeds_at(self, n: int) -> float:
         """Variance of log odds over seeds at so many rows."""
@@ -191,9 +235,11 @@ def read_evidence(path: Path) -> Evidence:
                 fix="fit it again with this version",
             )
         values = {key: _frozen(value) for key, value in stored.items()}
-        found = Evidence(**values)
+        others = tuple(OtherModel(**{k: _frozen(v) for k, v in other.items()}) for other in stored["others"])
+        found = Evidence(**values | {"others": others})
         k = len(found.items)
         whole = {len(found.mean), len(found.slope), np.shape(found.between), np.shape(found.within)} == {k, (k, k)}
+        whole = whole and all(np.isfinite([o.shift, o.learned]).all() for o in others)
         if not whole or not np.isfinite(found.gains(300)[1]).all():
             raise ValueError("its parts do not fit together")
     except (OSError, ValueError, KeyError, TypeError) as error:

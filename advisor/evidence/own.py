@@ -1,0 +1,254 @@
+"""A user's own finished searches as evidence: read from run folders and kept in the user's folder, on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from advisor import runs
+from advisor.stored import check_advice
+from tuner.errors import DataError, RunFolderError
+from tuner.records import Record, user_cache_dir
+from tuner.sealed import damaged, read_sealed, write_sealed
+from tuner.space import Candidate
+from tuner.stored import NUMBER, check_candidates, check_tuning, check_values
+
+VERSION = 1
+_ANEW = "delete it, and add the run again with `advisor evidence add RUN`"
+_NAMES = ("model", "model_fingerprint", "dataset", "fingerprint", "kind", "metric", "added")
+_COUNTS = ("n_blocks", "n", "n_validation", "n_test")
+_STORED: Mapping[str, Any] = {
+    **dict.fromkeys(_NAMES, str),
+    **dict.fromkeys(_COUNTS, int),
+    "probes": dict,
+    "scores": list,
+    "tested": dict,
+}
+_OF_A_SCORE: Mapping[str, Any] = {
+    "candidate": dict,
+    "score": NUMBER,
+    "learning_rate": (*NUMBER, NoneType),
+    "rows_seen": (*NUMBER, NoneType),
+}
+KINDS = {"text": "texts", "text_pair": "pairs of texts", "image": "images"}
+"""What is labelled, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnScore(Record):
+    """What a candidate scored, 0 to 1, on average over its seeds, and how it was trained.
+
+    ``rows_seen`` counts the training rows, repeats included. Both it and ``learning_rate`` are None where no block is
+    trained.
+    """
+
+    candidate: Candidate
+    score: float
+    learning_rate: float | None
+    rows_seen: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRun(Record):
+    """One finished search of the user's: what its candidates scored, and the probes that were measured before.
+
+    ``n`` counts the labelled rows outside the test split; ``scores`` are of the validation rows, ``tested`` is the
+    winner's on the test split. Nothing of the data is kept but its name and a fingerprint.
+    """
+
+    model: str
+    model_fingerprint: str
+    n_blocks: int
+    dataset: str
+    fingerprint: str
+    kind: str
+    metric: str
+    n: int
+    n_validation: int
+    probes: Mapping[str, float]
+    scores: tuple[OwnScore, ...]
+    tested: OwnScore
+    n_test: int
+    added: str
+    version: int = field(default=VERSION)
+
+    @property
+    def file_name(self) -> str:
+        """The same for every run of a dataset with a model by a metric, so that a later one takes its place."""
+        identity = "\n".join((self.model_fingerprint, self.fingerprint, self.metric))
+        named = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{self.model.rpartition('/')[2]}-{self.dataset}")[:80].strip("._")
+        return f"{named}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
+
+
+def own_folder() -> Path:
+    """Where the user's own evidence lies."""
+    return user_cache_dir() / "evidence"
+
+
+# --- from a run folder
+
+
+def read_run(folder: Path) -> OwnRun:
+    """A finished search as evidence, by its run folder or the model's folder in it.
+
+    Raises `TransferError` for a folder that is no finished run, for one that is damaged, and for runs that the evidence
+    has nothing to compare with.
+    """
+    if folder.name == "model" and not (folder / runs.TUNING).exists() and (folder.parent / runs.TUNING).exists():
+        folder = folder.parent
+    advice = runs.read_advice(folder)
+    check_advice(advice, path=folder / runs.ADVICE)
+    tuning = runs.read_tuning(folder)
+    if tuning is None:
+        raise DataError(
+            f"{folder} holds no finished search: there is no {runs.TUNING}",
+            why="evidence is what candidates scored once they were trained; advice alone is an expectation",
+            fix=f"run the search to its end: {advice['next_command']} --out {folder} --resume",
+        )
+    again = "put the file back as it was, or run the search again with --out and a new folder"
+    check_tuning(tuning, path=folder / runs.TUNING, fix=again)
+    if "token_linear" in advice["baselines"] or advice["data"].get("task") == "token_classification":
+        raise DataError(
+            f"{folder} tags words",
+            why="the evidence is of labels of whole texts and images, and has nothing to compare tags with",
+            fix="add runs that label whole texts or images",
+        )
+    wanted = {"data.kind": str, "data.splits.train": int, "data.splits.validation": int, "probes": list}
+    check_values(advice, wanted, path=folder / runs.ADVICE, fix=again)
+    for probe in advice["probes"]:
+        check_values(probe, {"features": str, "score": NUMBER}, path=folder / runs.ADVICE, within="probes.", fix=again)
+    wanted = {"split_sizes.train": int, "split_sizes.validation": int, "split_sizes.test": int}
+    check_values(tuning, wanted, path=folder / runs.TUNING, fix=again)
+    if tuning["n_blocks"] != advice["model"]["n_blocks"] or tuning["metric"] != advice["metric"]:
+        raise damaged(folder / runs.TUNING, f"it is of another search than {runs.ADVICE}", fix=again)
+    model, data, sizes = advice["model"], advice["data"], tuning["split_sizes"]
+    winner = tuning["winner"]
+    found = OwnRun(
+        model=model["id"],
+        model_fingerprint=model.get("sha256") or model.get("revision") or model["id"],
+        n_blocks=model["n_blocks"],
+        dataset=data["name"],
+        fingerprint=data["fingerprint"],
+        kind="text_pair" if data["columns"].get("text_pair") is not None else data["kind"],
+        metric=tuning["metric"],
+        n=data["splits"]["train"] + data["splits"]["validation"],
+        n_validation=sizes["validation"],
+        probes={probe["features"]: float(probe["score"]) for probe in advice["probes"]},
+        scores=tuple(
+            _score(row, score=row["mean"], recipe=row.get("recipe"), n_train=sizes["train"])
+            for row in tuning["candidates"]
+        ),
+        tested=_score(
+            winner["candidate"], score=winner["test"]["score"], recipe=winner.get("params"), n_train=sizes["train"]
+        ),
+        n_test=sizes["test"],
+        added=date.today().isoformat(),
+    )
+    _check_numbers(found, path=folder / runs.TUNING, fix=again)
+    return found
+
+
+def _score(stored: Mapping[str, Any], *, score: float, recipe: Any, n_train: int) -> OwnScore:
+    """A stored candidate, which may stand among other values of its row."""
+    candidate = Candidate(**{key: stored[key] for key in Candidate.__dataclass_fields__ if key in stored})
+    known = recipe if isinstance(recipe, Mapping) and candidate.trains_blocks else {}
+    rate, epochs = known.get("learning_rate"), known.get("epochs")
+    return OwnScore(
+        candidate=candidate,
+        score=float(score),
+        learning_rate=float(rate) if isinstance(rate, NUMBER) else None,
+        rows_seen=float(epochs) * n_train if isinstance(epochs, NUMBER) else None,
+    )
+
+
+def _check_numbers(run: OwnRun, *, path: Path, fix: str) -> None:
+    """Raise `DataError` for scores and counts that no search writes."""
+    every = (*run.scores, run.tested)
+    scores = [*run.probes.values(), *(score.score for score in every)]
+    positive = [score.learning_rate for score in every] + [score.rows_seen for score in every]
+    if not (
+        min(run.n_blocks, run.n, run.n_validation, run.n_test) > 0
+        and run.kind in KINDS
+        and all(0 <= score <= 1 for score in scores)
+        and all(value is None or 0 < value < math.inf for value in positive)
+        and all(0 <= (score.candidate.frozen_blocks or 0) <= run.n_blocks for score in every)
+    ):
+        raise damaged(path, "it holds numbers that no search writes", fix=fix)
+
+
+# --- in the user's folder
+
+
+def keep(run: OwnRun) -> tuple[Path, bool]:
+    """Store a run; returns its file, and whether it took the place of an earlier one of the same dataset."""
+    path = own_folder() / run.file_name
+    replaced = path.exists()
+    try:
+        write_sealed(path, run.to_json())
+    except RunFolderError as error:
+        raise RunFolderError(
+            error.what,
+            why="your own evidence is kept there",
+            fix="free it, or name another folder in $TRANSFER_ADVISOR_HOME",
+        ) from error
+    return path, replaced
+
+
+def read_own() -> tuple[tuple[OwnRun, ...], tuple[str, ...]]:
+    """The user's own runs, oldest first, and a warning for each file that was left out: what is wrong with it."""
+    found, warnings = [], []
+    folder = own_folder()
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        try:
+            found.append(read_own_run(path))
+        except DataError as error:
+            warnings.append(f"evidence of your own was left out: {error.what}; {error.fix}")
+    return tuple(sorted(found, key=lambda run: (run.added, run.file_name))), tuple(warnings)
+
+
+def read_own_run(path: Path) -> OwnRun:
+    """One file of the user's evidence.
+
+    Raises `DataError` where it is damaged, of another version, or of a model that it does not name.
+    """
+    stored = read_sealed(path, expected={"version": int}, fix=_ANEW)
+    if stored["version"] != VERSION:
+        raise DataError(
+            f"{path} is evidence of version {stored['version']}; this program reads version {VERSION}",
+            why="its numbers may mean something else",
+            fix=_ANEW,
+        )
+    if not stored.get("model") or not stored.get("model_fingerprint"):
+        raise DataError(
+            f"{path} is of an unknown model", why="evidence sharpens advice for the model that it is of", fix=_ANEW
+        )
+    check_values(stored, _STORED, path=path, fix=_ANEW)
+    check_values(stored["probes"], dict.fromkeys(stored["probes"], NUMBER), path=path, within="probes.", fix=_ANEW)
+    for score in (*stored["scores"], stored["tested"]):
+        check_values(score, _OF_A_SCORE, path=path, within="scores.", fix=_ANEW)
+        check_candidates([score["candidate"]], {}, path=path, name="scores.candidate", fix=_ANEW)
+    try:
+        *scores, tested = (
+            OwnScore(**{**score, "candidate": Candidate(**score["candidate"])})
+            for score in (*stored["scores"], stored["tested"])
+        )
+        run = OwnRun(**{**stored, "scores": tuple(scores), "tested": tested})
+    except TypeError as error:
+        raise damaged(path, f"it is no run of this version ({error})", fix=_ANEW) from error
+    if path.name != run.file_name:
+        raise damaged(path, f"it holds the run {run.file_name}", fix=_ANEW)
+    _check_numbers(run, path=path, fix=_ANEW)
+    return run
+
+
+def fitting(found: Sequence[OwnRun], *, model_fingerprint: str, kind: str, metric: str) -> tuple[OwnRun, ...]:
+    """Those of the same model and kind of task, scored by the same metric."""
+    wanted = (model_fingerprint, kind, metric)
+    return tuple(run for run in found if (run.model_fingerprint, run.kind, run.metric) == wanted)
