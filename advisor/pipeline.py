@@ -31,7 +31,7 @@ from advisor.evidence.decision import counterfactuals as what_would_change
 from advisor.evidence.own import fitting, read_own
 from advisor.evidence.predictions import TRAINED_SHARE, Prediction, expect, predict_scores, rows_seen
 from advisor.evidence.sharpening import sharpen, unlike
-from advisor.evidence.table import Evidence, load_evidence
+from advisor.evidence.table import Evidence, load_evidence, load_rule
 from advisor.features import DEFAULT_SAMPLE, BlockFeatures, embed, sample_rows
 from advisor.image_paths import refuse_root
 from advisor.image_similarity import measure_image_similarity
@@ -42,7 +42,7 @@ from advisor.situation import estimate_situation
 from advisor.size import SizeProfile, size_of
 from advisor.source import find_profile
 from advisor.stored import check_advice
-from advisor.strategy import Advice, choose_strategy, read_expectations, search_plan, search_space
+from advisor.strategy import Advice, choose_strategy, measured_rates, read_expectations, search_plan, search_space
 from advisor.tagged import count_entities, read_sentences
 from advisor.tagged_target import refuse_options
 from advisor.target import TargetData, load_target, notes_on_texts, read_images, read_new_texts
@@ -258,7 +258,13 @@ def advise(
 
     predictions = () if expectations is None else predicted_at(expectations, n_labelled)
     strategy, freeze = choose_strategy(
-        situation, probes, n_blocks=backbone.n_blocks, baseline=linear, predictions=predictions, prefer=prefer
+        situation,
+        probes,
+        n_blocks=backbone.n_blocks,
+        baseline=linear,
+        predictions=predictions,
+        prefer=prefer,
+        rule_costs={} if evidence is None else evidence.rule,
     )
     counterfactuals: list[str] = []
     if evidence is not None and expecting is not None:
@@ -307,7 +313,7 @@ def _evidence_for(
     if target.tagged:
         return None, ()
     try:
-        evidence = load_evidence(target.kind)
+        evidence = replace(load_evidence(target.kind), rule=load_rule(target.kind))
     except DataError as error:
         return None, (f"the evidence on {target.kind}s was left out: {error.what}; {error.fix}",)
     if not own:
@@ -329,8 +335,12 @@ def _expecting(
     """Expected scores at so many labelled rows."""
     task = unlike(_kind_of_task(target))
 
+    rates = measured_rates(batch_norm=has_statistics(backbone.blocks))
+
     def at(n: int) -> Expectations:
-        return expect(evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id, unlike=task)
+        return expect(
+            evidence, probes.probes, n=n, n_blocks=backbone.n_blocks, model=backbone.id, rates=rates, unlike=task
+        )
 
     return at
 

@@ -10,6 +10,7 @@ from advisor.baselines import Baseline
 from advisor.evidence.decision import Decision, decide
 from advisor.evidence.decision import reasons as evidence_reasons
 from advisor.evidence.predictions import Prediction
+from advisor.evidence.table import RuleCost
 from advisor.probe import Probe, ProbeProfile
 from advisor.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.size import SizeProfile
@@ -127,6 +128,7 @@ def choose_strategy(
     baseline: Baseline | None,
     predictions: Sequence[Prediction] = (),
     prefer: str = "score",
+    rule_costs: Mapping[str, RuleCost] | None = None,
 ) -> tuple[StrategyChoice, FreezeAdvice]:
     """The strategy and depth: what the probes settle, else what the evidence expects most of.
 
@@ -140,6 +142,7 @@ def choose_strategy(
         baseline: the linear model on words or pixels, which needs no pretraining.
         predictions: expected scores, best first; none where there is no evidence.
         prefer: ``score`` or ``speed``.
+        rule_costs: by situation, what its classic rule cost in the evidence.
     """
     rule = situation.situation
     head_only = probes.head_only
@@ -157,7 +160,7 @@ def choose_strategy(
         chosen, decided_by = decision.chosen.candidate, "evidence"
         depth, features = chosen.frozenness(n_blocks), chosen.features
         reasons += evidence_reasons(decision, n_blocks=n_blocks)
-        reasons += _cost_of_the_rule(situation, decision, predictions, n_blocks=n_blocks)
+        reasons += _cost_of_the_rule(situation, decision, predictions, n_blocks=n_blocks, costs=rule_costs or {})
     elif rule is Situation.LARGE_DISSIMILAR:
         depth, decided_by = 0, "rule"
         reasons.append(NOT_KNOWN)
@@ -208,9 +211,11 @@ NOT_KNOWN = (
 
 
 def _cost_of_the_rule(
-    situation: SituationEstimate, decision: Decision, predictions: Sequence[Prediction], *, n_blocks: int
-) -> list[str]:
-    """What the classic rule of the likeliest situation is expected to lose here against the best candidate."""
+    situation: SituationEstimate, decision: Decision, predictions: Sequence[Prediction], *, n_blocks: int,
+    costs: Mapping[str, RuleCost],
+) -> list[str]:  # fmt: skip
+    """What the classic rule of the likeliest situation is expected to lose here against the best candidate, and what it
+    lost in that situation in the evidence."""
     if situation.likeliest is None:
         return []
     depths = {1: 0, 2: round(n_blocks / 2), 3: round(n_blocks / 2), 4: n_blocks}
@@ -221,9 +226,16 @@ def _cost_of_the_rule(
     lost = 100 * (decision.best.score - found.score)
     cost = f"costs {lost:.1f} points against the best" if lost >= 0.05 else "costs nothing"
     rule = Situation(situation.likeliest).classic_rule
+    then = costs.get(str(situation.likeliest))
+    measured = "; in the evidence that situation did not occur"
+    if then is not None:
+        measured = (
+            f"; in that situation it lay {then.points:.1f} points below the best in the evidence "
+            f"({then.cells} tasks of {then.sets} set{'s' * (then.sets != 1)})"
+        )
     return [
         f"the classic rule of situation {situation.likeliest} ({rule}) is a prior; "
-        f"{candidate_at(depth, n_blocks).label(n_blocks)}, as it would have it, {cost} in expectation"
+        f"{candidate_at(depth, n_blocks).label(n_blocks)}, as it would have it, {cost} in expectation{measured}"
     ]
 
 

@@ -89,6 +89,23 @@ def seeds_of(kind: str) -> dict[int, float]:
     return {int(n): float(np.average(part["var"], weights=part["size"] - 1)) for n, part in repeated.groupby("n")}
 
 
+def scratch_of(kind: str) -> tuple[float, ...]:
+    """Log odds that fresh weights lack against everything trained at the lower rate, on large sets: mean, standard
+    deviation over sets, number of sets, rows. Empty where it was not measured."""
+    runs = read(RUNS)
+    runs = runs[runs.model.isin(KINDS[kind]) & (runs.seed == 0) & (runs.n > ROWS[1])]
+    gains = []
+    for _, cell in runs.groupby(["model", "set", "n"]):
+        scratch, all_trained = cell[cell.candidate == "scratch"], cell[cell.candidate == "depth_0"]
+        if len(scratch) and len(all_trained):
+            lower = all_trained.sort_values("learning_rate").iloc[0]
+            rows = int(lower.test_rows)
+            gains.append(float(logit(scratch.test.max(), n=rows) - logit(lower.test, n=rows)))
+    if len(gains) < 2:
+        return ()
+    return float(np.mean(gains)), float(np.std(gains, ddof=1)), float(len(gains)), float(runs.n.max())
+
+
 def fit(kind: str, tasks: list[Task]) -> Evidence:
     """Evidence of tasks whose items are those that all of them hold."""
     common: list[str] = [item for item in tasks[0].scores if all(item in task.scores for task in tasks)]
@@ -132,7 +149,7 @@ def with_others(kind: str, evidence: Evidence, tasks: list[Task]) -> Evidence:
 def main() -> None:
     for kind in KINDS:
         tasks = tasks_of(kind)
-        evidence = with_others(kind, fit(kind, tasks), tasks)
+        evidence = replace(with_others(kind, fit(kind, tasks), tasks), scratch=scratch_of(kind))
         write_json(FOLDER / f"{kind}.json", evidence)
         print(f"{kind}: {evidence.n_tasks} tasks; {evidence.said}; items {', '.join(evidence.items)}")
         for other in evidence.others:

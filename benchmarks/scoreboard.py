@@ -23,9 +23,13 @@ from evidence_table import KEY, PROFILES, RUNS, random_halves, read, unpack
 from fit_evidence import KINDS, PROBE, fit, tasks_of
 
 from advisor.evidence.predictions import NORMAL_80, Prediction, cheapest_within, expect, predict_scores
-from advisor.evidence.table import Task
+from advisor.evidence.table import FOLDER, Evidence, Task
 from advisor.probe import Probe
+from tuner.expectations import USUAL_CORRELATION, Arm, Measurement, update
+from tuner.expectations import scores as score_of
 from tuner.gaussian import logit
+from tuner.records import write_json
+from tuner.space import Candidate, candidate_at
 
 DOCS = Path(__file__).parents[1] / "docs"
 DRAWS = 2_000
@@ -41,6 +45,8 @@ class Case:
     score: Mapping[str, float]
     probes: tuple[Probe, ...]
     profile: Mapping[str, float]
+    validation: Mapping[str, float]
+    n_validation: int
 
 
 def candidate_name(candidate: str, rate: float, rates: Sequence[float]) -> str:
@@ -67,7 +73,15 @@ def cases_of(kind: str) -> list[Case]:
         )
         regret = regrets_of(right)
         score = {name: float(rows.mean()) for name, rows in right.items()}
-        found.append(Case(task=task, regret=regret, score=score, probes=probes, profile=profile.to_dict()))
+        validation = {
+            candidate_name(row.candidate, row.learning_rate, rates): float(row.validation) for row in cell.itertuples()
+        }
+        found.append(
+            Case(
+                task=task, regret=regret, score=score, probes=probes, profile=profile.to_dict(), validation=validation,
+                n_validation=int(cell.validation_rows.iloc[0]),
+            )
+        )  # fmt: skip
     return found
 
 
@@ -159,6 +173,13 @@ def scoreboard(kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                 {"policy": policy, "set": case.task.dataset, "model": case.task.model, "n": case.task.n,
                  "regret": case.regret[name], "cost": 1 - depth / n_blocks}
             )  # fmt: skip
+        evidence = fit(kind, [other.task for other in others])
+        for policy, (name, trained) in choices(case, evidence).items():
+            costs = [1 - int(t.split()[0].removeprefix("depth_")) / n_blocks for t in trained if t.startswith("depth_")]
+            rows.append(
+                {"policy": policy, "set": case.task.dataset, "model": case.task.model, "n": case.task.n,
+                 "regret": case.regret[name], "cost": sum(costs)}
+            )  # fmt: skip
         spread = np.std([logit(o.score[n], n=1000) - logit(o.task.probe, n=o.task.n) for o in others for n in o.score])
         for prediction in predictions:
             score = case.score[name_of(prediction, rates)]
@@ -172,6 +193,71 @@ def scoreboard(kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                  "constant covered": constant[0] <= score <= constant[1]}
             )  # fmt: skip
     return pd.DataFrame(rows), pd.DataFrame(covered)
+
+
+# --- the choice inside a search
+
+
+LINEAR_NAMES = ("head_only", "second_to_last", "weighted_last_four", "concat_last_four", "weighted_all", "embeddings")
+
+
+def arm_named(name: str, n_blocks: int, rates: Mapping[str, float]) -> Arm:
+    """What a measured candidate of the table is to the tuner."""
+    if not name.startswith("depth_"):
+        features = None if name == "head_only" else name
+        strategy, depth = ("head_only", n_blocks) if features is None else ("feature_based", None)
+        return Arm(candidate=Candidate(strategy=strategy, frozen_blocks=depth, features=features))
+    depth_name, rate = name.split()
+    return Arm(candidate=candidate_at(int(depth_name.removeprefix("depth_")), n_blocks), learning_rate=rates[rate])
+
+
+def after_validation(case: Case, evidence: Evidence, measured: Sequence[str], *, among: Sequence[str]) -> str:
+    """The candidate with the highest expectation after some were scored on validation rows, as the tuner chooses.
+
+    What each got right there is not in the table, so that the usual correlation stands for the measured one.
+    """
+    n_blocks = N_BLOCKS[case.task.model]
+    expected = expect(evidence, case.probes, n=case.task.n, n_blocks=n_blocks, model=case.task.model)
+    arms = [arm_named(name, n_blocks, evidence.rates) for name in among]
+    places = [list(among).index(name) for name in measured]
+    points = (np.array([case.validation[name] for name in measured]) * case.n_validation + 0.5) / (
+        case.n_validation + 1
+    )
+    spread = 1 / np.sqrt(case.n_validation * points * (1 - points))
+    shared = np.full((len(measured),) * 2, USUAL_CORRELATION) + (1 - USUAL_CORRELATION) * np.eye(len(measured))
+    seeds = np.array([0.0 if arms[place].candidate.is_linear else expected.seeds for place in places])
+    noise = shared * np.outer(spread, spread) + np.diag(seeds)
+    odds = np.log(points / (1 - points))
+    mean, covariance = update(expected, arms, measured=places, measurement=Measurement(values=odds, noise=noise))
+    return among[int(np.argmax(score_of(mean, covariance)))]
+
+
+def choices(case: Case, evidence: Evidence) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What choosing by validation scores comes to, and what was trained for it."""
+    names = tuple(case.regret)
+    linear = tuple(name for name in names if name in LINEAR_NAMES)
+    n_blocks = N_BLOCKS[case.task.model]
+
+    def frozen(name: str) -> int:
+        return int(name.split()[0].removeprefix("depth_")) if name.startswith("depth_") else n_blocks
+
+    best = max(names, key=lambda name: (case.validation[name], frozen(name)))
+    top = case.validation[best]
+    near = top - np.sqrt(max(top * (1 - top), 0.01) / case.n_validation)
+    able = [name for name in names if case.validation[name] >= near]
+    few = (*(f"depth_{depth} low" for depth in (0, round(0.4 * n_blocks))), *linear)
+    one = ("depth_0 low", *linear)
+    return {
+        "search: highest of all validation scores": (best, names),
+        "search: most frozen within a standard error": (
+            max(able, key=lambda name: (frozen(name), case.validation[name])), names
+        ),
+        "search: posterior of all": (after_validation(case, evidence, names, among=names), names),
+        "search: posterior of two depths and the heads": (after_validation(case, evidence, few, among=few), few),
+        "search: posterior of everything trained and the heads": (
+            after_validation(case, evidence, one, among=one), one
+        ),
+    }  # fmt: skip
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -247,6 +333,41 @@ def ablation(kind: str) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("property")
 
 
+def rule_costs(kind: str) -> dict[str, dict[str, float]]:
+    """By likeliest situation, how far the classic rule lay below the best candidate: points, cells, sets."""
+    rows = [
+        {
+            "situation": max((1, 2, 3, 4), key=lambda number: case.profile[f"p_{number}"]),
+            "set": case.task.dataset,
+            "regret": case.regret[rule(case)],
+        }
+        for case in cases_of(kind)
+    ]
+    return {
+        str(number): {
+            "points": round(float(part.groupby("set").regret.mean().mean()), 2),
+            "cells": len(part),
+            "sets": part["set"].nunique(),
+        }
+        for number, part in pd.DataFrame(rows).groupby("situation")
+    }
+
+
+def growth() -> pd.DataFrame:
+    """What doubling the rows gained, points of test accuracy: everything trained at the lower rate, seed 0, MiniLM.
+    Sets with so many classes that fewer of them were drawn at fewer rows are left out."""
+    runs = read(RUNS)
+    runs = runs[(runs.model == "all-MiniLM-L6-v2") & (runs.seed == 0) & (runs.candidate == "depth_0")]
+    runs = runs[~runs.set.isin(("banking77", "clinc150"))]
+    low = runs[runs.learning_rate == runs.groupby(["set", "n"]).learning_rate.transform("min")]
+    by_n = low.pivot(index="set", columns="n", values="test")
+    rows = []
+    for fewer, more in zip((100, 300, 1_000), (300, 1_000, 10_000), strict=True):
+        gained = 100 * (by_n[more] - by_n[fewer]).dropna() / np.log2(more / fewer)
+        rows.append({"from": fewer, "to": more, "sets": len(gained), "median": gained.median(), "mean": gained.mean()})
+    return pd.DataFrame(rows)
+
+
 def report(kind: str) -> str:
     rows, covered = scoreboard(kind)
     found, tried = table(rows), ablation(kind)
@@ -297,6 +418,10 @@ FAILURES = """
   show a difference of that size. Similarity to the source lowers no loss on left-out text sets, and changes no
   prediction.
 - `--prefer speed` loses 1.9 points on texts at a third of the time, where 1.5 was the aim.
+- The choice inside a search loses 1.0 points on texts where everything is run, and 1.4 with one or two trained runs;
+  0.6 was the aim. It is better than the highest validation score (1.6) and than the most frozen within a standard
+  error (2.2), but twenty validation rows, of 100 labelled ones, mislead it still. On three image sets the highest
+  validation score chooses better (0.6 against 1.6).
 - The levels of some texts are missed (clinc150: its cells have as many classes as rows allow, so that
   cross-validation on the training rows says little of the test rows).
 - Three image sets are too few for intervals: they cover 61 % of the scores where 80 % is meant, and one constant,
@@ -315,10 +440,14 @@ def draw(boards: Mapping[str, pd.DataFrame]) -> None:
     for axis, (kind, found) in zip(np.atleast_1d(axes), boards.items(), strict=True):
         named: dict[tuple[float, float], str] = {}
         for policy, row in found.iterrows():
+            if str(policy).startswith("search"):
+                continue
             place = round(100 * row["cost"]), round(row["mean"], 1)
             named[place] = f"{named[place]}, {policy}" if place in named else str(policy)
         for policy, row in found.iterrows():
             ours = str(policy).startswith("advice")
+            if str(policy).startswith("search"):  # several runs, off the scale of one
+                continue
             colour = "tab:orange" if ours else "tab:blue"
             axis.errorbar(
                 100 * row["cost"], row["mean"], yerr=[[row["mean"] - row["low"]], [row["high"] - row["mean"]]],
@@ -340,7 +469,23 @@ def main() -> None:
     parts = {kind: report(kind) for kind in options.kind}
     text = "\n".join(f"## {kind.capitalize()}s\n\n{part}\n" for kind, part in parts.items())
     print(text)
+    doubled = growth()
+    lines = ["| rows | sets | median gain of a doubling | mean |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {row['from']:,.0f} to {row.to:,.0f} | {row.sets:.0f} | {row['median']:.1f} | {row['mean']:.1f} |"
+        for _, row in doubled.iterrows()
+    ]
+    costs = {kind: rule_costs(kind) for kind in options.kind}
+    lines += ["", "| kind | likeliest situation | classic rule, points below the best | sets | cells |"]
+    lines += ["|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| {kind} | {number} | {cost['points']:.1f} | {cost['sets']} | {cost['cells']} |"
+        for kind, found in costs.items() for number, cost in found.items()
+    ]  # fmt: skip
+    text += "\n## Rows, and the classic rule by situation\n\n" + "\n".join(lines) + "\n"
+    print("\n".join(lines))
     if options.write:
+        write_json(FOLDER / "rule.json", costs)
         page = HEAD.format(failures=FAILURES.strip()) + "\n![Regret and time](scoreboard.png)\n\n" + text
         (DOCS / "scoreboard.md").write_text(page, encoding="utf-8")
         draw({kind: table(scoreboard(kind)[0]) for kind in options.kind})

@@ -8,7 +8,7 @@ import pytest
 
 from advisor.evidence.decision import check_preference, counterfactuals, decide, reasons
 from advisor.evidence.predictions import STRANGER, cheapest_within, expect, predict_scores, rows_seen
-from advisor.evidence.table import FOLDER, LINEAR, Task, fit_evidence, load_evidence, read_evidence, trained
+from advisor.evidence.table import FOLDER, LINEAR, Task, fit_evidence, load_evidence, load_rule, read_evidence, trained
 from advisor.probe import Probe
 from tuner.errors import DataError, OptionError
 from tuner.gaussian import condition, expected_score, logit, score_at
@@ -250,3 +250,31 @@ def test_seconds_are_those_of_this_machine():
     assert found["3 of 7 blocks frozen"].seconds == pytest.approx(400 / 7)
     assert (rows_seen(100), rows_seen(1000)) == (2000, 6400)
     assert found["everything trained"].candidate == candidate_at(0, 7)
+
+
+def test_fresh_weights_are_predicted_where_they_were_measured():
+    """On data as large as the sets on which they were."""
+    few, many = (expect(load_evidence("text"), PROBES, n=n, n_blocks=7, model=MINILM) for n in (1_000, 10_000))
+    scratch = [c for c in many.candidates if c.start == "scratch"]
+    assert len(scratch) == 1
+    assert not [c for c in few.candidates if c.start == "scratch"]
+    place, trained_all = many.candidates.index(scratch[0]), many.candidates.index(candidate_at(0, 7))
+    gain, sd, sets, rows = load_evidence("text").scratch
+    assert (sets, rows) == (3, 10_000)
+    assert many.mean[place] - many.mean[trained_all] == pytest.approx(gain, abs=1e-4)
+    assert many.covariance[place][place] - many.covariance[trained_all][trained_all] == pytest.approx(sd**2, abs=1e-4)
+
+
+def test_the_classic_rule_has_a_cost_by_situation():
+    costs = load_rule("text")
+    assert costs["3"].points == pytest.approx(2.0, abs=0.5)
+    assert sum(cost.cells for cost in costs.values()) == 48
+    assert sum(cost.cells for cost in load_rule("image").values()) == 18
+
+
+def test_damaged_costs_of_the_rule_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("advisor.evidence.table.FOLDER", tmp_path)
+    for content in ("{", "{}", '{"text": {"3": {"points": 1}}}', '{"text": 3}'):
+        (tmp_path / "rule.json").write_text(content)
+        with pytest.raises(DataError, match="cannot be read as costs of the classic rule"):
+            load_rule("text")

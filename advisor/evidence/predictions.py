@@ -17,6 +17,8 @@ from tuner.space import Candidate, candidate_at
 EPOCHS, MOST_STEPS, BATCH, LEAST_EPOCHS = 20, 400, 16, 3
 """How long the runs of the evidence trained: so many epochs, cut to so many steps of so many rows, and to no fewer than
 three epochs."""
+SCRATCH_ROWS = 5_000
+"""Labelled rows from which fresh weights are predicted: they were measured on 10,000."""
 TRAINED_SHARE = 0.8
 """Of the labelled rows of a task of the evidence, as in a search; the others validate."""
 NORMAL_80 = 1.2816
@@ -147,8 +149,18 @@ def expect(
             rows.append(row)
             means.append(float(row @ gains))
             certainty.append(1.0)
+    own = np.zeros(len(candidates))
+    if evidence.scratch and n >= SCRATCH_ROWS:
+        gain, sd = evidence.scratch[:2]
+        row = item_weights(evidence, 0.0, "low")
+        candidates.append(Candidate(strategy="train_all", start="scratch", frozen_blocks=0))
+        at_rates.append(None)
+        rows.append(row)
+        means.append(float(row @ gains) + gain)
+        certainty.append(1.0)
+        own = np.append(own, sd**2)
     weights, scale = np.stack(rows), np.array(certainty)
-    joint = (weights @ covariance @ weights.T) * np.outer(scale, scale)
+    joint = (weights @ covariance @ weights.T) * np.outer(scale, scale) + np.diag(own)
     return Expectations(
         candidates=tuple(candidates),
         rates=tuple(at_rates),

@@ -53,6 +53,16 @@ class Task(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RuleCost(Record):
+    """How many points the classic rule of a situation lay below the best candidate, in measured tasks of so many sets
+    whose likeliest situation it was."""
+
+    points: float
+    cells: int
+    sets: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OtherModel(Record):
     """What a few measured datasets say of another model: by how much the level of its gains differs from that of the
     evidence (``shift``), and the variance of another model's level that this takes away (``learned``)."""
@@ -96,6 +106,10 @@ class Evidence(Record):
     n_tasks: int
     version: int = field(default=VERSION)
     others: tuple[OtherModel, ...] = ()
+    scratch: tuple[float, ...] = ()
+    """Log odds that fresh weights gain over everything trained: mean, standard deviation, sets, rows; or nothing."""
+    rule: Mapping[str, RuleCost] = field(default_factory=dict, metadata={"stored": False})
+    """By situation, what the classic rule cost in the measured tasks (`load_rule`)."""
     settled: bool = field(default=False, metadata={"stored": False})
     """Whether it is of one model already (`advisor.evidence.predictions.for_model`); else of those it was fitted on."""
     wider_by: float = field(default=1.0, metadata={"stored": False})
@@ -251,6 +265,21 @@ def read_evidence(path: Path) -> Evidence:
             fix="install the package again, or fit the evidence again",
         ) from error
     return found
+
+
+def load_rule(kind: str) -> Mapping[str, RuleCost]:
+    """What the classic rule cost by situation, as benchmarks/scoreboard.py measured it. Raises `DataError` where the
+    file is damaged."""
+    path = FOLDER / "rule.json"
+    try:
+        stored = json.loads(path.read_bytes())[kind]
+        return {str(number): RuleCost(**cost) for number, cost in stored.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read as costs of the classic rule ({error})",
+            why="the reasons name them",
+            fix="install the package again, or run benchmarks/scoreboard.py --write",
+        ) from error
 
 
 def _frozen(value: Any) -> Any:
