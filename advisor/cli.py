@@ -387,6 +387,15 @@ def _prediction(predictions: Predictions, row: int) -> dict[str, Any]:
 
 
 @app.command()
+def clean(run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder.")]) -> None:
+    """Remove what a finished run keeps so that it can go on: caches and weights; the model, report and results stay."""
+    from advisor import runs
+
+    freed = runs.clean(Path(run))
+    _out(f"{run}: {freed / 1e6:,.1f} MB removed; its search cannot be prolonged any more")
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
     format: Annotated[str, typer.Option(help="html, md or json.")] = "html",

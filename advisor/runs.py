@@ -195,6 +195,27 @@ def read_advice(folder: Path) -> dict[str, Any]:
     return read_record(path, expected=dict.fromkeys(records, dict), fix=fix)
 
 
+def clean(folder: Path) -> int:
+    """Remove a finished run's caches and weights; returns their size in bytes.
+
+    Raises `MissingFileError` for a folder that is no run, and `RunFolderError` where its search has no result yet,
+    which would be lost.
+    """
+    read_advice(folder)
+    work = folder / WORK
+    if read_tuning(folder) is None and work.exists():
+        raise RunFolderError(
+            f"the search in {folder} has no result yet",
+            why="its finished runs would be lost",
+            fix="let advisor tune --resume bring it to its end first, or delete the folder if nothing of it is wanted",
+        )
+    freed = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    if work.exists():
+        with writing(folder):
+            shutil.rmtree(work)
+    return freed
+
+
 def read_columns(folder: Path) -> dict[str, Any]:
     """The columns that a saved model was tuned with, from the advice beside it."""
     advice = read_advice(folder)

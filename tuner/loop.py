@@ -30,6 +30,8 @@ FINALISTS = 3
 CONFIRMATION_SEEDS = 2
 SHARES = (1.0, 0.5, 0.25)
 """Of its schedule that a run is planned with: less than all of it only where nothing else fits."""
+FINAL_SHARE = 0.6
+"""Of its schedule that a final fit keeps where runs turn out slower than planned."""
 HEAD_SHARE = 0.15
 """Share of the budget that fitting one BiLSTM may take."""
 SAVING_S = 6.0
@@ -556,15 +558,19 @@ class Trials:
                 if trial.should_prune():
                     raise Stopped
 
-        def step(done: int) -> None:
+        began = time.perf_counter()
+
+        def step(done: int) -> int | None:
             nonlocal out_of_time
-            if done % 10 == 0:
-                self._report(f"trial {trial.number + 1}: {label}", steps_done=done, steps=steps)
-                # The speed that was measured may have been wrong; the first trial may overrun, later ones may not.
-                if self.bench.runs and self._left() < 0:
-                    out_of_time = True
-                    trial.set_user_attr("out_of_time", True)
-                    raise Stopped
+            if done % 10:
+                return None
+            self._report(f"trial {trial.number + 1}: {label}", steps_done=done, steps=steps)
+            # The speed that was measured may have been wrong; the first trial may overrun, later ones may not.
+            if self.bench.runs and self._left() < 0:
+                out_of_time = True
+                trial.set_user_attr("out_of_time", True)
+                raise Stopped
+            return self._sooner(done, steps, per_step=(time.perf_counter() - began) / max(done, 1))
 
         try:
             if not candidate.trains_blocks:
@@ -591,6 +597,17 @@ class Trials:
             self.study.tell(trial, run.score)
         if self.journal_of is not None:
             seal_journal(self.journal_of, work=self.bench.work)
+
+    def _sooner(self, done: int, steps: int, *, per_step: float) -> int | None:
+        """After how many steps a run has to end for its final fit to have time, on a machine that is slower than
+        planned; None where it is not. No run is cut to less than half of what it was begun with."""
+        if not self.by_time or not steps:
+            return None
+        bench = self.bench
+        growth = 1 + len(bench.validation_encoded) / len(bench.train_encoded) if bench.refits else 0.0
+        final_s = FINAL_SHARE * growth * min(steps, bench.schedule) * per_step
+        possible = done + (self._left() - final_s) / per_step - bench.check_steps
+        return max(int(possible), steps // 2, done) if possible < steps else None
 
     def usual(self, candidate: Candidate, *, rate: float | None = None, share: float = 1.0) -> dict[str, float]:
         """The parameters that a depth is tried with before any are sampled: the learning rate that is expected to score
