@@ -152,3 +152,19 @@ def test_folders_above_a_failed_run_go_too(tmp_path):
     with pytest.raises(RuntimeError):
         fail_writing(tmp_path / "deep" / "er" / "run", RuntimeError())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_run_can_be_cleaned(tmp_path):
+    (tmp_path / ".search" / "weights").mkdir(parents=True)
+    (tmp_path / ".search" / "weights" / "0000.safetensors").write_bytes(b"x" * 1000)
+    with pytest.raises(MissingFileError, match=r"advice\.json is missing"):
+        runs.clean(tmp_path)
+    advice = {"schema": 1} | {name: {} for name in ("model", "data", "size", "similarity", "strategy", "freeze")}
+    (tmp_path / "advice.json").write_text(json.dumps(advice))
+    with pytest.raises(RunFolderError, match="has no result yet"):
+        runs.clean(tmp_path)
+    assert (tmp_path / ".search").exists()
+    (tmp_path / "tuning.json").write_text(json.dumps({"schema": 1, "candidates": [], "winner": {}}))
+    assert runs.clean(tmp_path) == 1000
+    assert {path.name for path in tmp_path.iterdir()} == {"advice.json", "tuning.json"}
+    assert runs.clean(tmp_path) == 0

@@ -1,0 +1,105 @@
+"""The loop of a search under a budget: speeds that change, runs that end sooner, plans that are said again."""
+
+import dataclasses
+
+import pytest
+import tiny
+from test_search_study import DATA, default_space, kept, trials_of
+
+from tuner.backbone import load_backbone
+from tuner.expectations import SCHEDULE_SHARE
+from tuner.loop import FINAL_SHARE, SAVING_S, Deadline
+from tuner.space import candidate_at
+from tuner.trials import Bench
+
+
+@pytest.fixture
+def bench(tmp_path):
+    backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
+    made = Bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
+    made.prepare()
+    made.step_seconds = {0: 1.0, 1: 0.8, 3: 0.4}
+    made.expectations = dataclasses.replace(made.expectations, rows_seen=round(16 * 20 / SCHEDULE_SHARE))
+    return made
+
+
+def test_the_schedule_is_that_of_the_evidence(bench):
+    assert bench.schedule == 20
+    assert bench.check_every == 5
+
+
+def test_a_change_of_speed_by_a_third_changes_it_at_every_depth(bench):
+    bench._note_speed(1, 0.9)  # an eighth slower: this depth alone
+    assert bench.step_seconds == {0: 1.0, 1: 0.9, 3: 0.4}
+    bench._note_speed(1, 1.8)
+    assert bench.step_seconds == pytest.approx({0: 2.0, 1: 1.8, 3: 0.8})
+
+
+def test_a_plan_is_said_again_where_the_speed_changed_by_a_third(bench, tmp_path):
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
+    trials.plan()
+    bench.step_seconds = {depth: 1.2 * seconds for depth, seconds in bench.step_seconds.items()}
+    trials.plan()
+    assert len(trials.plans) == 1
+    bench.step_seconds = {depth: 1.2 * seconds for depth, seconds in bench.step_seconds.items()}
+    trials.plan()
+    assert len(trials.plans) == 2
+    assert trials.plans[1]["why"] == "a step takes 1.4 s of training everything, not 1 s"
+
+
+def test_a_run_on_a_slower_machine_leaves_time_for_the_final_fit(bench, tmp_path, monkeypatch):
+    """Ten of twenty steps took a second each; the final fit of 0.6 * 20 * 156 / 96 steps is to have its time."""
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
+    final_s = FINAL_SHARE * 156 / 96 * 20
+    for left, steps in ((final_s + bench.check_steps + 11, None), (final_s + bench.check_steps + 5.5, 15), (0.0, 10)):
+        monkeypatch.setattr(trials, "_left", lambda left=left: left)
+        assert trials._sooner(10, 20, per_step=1.0) == steps
+    trials.by_time = False
+    assert trials._sooner(10, 20, per_step=1.0) is None
+
+
+def test_what_comes_after_training_has_its_time(bench, tmp_path):
+    bench.pass_seconds = 15.6  # a tenth of a second a row
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(100.0), test_rows=40)
+    assert trials.tail_s() == pytest.approx(SAVING_S + 0.1 * (40 + 60))
+
+
+def test_a_shorter_schedule_takes_a_higher_rate_up_to_the_highest_that_was_measured(bench, tmp_path):
+    trials = trials_of(bench, tmp_path / "study")
+    known = tuple(range(len(bench.expectations.rates)))
+    bench.expectations = dataclasses.replace(bench.expectations, rates=tuple(1e-4 if k else 4e-4 for k in known))
+    assert trials.at_share(1e-4, 1.0) == pytest.approx(1e-4 / SCHEDULE_SHARE**0.5)
+    assert trials.at_share(1e-4, 0.25) == pytest.approx(2e-4 / SCHEDULE_SHARE**0.5)
+    assert trials.at_share(4e-4, 0.25) == 4e-4
+    assert trials.at_share(None, 0.5) is None
+
+
+def test_the_leader_of_the_evidence_is_tried_at_its_own_rate(bench, tmp_path):
+    expected = bench.expectations
+    trained = [place for place, candidate in enumerate(expected.candidates) if candidate == candidate_at(0, 4)]
+    bench.expectations = dataclasses.replace(
+        expected,
+        candidates=(*expected.candidates, candidate_at(0, 4)),
+        rates=(*expected.rates, 3e-4),
+        mean=(*expected.mean, 1.0),
+        covariance=(*tuple((*row, 0.0) for row in expected.covariance), (*(0.0 for _ in expected.candidates), 1.0)),
+    )
+    assert len(trained) == 1
+    trials = trials_of(bench, tmp_path / "study")
+    assert trials.usual(candidate_at(0, 4))["learning_rate"] == pytest.approx(3e-4)
+    assert trials.usual(candidate_at(0, 4))["steps"] == 20
+
+
+def test_the_fastest_within_a_point_wins_where_speed_is_preferred(bench):
+    from tuner.choice import choose_winner
+
+    bench.refits = False
+    kept(bench, "0", 0, 55)
+    kept(bench, "1", 3, 54, also=(58,))
+    kept(bench, "2", 4, 20)
+    for name, seconds in (("0", 9.0), ("1", 3.0), ("2", 0.1)):
+        bench.runs[name] = dataclasses.replace(bench.runs[name], seconds=seconds)
+    best = choose_winner(bench)[0].candidate.frozen_blocks
+    bench.prefer = "speed"
+    assert choose_winner(bench)[0].candidate == candidate_at(3, 4)
+    assert best in (0, 3)
