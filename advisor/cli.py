@@ -818,7 +818,13 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     from advisor.report.wording import variant_sentence
     from tuner.space import Candidate
 
-    for heading, text in headline(tuning):
+    winner, first = tuning["winner"], dict(headline(tuning))
+    label = Candidate(**winner["candidate"]).label(tuning["n_blocks"])
+    if "under-trained" in first:
+        _out(f"{'under-trained':<16}{first.pop('under-trained')}")
+    test = _number(winner["test"]["score"], winner["test"]["interval"])
+    _out(f"{'winner':<16}{label}; test {tuning['metric'].replace('_', ' ')} {test}")
+    for heading, text in first.items():
         _out(f"{heading:<16}{text}")
     _print_quality(tuning["winner"]["test"], calibration=tuning.get("calibration"), metric=tuning["metric"])
     _out("tuning")
@@ -837,15 +843,21 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
     changed = tuning["changed_from_advice"]
     if changed:
         _out(f"changed         from {changed['from']} to {changed['to']}: {changed['why']}")
-    if tuning["augmentation"]:
-        _out(f"augmentation    {variant_sentence(tuning['augmentation'], n_blocks=tuning['n_blocks'])}")
-    for found in tuning.get("options", ()):
-        _out(f"option          {variant_sentence(found, n_blocks=tuning['n_blocks'])}")
+    augmented = [("augmentation", tuning["augmentation"])] if tuning["augmentation"] else []
+    variants = [*augmented, *(("option", found) for found in tuning.get("options", ()))]
+
+    def say(*, tried: bool) -> None:
+        for heading, found in variants:
+            if (found.get("difference") is not None) == tried:
+                _out(f"{heading:<16}{variant_sentence(found, n_blocks=tuning['n_blocks'])}")
+
+    say(tried=True)
     _out(f"stopped         {tuning['stopped_because']}")
     if tuning["warnings"]:
         _out("warnings")
     for warning in tuning["warnings"]:
         _out(f"  - {warning}")
+    say(tried=False)  # what was not tried stands last
 
 
 def _print_quality(test: dict[str, Any], *, calibration: dict[str, Any] | None, metric: str) -> None:

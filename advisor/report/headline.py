@@ -3,116 +3,124 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from tuner.space import Candidate
+from advisor.report.fields import Json, interval, line, number, part, rows, whole
+from advisor.report.wording import candidate_words
+from tuner.plan import LEAST_SHARE
 
 NEAR = 0.01
 """Within which of the best expected score a cheaper candidate is named."""
-BASELINES = {"tfidf_linear": "TF-IDF", "pixel_linear": "pixels", "token_linear": "a linear model on the words' forms"}
+BASELINES = {
+    "tfidf_linear": "TF-IDF",
+    "pixel_linear": "a linear model on pixels",
+    "token_linear": "a linear model on the words' forms",
+}
 
 
-def headline(tuning: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The first lines about a search, each with its heading.
+def headline(tuning: Json) -> list[tuple[str, str]]:
+    """What stands first about a search beside its answer, each with a heading; what was not measured has no line.
 
     Args:
-        tuning: the values of a ``tuning.json``.
-
-    Returns:
-        Pairs of heading and text; what was not measured has no line.
+        tuning: the values of a ``tuning.json``, which may be damaged.
     """
-    winner, n_blocks = tuning["winner"], tuning["n_blocks"]
-    lines = []
-    if tuning.get("final") and tuning["final"]["share"] < LEAST_SHARE:
-        lines.append(("under-trained", next(w for w in tuning["warnings"] if w.startswith("under-trained"))[15:]))
-    low, high = winner["test"]["interval"]
-    label = _candidate(winner["candidate"]).label(n_blocks)
-    score = f"{100 * winner['test']['score']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-    lines.append(("winner", f"{label}; test {tuning['metric'].replace('_', ' ')} {score}"))
-    fitted = fit_sentence(tuning)
-    if fitted is not None:
-        lines.append(("trained", fitted))
-    gains = [text for text in (_over_words(tuning), _over_head(tuning)) if text is not None]
-    if gains:
-        lines.append(("gain", "; ".join(gains)))
-    near = _cheapest(tuning)
-    if near is not None:
-        lines.append(("cheaper", near))
-    return lines
+    found = {
+        "under-trained": cut_sentence(tuning),
+        "trained": fit_sentence(part(tuning, "final")),
+        "gain": "; ".join(text for text in (_over_words(tuning), _over_head(tuning)) if text),
+        "cheaper": _cheapest(tuning),
+    }
+    return [(heading, text) for heading, text in found.items() if text]
 
 
-LEAST_SHARE = 0.2
+def cut_sentence(tuning: Json) -> str:
+    """That the final fit had no time for a sensible part of its schedule; empty where it had.
+
+    >>> cut_sentence({"final": {"share": 0.1, "steps": 20}})
+    'the budget left time for 10 % of the schedule (20 steps); a longer --budget gives a better model'
+    """
+    final = part(tuning, "final")
+    share, steps = number(final.get("share")), whole(final.get("steps"))
+    if share is None or steps is None or share >= LEAST_SHARE:
+        return ""
+    part_of = f"{100 * share:.0f} % of the schedule ({steps:,} steps)"
+    return f"the budget left time for {part_of}; a longer --budget gives a better model"
 
 
-def fit_sentence(tuning: Mapping[str, Any]) -> str | None:
-    """What the saved model was trained on.
+def fit_sentence(final: Json) -> str:
+    """What the saved model was trained on; empty where it was not fitted again.
 
-    >>> fit_sentence({"final": {"rows": 300, "steps": 200, "seeds": [0, 1, 2], "averaged": True, "why": "x"}})
+    >>> fit_sentence({"rows": 300, "steps": 200, "seeds": [0, 1, 2], "averaged": True, "why": "x"})
     'on all 300 labelled rows, 200 steps, the weights of 3 seeds averaged (x)'
     """
-    final = tuning.get("final")
-    if not final:
-        return None
-    steps = f", {final['steps']:,} steps" if final["steps"] else ""
-    seeds = f", the weights of {len(final['seeds'])} seeds averaged" if final["averaged"] else ", one seed"
-    why = f" ({final['why']})" if final["why"] else ""
-    return f"on all {final['rows']:,} labelled rows{steps}" + (f"{seeds}{why}" if final["steps"] else "")
+    n, steps, seeds = whole(final.get("rows")), whole(final.get("steps")), final.get("seeds")
+    if n is None:
+        return ""
+    text = f"on all {n:,} labelled rows"
+    if not steps or not isinstance(seeds, (list, tuple)):
+        return text
+    several = f"the weights of {len(seeds)} seeds averaged" if len(seeds) > 1 else "one seed"
+    why = line(final.get("why"), limit=200)
+    return f"{text}, {steps:,} steps, {several}" + (f" ({why})" if why else "")
 
 
-def _candidate(stored: Mapping[str, Any]) -> Candidate:
-    known = set(Candidate.__dataclass_fields__)
-    return Candidate(**{key: value for key, value in stored.items() if key in known})
+def _row_of(tuning: Json, candidate: Json) -> Json:
+    """The row of a candidate among those that were measured; empty where it has none."""
+    names = ("strategy", "start", "frozen_blocks", "features", "augmentation", "head", "option", "top")
+    wanted = [candidate.get(name) for name in names]
+    return next((row for row in rows(tuning, "candidates") if [row.get(name) for name in names] == wanted), {})
 
 
-def _over_words(tuning: Mapping[str, Any]) -> str | None:
+def _winner(tuning: Json) -> Json:
+    return _row_of(tuning, part(part(tuning, "winner"), "candidate"))
+
+
+def _over_words(tuning: Json) -> str:
     """The winner on validation rows against the linear model on words or pixels in cross-validation."""
-    validation = tuning["winner"].get("validation", {}).get("mean")
-    name = next((name for name in BASELINES if tuning["baselines"].get(name)), None)
-    row = _row_of(tuning, tuning["winner"]["candidate"])
-    if validation is None or name is None or row is None or not row.get("interval"):
-        return None
-    baseline = tuning["baselines"][name]
-    if not baseline.get("interval"):
-        return None
-    gain = validation - baseline["score"]
-    half = math.hypot(*((entry["interval"][1] - entry["interval"][0]) / 2 for entry in (row, baseline)))
-    return f"{_points(gain, half)} over {BASELINES[name]}"
+    row, baselines = _winner(tuning), part(tuning, "baselines")
+    name = next((name for name in BASELINES if part(baselines, name)), None)
+    if name is None:
+        return ""
+    baseline = part(baselines, name)
+    ours, theirs = number(row.get("mean")), number(baseline.get("score"))
+    bounds = interval(row.get("interval")), interval(baseline.get("interval"))
+    if ours is None or theirs is None or None in bounds:
+        return ""
+    half = math.hypot(*((edge[1] - edge[0]) / 2 for edge in bounds if edge is not None))
+    return f"{_points(ours - theirs, half)} over {BASELINES[name]}"
 
 
-def _over_head(tuning: Mapping[str, Any]) -> str | None:
+def _over_head(tuning: Json) -> str:
     """The winner against head only, on the same validation rows."""
-    winner = _row_of(tuning, tuning["winner"]["candidate"])
-    head = next((row for row in tuning["candidates"] if row["strategy"] == "head_only"), None)
-    if winner is None or head is None or winner is head or "standard_error" not in head:
-        return None
-    gain, error = winner["mean"] - head["mean"], math.hypot(head["standard_error"], winner["standard_error"])
-    return f"{_points(gain, 1.96 * error)} over head only, on validation rows"
+    winner = _winner(tuning)
+    head = next((row for row in rows(tuning, "candidates") if row.get("strategy") == "head_only"), {})
+    ours, theirs = number(winner.get("mean")), number(head.get("mean"))
+    errors = number(winner.get("standard_error")), number(head.get("standard_error"))
+    if winner is head or ours is None or theirs is None or errors[0] is None or errors[1] is None:
+        return ""
+    return f"{_points(ours - theirs, 1.96 * math.hypot(errors[0], errors[1]))} over head only, on validation rows"
 
 
 def _points(gain: float, half: float) -> str:
     return f"{100 * gain:+.1f} points [{100 * (gain - half):+.1f}, {100 * (gain + half):+.1f}]"
 
 
-def _row_of(tuning: Mapping[str, Any], candidate: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    wanted = _candidate(candidate)
-    return next((row for row in tuning["candidates"] if _candidate(row) == wanted), None)
-
-
-def _cheapest(tuning: Mapping[str, Any]) -> str | None:
+def _cheapest(tuning: Json) -> str:
     """The fastest candidate whose expected score lies within a point of the winner's."""
-    winner = _row_of(tuning, tuning["winner"]["candidate"])
-    if winner is None or winner.get("expected") is None or not winner["seconds"]:
-        return None
+    winner = _winner(tuning)
+    best, most_s = number(winner.get("expected")), number(winner.get("seconds"))
+    if best is None or not most_s:
+        return ""
     near = [
-        row for row in tuning["candidates"]
-        if row.get("expected") is not None and winner["expected"] - row["expected"] <= NEAR
-    ]  # fmt: skip
-    cheapest = min(near, key=lambda row: row["seconds"])
-    if cheapest is winner or cheapest["seconds"] > 0.8 * winner["seconds"]:
-        return None
-    label = _candidate(cheapest).label(tuning["n_blocks"])
-    lost = 100 * (winner["expected"] - cheapest["expected"])
+        (seconds, expected, row)
+        for row in rows(tuning, "candidates")
+        if (expected := number(row.get("expected"))) is not None
+        and (seconds := number(row.get("seconds"))) is not None
+        and best - expected <= NEAR
+    ]
+    seconds, expected, row = min(near, key=lambda entry: entry[:2])
+    if row is winner or seconds > 0.8 * most_s:
+        return ""
+    lost = 100 * (best - expected)
     than = f"{lost:.1f} points less" if lost >= 0.05 else "no less"
-    part = 100 * cheapest["seconds"] / winner["seconds"]
-    return f"{label}: expected to score {than}, at {part:.0f} % of the time of a run"
+    label = candidate_words(row, n_blocks=whole(tuning.get("n_blocks")))
+    return f"{label}: expected to score {than}, at {100 * seconds / most_s:.0f} % of the time of a run"
