@@ -74,3 +74,16 @@ def test_a_perfect_score_of_five_groups_keeps_the_doubt_of_five():
 def test_unknown_metric_is_said():
     with pytest.raises(OptionError, match="Did you mean 'accuracy'"):
         score(np.zeros(2), np.zeros(2), metric="acuracy")
+
+
+def test_a_perfect_mean_over_classes_keeps_its_doubt():
+    labels = np.repeat([0, 1], 20)
+    expected = 1 - np.sqrt(2) * (1 - wilson(1.0, 20)[0]) / 2
+    for metric in ("macro_f1", "balanced_accuracy"):
+        assert interval(labels, labels, metric=metric) == (pytest.approx(expected), 1.0)
+    few = interval(np.repeat([0, 1], [38, 2]), np.repeat([0, 1], [38, 2]), metric="balanced_accuracy")
+    assert few[0] < 0.7
+    groups = np.repeat(np.arange(8), 5)
+    assert interval(labels, labels, metric="macro_f1", groups=groups)[0] == pytest.approx(
+        1 - np.sqrt(2) * (1 - wilson(1.0, 4)[0]) / 2
+    )

@@ -118,7 +118,8 @@ def interval(
 
     Accuracy: Wilson's interval (1927), which stays honest at 0 and 1, where a bootstrap sees no spread at all; rows of
     a group that are right or wrong together count as fewer (`effective_rows`). Other metrics: the bootstrap's
-    percentiles.
+    percentiles; where all rows are right, which it takes for certain, the doubts of Wilson's intervals of the classes'
+    recalls together (square and add: Newcombe 1998).
 
     >>> tuple(round(end, 3) for end in interval(np.zeros(20), np.zeros(20)))
     (0.839, 1.0)
@@ -126,6 +127,8 @@ def interval(
     if check_metric(metric) == "accuracy":
         right = labels == predictions
         return wilson(float(np.mean(right)), effective_rows(right, groups=groups), level=level)
+    if bool((labels == predictions).all()):
+        return _least_of_perfect(labels, groups=groups, level=level), 1.0
     if groups is None:  # rows of one true and one predicted class are alike, and there are few such pairs to draw
         labels, predictions, weights = _drawn_pairs(labels, predictions, seed=seed)
         scores = _scores(labels, predictions, weights, metric=metric)
@@ -182,6 +185,16 @@ def wilson(proportion: float, n: float, *, level: float = 0.95) -> tuple[float, 
     half = z / (1 + z * z / n) * (proportion * (1 - proportion) / n + z * z / (4 * n * n)) ** 0.5
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return 0.0 if proportion == 0 else low, 1.0 if proportion == 1 else high  # there rounding leaves a hair
+
+
+def _least_of_perfect(labels: np.ndarray, *, groups: np.ndarray | None, level: float) -> float:
+    """The lower end of a mean over classes that is 1 on these rows."""
+    doubts = []
+    for label in np.unique(labels):
+        own = labels == label
+        n = effective_rows(np.ones(int(own.sum())), groups=None if groups is None else groups[own])
+        doubts.append(1 - wilson(1.0, n, level=level)[0])
+    return 1 - float(np.sqrt(np.square(doubts).sum())) / len(doubts)
 
 
 def _drawn_pairs(
