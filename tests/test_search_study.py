@@ -797,6 +797,7 @@ def test_a_leading_control_outside_widens_the_range(backbone, tmp_path, monkeypa
     monkeypatch.setattr(Bench, "run_linear", lambda self, name, _c: kept(self, name, 4, 20))
     monkeypatch.setattr(Trials, "confirm", lambda _self: True)
     monkeypatch.setattr(Bench, "load", lambda self, run: self.build(candidate_at(0, 4), seed=0)[0].eval())
+    monkeypatch.setattr(Bench, "validation_logits", lambda self, _run: np.eye(2)[self.data.validation.labels])
     space = SearchSpace(n_blocks=4, first=(), controls=(candidate_at(0, 4), candidate_at(4, 4)), depths=(2, 4))
     cached, original = [], Bench.cache
 

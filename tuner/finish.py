@@ -55,7 +55,7 @@ class Shipped:
     recipe: Mapping[str, float]
     run: Run | None
     final: FinalFit | None
-    logits: np.ndarray | None
+    logits: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
