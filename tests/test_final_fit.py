@@ -12,6 +12,7 @@ from test_search_study import DATA, default_space, run_search, trials_of
 
 import tuner.final
 import tuner.finish
+import tuner.trials
 from tuner.backbone import load_backbone
 from tuner.final import Diverged, averages, fit_final, mean_weights
 from tuner.space import candidate_at
@@ -220,3 +221,36 @@ def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
     assert shipped.candidate == candidate_at(2, 4)
     assert shipped.final.why == "there was time for one fit"
     assert shipped.final.share == pytest.approx(8.0 / (0.5 * 20 * 156 / 96), abs=0.03)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monkeypatch, error):
+    batches, original = [], tuner.trials.train
+
+    def narrow(model, *, recipe, **options):
+        batches.append((recipe.batch_size, recipe.steps))
+        if recipe.batch_size > 4:
+            raise error
+        return original(model, recipe=recipe, **options)
+
+    monkeypatch.setattr(tuner.trials, "train", narrow)
+    run = bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
+    assert batches == [(16, 12), (8, 24), (4, 48)]
+    assert run.recipe["steps"] == 48
+    assert bench.warnings[-2:] == [
+        "memory ran out, so that training goes on with 8 rows a step",
+        "memory ran out, so that training goes on with 4 rows a step",
+    ]
+    monkeypatch.setattr(tuner.trials, "train", lambda *_args, **_options: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)):
+        bench.run_trained("0001", candidate_at(2, 4), recipe=RECIPE, seed=0)
+
+
+def test_another_error_is_no_lack_of_memory(bench, monkeypatch):
+    def broken(*_args, **_options):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(tuner.trials, "train", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
+    assert bench.batch_size == 16

@@ -162,7 +162,7 @@ def _train_seed(
     left: Callable[[], float], on_step: Callable[[int, int], None],
 ) -> tuple[PreTrainedModel, dict[str, torch.Tensor], dict[str, Any]]:  # fmt: skip
     """The model of one seed, what is trained of it, and how long it took; read back where it was trained before."""
-    model, prefix, (train_rows, validation_rows) = whole.build(candidate, seed=seed)
+    model, _, _ = whole.build(candidate, seed=seed)
     key = f"{FOLDER}-{name}-{seed}"
     mark, path = whole.work / FOLDER / f"{key}.json", whole.store.weights_path(key)
     wanted = {"recipe": dict(recipe), "rows": len(whole.train_encoded), "candidate": candidate.to_json()}
@@ -173,22 +173,27 @@ def _train_seed(
             weights = whole.store.read_weights(key, sha256=stored["weights"], fix=fix)
             model.load_state_dict(weights, strict=False)
             return model, weights, stored
-    asked = whole.asked(candidate, dict(recipe), seed=seed)
 
-    def step(done: int) -> int | None:
-        on_step(done, asked.steps)
-        if done % 10 or done == asked.steps:
-            return None
-        # Where the machine became slower than planned, the run ends its decay in time.
-        possible = done + max(left(), 0.0) * done / (time.perf_counter() - start)
-        return int(possible) if possible < asked.steps else None
+    def fit(recipe: dict[str, float]) -> tuple[PreTrainedModel, Outcome]:
+        model, prefix, (train_rows, validation_rows) = whole.build(candidate, seed=seed)
+        asked = whole.asked(candidate, recipe, seed=seed)
 
-    start = time.perf_counter()
-    one = Rows(encoded=validation_rows.encoded.take([0]), labels=whole.truth.take(np.array([0])).labels)
-    outcome: Outcome = train(
-        model, backbone=whole.backbone, prefix=prefix, recipe=asked, train_rows=train_rows, validation_rows=one,
-        on_step=step,
-    )  # fmt: skip
+        def step(done: int) -> int | None:
+            on_step(done, asked.steps)
+            if done % 10 or done == asked.steps:
+                return None
+            # Where the machine became slower than planned, the run ends its decay in time.
+            possible = done + max(left(), 0.0) * done / (time.perf_counter() - start)
+            return int(possible) if possible < asked.steps else None
+
+        start = time.perf_counter()
+        one = Rows(encoded=validation_rows.encoded.take([0]), labels=whole.truth.take(np.array([0])).labels)
+        return model, train(
+            model, backbone=whole.backbone, prefix=prefix, recipe=asked, train_rows=train_rows, validation_rows=one,
+            on_step=step,
+        )  # fmt: skip
+
+    (model, outcome), _ = whole.within_memory(fit, dict(recipe))
     if outcome.stopped:
         raise Diverged if outcome.diverged else Stopped
     # Copies: the next seed trains in the same tensors.

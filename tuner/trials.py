@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ from tuner.training import (
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Fitted = TypeVar("Fitted")
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
 TIMED_STEPS = 6
@@ -147,6 +148,14 @@ def encode_rows(
     note = part.rows.note(f"{what} images")
     kept = part.rows.readable()
     return encoded.take(kept), part.take(kept), (note,)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the device or of the machine."""
+    text = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text or (
+        "out of memory" in text
+    )  # fmt: skip
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -676,19 +685,18 @@ class Bench:
         on_step: Callable[[int], int | None] | None = None,
     ) -> Run | None:
         """Train a candidate; None where a check stopped it on the way."""
-        model, prefix, (train_rows, validation_rows) = self.build(candidate, seed=seed)
+
+        def fit(recipe: dict[str, float]) -> tuple[PreTrainedModel, FrozenPrefix, Outcome]:
+            model, prefix, (train_rows, validation_rows) = self.build(candidate, seed=seed)
+            outcome = train(
+                model, backbone=self.backbone, prefix=prefix, recipe=self.asked(candidate, recipe, seed=seed),
+                train_rows=train_rows, validation_rows=validation_rows, check_every=self.check_every,
+                on_check=on_check, on_step=on_step,
+            )  # fmt: skip
+            return model, prefix, outcome
+
+        (model, prefix, outcome), recipe = self.within_memory(fit, recipe)
         asked = self.asked(candidate, recipe, seed=seed)
-        outcome: Outcome = train(
-            model,
-            backbone=self.backbone,
-            prefix=prefix,
-            recipe=asked,
-            train_rows=train_rows,
-            validation_rows=validation_rows,
-            check_every=self.check_every,
-            on_check=on_check,
-            on_step=on_step,
-        )
         if candidate.augmentation is None and on_check is not None:  # without it there are no checks on the way
             checks = self.check_steps * outcome.steps / int(recipe["steps"])
             self._note_speed(prefix.frozen_blocks, outcome.seconds / max(outcome.steps + checks, 1))
@@ -716,6 +724,25 @@ class Bench:
             seconds=outcome.seconds,
             model=model,
         )
+
+    def within_memory(
+        self, fit: Callable[[dict[str, float]], Fitted], recipe: dict[str, float]
+    ) -> tuple[Fitted, dict[str, float]]:
+        """What `fit` makes of a recipe; where memory runs out, of half the rows a step and twice the steps, which is
+        said, and holds for all further runs."""
+        while True:
+            try:
+                return fit(recipe), recipe
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error) or self.batch_size == 1:
+                    raise
+            self.restore_base()
+            if self.backbone.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.batch_size //= 2
+            self.step_seconds = {depth: seconds / 2 for depth, seconds in self.step_seconds.items()}
+            self.warnings.append(f"memory ran out, so that training goes on with {self.batch_size} rows a step")
+            recipe = recipe | {"steps": 2 * recipe["steps"]}
 
     def asked(self, candidate: Candidate, recipe: dict[str, float], *, seed: int) -> Recipe:
         """A stored recipe as what a training run takes."""
