@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DRAWS = 400
 # Shares of the way from the source to random letters. The source's own words in random order, which keep its topics,
-# lie at a tenth to a sixth; half of the way is nearer to noise than to the source.
+# lie at an eighth to a fifth; half of the way is nearer to noise than to the source.
 SIMILAR_WITHIN = 0.25
 DISSIMILAR_BEYOND = 0.5
 LEVEL = 0.95
