@@ -214,6 +214,7 @@ def tune(
     """Recommend, then search the freeze depth as advised and save the winning model."""
     _check_data(data)
     from advisor import pipeline
+    from tuner.journal import WORK
 
     def show(advice: dict[str, Any]) -> None:
         if not as_json:
@@ -240,6 +241,12 @@ def tune(
     _out(f"report   {folder / 'report.html'}")
     _out(f"model    {result.model_dir}")
     _out(f"next     advisor predict {folder} NEW_DATA")
+    if (folder / WORK).exists():
+        freed = sum(path.stat().st_size for path in (folder / WORK).rglob("*") if path.is_file())
+        _out(
+            f"longer   the same command with --resume --out {folder} goes on from here; advisor clean {folder} removes "
+            f"what that needs ({freed / 1e6:,.0f} MB)"
+        )
 
 
 @app.command()

@@ -450,12 +450,15 @@ class Trials:
                 raise Stopped
 
         confirmed: set[str] = set()
+        first = next(iter(leaders()), None)
         wanted = [(run, offset) for run in leaders() for offset in range(1, CONFIRMATION_SEEDS + 1)]
         while wanted:
             run, offset = wanted.pop(0)
             name = f"{run.name}@{bench.seed + offset}"
             confirmed.add(run.name)
             final_s = self._final_s(run.candidate) if self.bench.refits and run.candidate.trains_blocks else 0.0
+            # What would win is confirmed first; the others' confirmations leave time to average its seeds.
+            final_s *= 1 if run is first else MOST_SEEDS
             # Seeds come in pairs: one alone says nothing of how they vary, nor whether their average pays.
             needed = (CONFIRMATION_SEEDS + 1 - offset) * run.seconds + final_s
             try:
