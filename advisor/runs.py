@@ -17,6 +17,7 @@ from typing import Any
 from tuner.errors import DataError, MissingFileError, RunFolderError, StorageError, TransferError
 from tuner.journal import WORK
 from tuner.records import folder_error, read_record
+from tuner.sealed import unsealed
 from tuner.stored import check_values
 
 RUNS = Path("runs")
@@ -233,7 +234,7 @@ def read_tuning(folder: Path) -> dict[str, Any] | None:
     fix = f"delete it to see the advice alone; the model in {folder / 'model'} is not touched and still predicts"
     if (folder / WORK).exists():
         fix = "delete it: advisor tune with --resume writes it again from the finished runs, which are kept"
-    return read_record(path, expected={"candidates": list, "winner": dict}, fix=fix)
+    return unsealed(read_record(path, expected={"candidates": list, "winner": dict}, fix=fix), path=path, fix=fix)
 
 
 def find_run(*, data_fingerprint: str, model: str, root: Path | None = None) -> Path | None:

@@ -339,7 +339,7 @@ def test_the_search_says_whether_it_helped(backbone, tmp_path):
 def test_small_and_dissimilar_images_are_augmented_unless_told_otherwise(capsys, tmp_path, monkeypatch):
     """Of digits the probe knows that mirroring changes them. Long training would take minutes and say nothing more."""
     monkeypatch.setattr("tuner.loop.FINALISTS", 0)
-    monkeypatch.setattr("tuner.search.DEFAULT_EPOCHS", 2)
+    monkeypatch.setattr("tuner.trials.Bench.schedule", 16)
     options = ("example:digits", "--strategy", "freeze_part", "--trials", "1", "--quiet", "--sample", "200")
     text = printed(capsys, "tune", *options, "--out", tmp_path / "a")
     advice = json.loads((tmp_path / "a" / "advice.json").read_text())

@@ -9,6 +9,8 @@ import pytest
 import test_cli
 import tiny
 
+import tuner.final
+import tuner.finish
 from advisor import cli, pipeline, runs
 from advisor.report import write_report
 from advisor.stored import check_advice
@@ -16,10 +18,8 @@ from advisor.strategy import search_plan
 from tuner.errors import DataError, TransferError
 from tuner.journal import mend_journal
 from tuner.prefix import _read_mark
-from tuner.search import _tested
 from tuner.store import identify
 from tuner.stored import check_tuning
-from tuner.trials import Bench
 
 TRIALS = 3
 
@@ -37,23 +37,34 @@ def data(tmp_path_factory):
 
 
 def tune(data, model, folder, **options):
-    return pipeline.tune(data, model=model, out=folder, trials=TRIALS, device="cpu", **options)
+    """A short search; going on from one costs no new final fit unless that is what it is about, nor a report."""
+    options.setdefault("refit", not options.get("resume"))
+    with pytest.MonkeyPatch.context() as patch:
+        if options.get("resume"):
+            patch.setattr(pipeline, "write_report", lambda _folder: None)
+        return pipeline.tune(
+            data, model=model, out=folder, trials=TRIALS, strategy="freeze_part", device="cpu", **options
+        )
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory, data, model):
-    """A run that Ctrl-C ended after its trials: it has everything that a run folder ever holds."""
+    """A run that Ctrl-C ended amid its final fit, with one seed of three done: it has everything that a run folder ever
+    holds."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    original = Bench.run_trained
+    fit, began = tuner.final.train, []
 
-    def stopped(self, name, candidate, **options):
-        if "@" in name or "-" in name:
+    def stopped(*args, **options):
+        began.append(1)
+        if len(began) > 1:
             raise KeyboardInterrupt
-        return original(self, name, candidate, **options)
+        return fit(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bench, "run_trained", stopped)
+        patch.setattr(tuner.final, "train", stopped)
+        patch.setattr(tuner.finish, "average_pays", lambda *_: (True, "a test"))
         assert tune(data, model, folder).stopped_because == "interrupted"
+    assert len(list((folder / ".search" / "final").glob("*.json"))) == 1
     return folder
 
 
@@ -98,47 +109,58 @@ GONE_ON_FROM = (
     ".search/pass.json",
     ".search/test.json",
     ".search/runs/*.json",
-    ".search/weights/*.safetensors",
+    ".search/weights/0*.safetensors",
+    ".search/final/*.json",
+    ".search/weights/final-*.safetensors",
     ".search/train/*.bits",
     ".search/train/*.json",
     ".search/train/*.npz",
 )
 """Of several such files the first is taken."""
-RECOMPUTED = ("train", "pass.json", "run.json", "journal.json", "test.json")
-"""What may be made again where it was deleted; of the caches, also where they were damaged."""
 
 
 @pytest.mark.parametrize("pattern", GONE_ON_FROM)
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_search_that_goes_on_names_what_is_damaged(tmp_path, interrupted, data, model, pattern, damage):
+def test_a_search_that_goes_on_names_what_is_damaged(tmp_path, monkeypatch, interrupted, data, model, pattern, damage):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     path = sorted(folder.glob(pattern))[0]
     damage(path)
     finished = {run.name: run.read_bytes() for run in (folder / ".search" / "runs").glob("*.json")}
     cached = "train" in path.parts
-    made_again = damage is delete and not pattern.startswith(("advice", ".search/weights"))
+    made_again = damage is delete and not pattern.startswith(("advice", ".search/weights/0"))
     if cached or made_again:
-        result = tune(data, model, folder, resume=True)
+        result = tune(data, model, folder, resume=True, refit="final" in pattern)
         assert result.trials["complete"] + result.trials["pruned"] == TRIALS
+        assert "final" not in pattern or result.final["seeds"] == [0, 1, 2]
         return
+    monkeypatch.setattr("tuner.search.Trials", None)  # said before any trial begins
     with pytest.raises(TransferError) as error:
-        tune(data, model, folder, resume=True)
+        tune(data, model, folder, resume=True, refit=True)
     assert re.search(rf"{re.escape(path.name)}\b", error.value.what)
     assert re.search("delete|put the file back|copy", error.value.fix)
     assert finished == {run.name: run.read_bytes() for run in (folder / ".search" / "runs").glob("*.json")}
 
 
-@pytest.mark.parametrize("pattern", [".search/runs/*.json", ".search/weights/*.safetensors", "study.journal"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ".search/runs/*.json",
+        ".search/weights/0*.safetensors",
+        ".search/final/*.json",
+        ".search/weights/final-*.safetensors",
+        "study.journal",
+    ],
+)
 def test_what_the_message_says_helps(tmp_path, interrupted, data, model, pattern):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     path = sorted(folder.glob(pattern))[0]
     garble(path)
     with pytest.raises(DataError, match="delete") as error:
-        tune(data, model, folder, resume=True)
+        tune(data, model, folder, resume=True, refit=True)
     for named in re.findall(r"/\S+\.(?:json|safetensors)\b", error.value.fix):
         (folder / named).unlink(missing_ok=True)
-    path.unlink()
-    result = tune(data, model, folder, resume=True)
+    path.unlink(missing_ok=True)
+    result = tune(data, model, folder, resume=True, refit="final" in pattern)
     assert result.stopped_because != "interrupted"
     assert result.trials["complete"] + result.trials["pruned"] == TRIALS
     if pattern == "study.journal":
@@ -243,7 +265,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_named(tmp_path, interrupted, n
         make(folder / name)
         work = folder / ".search"
         with pytest.raises(DataError, match=f"(?s){re.escape(name)} is damaged.*({what})"):
-            (identify(work, own_journal=True), _tested(work), mend_journal(folder, work=work))
+            (identify(work, own_journal=True), tuner.finish.tested(work), mend_journal(folder, work=work))
 
 
 def test_a_pipe_in_place_of_a_cached_file_is_computed_again(tmp_path, interrupted):

@@ -25,6 +25,7 @@ from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.finish import Shipped
 from tuner.freezing import freeze
 from tuner.loop import Deadline, Trials
+from tuner.sealed import write_sealed
 from tuner.search import LabelledRows, TuningData, search
 from tuner.space import Candidate, SearchSpace, candidate_at, check_strategy, default_space, restrict, space_notes
 from tuner.training import (
@@ -1051,7 +1052,7 @@ def test_a_result_of_a_later_version_is_read(backbone, tmp_path):
         backbone, tmp_path, n_trials=1, space=restrict(default_space(4), strategy="head_only", widths=[32] * 4)
     )
     stored = json.loads((tmp_path / "tuning.json").read_text()) | {"added_later": 1}
-    (tmp_path / "tuning.json").write_text(json.dumps(stored))
+    write_sealed(tmp_path / "tuning.json", {key: value for key, value in stored.items() if key != "sha256"})
     again = run_search(backbone, tmp_path, n_trials=1, resume=True)
     assert again.winner["test"]["score"] == first.winner["test"]["score"]
 

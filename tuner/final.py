@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tuner.interruption import uninterrupted
 from tuner.records import Record
 from tuner.sealed import read_sealed, write_sealed
 from tuner.space import Candidate
-from tuner.store import Run
+from tuner.store import Run, RunStore
 from tuner.training import Outcome, Rows, Stopped, train
 from tuner.trials import RANDOM_HEADS, Bench, trained_weights
 
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "final"
+KEPT: Mapping[str, type | tuple[type, ...]] = {
+    "weights": str,
+    "recipe": dict,
+    "candidate": dict,
+    "rows": int,
+    "steps": int,
+    "seconds": (int, float),
+}
+"""What is stored beside the weights of a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,16 +173,13 @@ def _train_seed(
 ) -> tuple[PreTrainedModel, dict[str, torch.Tensor], dict[str, Any]]:  # fmt: skip
     """The model of one seed, what is trained of it, and how long it took; read back where it was trained before."""
     model, _, _ = whole.build(candidate, seed=seed)
-    key = f"{FOLDER}-{name}-{seed}"
-    mark, path = whole.work / FOLDER / f"{key}.json", whole.store.weights_path(key)
+    mark = whole.work / FOLDER / f"{FOLDER}-{name}-{seed}.json"
     wanted = {"recipe": dict(recipe), "rows": len(whole.train_encoded), "candidate": candidate.to_json()}
-    if mark.exists() and path.exists():
-        fix = f"delete {mark}: --resume makes the final fit again; the runs of the search are kept"
-        stored = read_sealed(mark, expected={"weights": str, "recipe": dict, "seconds": (int, float)}, fix=fix)
-        if all(stored.get(what) == value for what, value in wanted.items()):
-            weights = whole.store.read_weights(key, sha256=stored["weights"], fix=fix)
-            model.load_state_dict(weights, strict=False)
-            return model, weights, stored
+    kept = _read_seed(mark, whole.store)
+    if kept is not None and all(kept[0].get(what) == value for what, value in wanted.items()):
+        stored, weights = kept
+        model.load_state_dict(weights, strict=False)
+        return model, weights, stored
 
     def fit(recipe: dict[str, float]) -> tuple[PreTrainedModel, Outcome]:
         model, prefix, (train_rows, validation_rows) = whole.build(candidate, seed=seed)
@@ -199,7 +206,22 @@ def _train_seed(
     # Copies: the next seed trains in the same tensors.
     weights = {name: tensor.clone() for name, tensor in trained_weights(model).items()}
     with uninterrupted():
-        sha256 = whole.store.keep_weights(key, save(weights))
+        sha256 = whole.store.keep_weights(mark.stem, save(weights))
         measured = {"weights": sha256, "seconds": outcome.seconds, "steps": outcome.steps}
         write_sealed(mark, {**measured, **wanted})
     return model, weights, measured
+
+
+def check_fits(store: RunStore) -> None:
+    """Raise `DataError` where what was kept of a final fit that was cut short is damaged."""
+    for mark in sorted((store.work / FOLDER).glob("*.json")):
+        _read_seed(mark, store)
+
+
+def _read_seed(mark: Path, store: RunStore) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+    """What was kept of one seed of a final fit, and its weights; None where either is not there."""
+    if not mark.exists() or not store.weights_path(mark.stem).exists():
+        return None
+    fix = f"delete {mark}: --resume makes the final fit again; the runs of the search are kept"
+    stored = read_sealed(mark, expected=KEPT, fix=fix)
+    return stored, store.read_weights(mark.stem, sha256=stored["weights"], fix=fix)

@@ -12,6 +12,7 @@ from tuner.errors import DataError
 from tuner.export import TransferModel
 from tuner.journal import WORK
 from tuner.records import SCHEMA, Record, read_record
+from tuner.sealed import unsealed
 from tuner.stored import check_tuning
 
 
@@ -57,7 +58,7 @@ def read_result(path: Path) -> TuningResult:
     fix = f"put the file back as it was; the model in {path.parent / 'model'} is not touched and still predicts"
     if (path.parent / WORK).exists():
         fix = "delete it: --resume writes it again from the finished runs, which are kept"
-    stored = read_record(path, expected={"winner": dict, "candidates": list}, fix=fix)
+    stored = unsealed(read_record(path, expected={"winner": dict, "candidates": list}, fix=fix), path=path, fix=fix)
     check_tuning(stored, path=path, fix=fix)
     known = {field.name for field in dataclasses.fields(TuningResult)}
     values: dict[str, Any] = {

@@ -53,12 +53,17 @@ def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], 
         raise damaged(path, "it holds no named values", fix=fix)
     if (lacking := [name for name, kind in expected.items() if not isinstance(values.get(name), kind)]) != []:
         raise damaged(path, f"it lacks {', '.join(lacking)}", fix=fix)
-    seal = values.pop(SEAL, None)
-    if seal is None and sealed:
+    if values.get(SEAL) is None and sealed:
         raise damaged(path, "it lacks its checksum", fix=fix)
-    if seal is not None and seal != _seal_of(values):
+    return unsealed(values, path=path, fix=fix)
+
+
+def unsealed(values: dict[str, Any], *, path: Path, fix: str) -> dict[str, Any]:
+    """Stored values without their checksum, where they carry one. Raises `DataError` where they differ from it."""
+    plain = {name: value for name, value in values.items() if name != SEAL}
+    if values.get(SEAL) not in (None, _seal_of(plain)):
         raise damaged(path, "its content differs from its checksum", fix=fix)
-    return values
+    return plain
 
 
 def damaged(path: Path, how: str, *, fix: str) -> DataError:
@@ -106,4 +111,4 @@ def _no_constant(name: str) -> None:
 
 
 def _seal_of(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -13,14 +13,16 @@ from safetensors import SafetensorError
 
 from tuner.augmentation import check_policy
 from tuner.errors import OptionError, TransferError
+from tuner.final import check_fits
 from tuner.finish import finish, tested
 from tuner.imbalance import BALANCED_METRICS
 from tuner.interruption import Interruption
 from tuner.journal import STUDY, WORK, mend_journal
 from tuner.loop import Deadline, Trials, check_budget
-from tuner.records import Progress, folder_error, write_json
+from tuner.records import Progress, folder_error
 from tuner.result import TuningResult, read_result
 from tuner.scoring import check_metric
+from tuner.sealed import write_sealed
 from tuner.space import Candidate, SearchSpace
 from tuner.store import identify
 from tuner.study import open_study, reconcile
@@ -117,6 +119,7 @@ def search(
     try:
         identity = identify(work, own_journal=storage is None)
         tested(work)  # damage is said before anything is trained
+        check_fits(bench.store)
         dropped = mend_journal(folder, work=work) if storage is None else None
         if dropped is not None:
             bench.warnings.append(dropped)
@@ -177,7 +180,7 @@ def search(
         raise folder_error(folder, system) from error
     finally:
         bench.restore_base()
-    write_json(finished, result)
+    write_sealed(finished, result.to_json())
     if result.stopped_because not in GOES_ON:  # one that may go on needs its caches and weights
         shutil.rmtree(folder / WORK)
     return result

@@ -27,6 +27,7 @@ MEASURED_FIELDS: Mapping[str, Kinds] = {
 }
 TUNING_FIELDS: Mapping[str, Kinds] = {
     "candidates": list,
+    "baselines": dict,
     "winner.candidate": dict,
     "winner.test.score": NUMBER,
     "winner.test.interval": list,
@@ -36,6 +37,18 @@ TUNING_FIELDS: Mapping[str, Kinds] = {
     "metric": str,
     "warnings": list,
 }
+CLASS_FIELDS: Mapping[str, Kinds] = {"name": str, "n": int, "recall": (*NUMBER, NoneType)}
+CALIBRATION_FIELDS: Mapping[str, Kinds] = {
+    "temperature": NUMBER,
+    "n": int,
+    "unit": str,
+    "why": TEXT_OR_NOTHING,
+    "n_test": (int, NoneType),
+}
+CALIBRATED_FIELDS: Mapping[str, Kinds] = dict.fromkeys(
+    ("ece_before", "ece_after", "ece_by_chance", "confidence_before", "confidence_after", "accuracy"), NUMBER
+)
+"""Beside those of a calibration, where it was measured on test rows."""
 _MISSING = object()
 
 
@@ -44,9 +57,43 @@ def check_tuning(stored: Mapping[str, Any], *, path: Path, fix: str) -> None:
     check_values(stored, TUNING_FIELDS, path=path, fix=fix)
     check_candidates(stored["candidates"], MEASURED_FIELDS, path=path, name="candidates", fix=fix)
     check_candidates([stored["winner"]["candidate"]], {}, path=path, name="winner.candidate", fix=fix)
-    check_interval(stored["winner"]["test"]["interval"], path=path, name="winner.test.interval", fix=fix)
+    for row in stored["candidates"]:
+        _check_interval_of(row, path=path, within="candidates.", fix=fix)
+    for name, found in stored["baselines"].items():
+        if found is not None:
+            check_values(found, {"score": NUMBER}, path=path, within=f"baselines.{name}.", fix=fix)
+            _check_interval_of(found, path=path, within=f"baselines.{name}.", fix=fix)
+    _check_test(stored["winner"]["test"], path=path, fix=fix)
+    if (calibration := stored.get("calibration")) is not None:
+        _check_calibration(calibration, path=path, fix=fix)
     if stored["changed_from_advice"] is not None:
         check_values(stored["changed_from_advice"], dict.fromkeys(("from", "to", "why"), str), path=path, fix=fix)
+
+
+def _check_test(test: Mapping[str, Any], *, path: Path, fix: str) -> None:
+    """What was measured on the test split; earlier versions measured the score alone."""
+    check_interval(test["interval"], path=path, name="winner.test.interval", fix=fix)
+    for name, found in test.get("metrics", {}).items():
+        within = f"winner.test.metrics.{name}."
+        check_values(found, {"score": NUMBER, "interval": list}, path=path, within=within, fix=fix)
+        _check_interval_of(found, path=path, within=within, fix=fix)
+    for row in test.get("by_class", ()):
+        check_values(row, CLASS_FIELDS, path=path, within="winner.test.by_class.", fix=fix)
+        _check_interval_of(row, path=path, within="winner.test.by_class.", fix=fix)
+
+
+def _check_calibration(stored: Any, *, path: Path, fix: str) -> None:
+    check_values(stored, CALIBRATION_FIELDS, path=path, within="calibration.", fix=fix)
+    if stored["n_test"] is not None:
+        check_values(stored, CALIBRATED_FIELDS, path=path, within="calibration.", fix=fix)
+        for name in ("ece_before_interval", "ece_after_interval"):
+            check_interval(stored.get(name), path=path, name=f"calibration.{name}", fix=fix)
+
+
+def _check_interval_of(stored: Mapping[str, Any], *, path: Path, within: str, fix: str) -> None:
+    """The interval of something stored, where it has one."""
+    if stored.get("interval") is not None:
+        check_interval(stored["interval"], path=path, name=f"{within}interval", fix=fix)
 
 
 def check_interval(stored: Any, *, path: Path, name: str, fix: str) -> None:
