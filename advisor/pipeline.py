@@ -130,6 +130,10 @@ class TaggedPredictions(Record):
         return float(self.unlike.mean()) if len(self.unlike) else 0.0
 
 
+SHORT_BUDGET_S, SHORT_SAMPLE = 300.0, 1_000
+"""A search of less than five minutes measures half the rows, so that most of its time is left for training."""
+
+
 def recommend(
     data: Data,
     *,
@@ -447,6 +451,8 @@ def tune(
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     check_sample(sample, seed)
+    asked_sample, in_short = sample, budget_s is not None and budget_s < SHORT_BUDGET_S
+    sample = SHORT_SAMPLE if in_short and sample == DEFAULT_SAMPLE else sample
     check_known(metric := metric or (None if advice is None else advice.metric))
     check_preference(prefer)
     if strategy is not None:
@@ -468,7 +474,7 @@ def tune(
     metric = check_fitting(metric, tagged=target.tagged)
     command = _command(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
+        test=test, images_root=images_root, source=source, weights=weights, sample=asked_sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip

@@ -681,20 +681,19 @@ class Trials:
         self.bench.progress(f"{message}: {', '.join(parts)}", fraction)
 
 
-def check_budget(bench: Bench, *, first: Candidate, deadline: Deadline, tail_s: float) -> None:
-    """Raise `OptionError` where not even an under-trained run of what is tried first fits into what is left."""
+def check_budget(bench: Bench, *, asked: Sequence[Candidate], deadline: Deadline, tail_s: float) -> None:
+    """Raise `OptionError` where not even an under-trained run of the fastest candidate fits into what is left."""
     if deadline.budget_s is None or bench.runs:
         return
-    prepared = deadline.used
-    needed = 1.0
-    if first.trains_blocks:
-        steps = math.ceil(LEAST_SHARE * bench.schedule / 2)
-        needed = (steps + bench.check_steps) * bench.seconds_per_step(int(first.frozen_blocks or 0))
+    prepared, needed = deadline.used, 1.0
+    if all(candidate.trains_blocks for candidate in asked):
+        deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
+        needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
     if deadline.left() - tail_s < needed:
         enough = math.ceil(2 * (prepared + needed + tail_s) / 30) * 30
         raise OptionError(
             f"--budget of {deadline.budget_s:.3g} s is too short for one trial",
-            why=f"measuring and preparing took {duration(prepared)}, the shortest run of what is tried first takes "
+            why=f"measuring and preparing took {duration(prepared)}, the shortest run of what is tried takes "
             f"{duration(needed)}, and saving it {duration(tail_s)}",
             fix=f"pass --budget {enough}s or more",
         )

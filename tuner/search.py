@@ -148,9 +148,7 @@ def search(
             bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials,
             test_rows=len(data.test.rows), journal_of=folder if storage is None else None,
         )  # fmt: skip
-        asked = (*space.first, *space.controls)
-        first = recommended if recommended in asked else asked[0]
-        check_budget(bench, first=first, deadline=deadline, tail_s=trials.tail_s())
+        check_budget(bench, asked=(*space.first, *space.controls), deadline=deadline, tail_s=trials.tail_s())
         try:
             stopped_because = trials.run()
             if stopped_because != "interrupted" and not (trials.compare_variants() and trials.confirm()):
