@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tuner.entities import find_entities
+from tuner.heads import one_thread
 from tuner.metrics import Scored, scores_by_metric
 from tuner.records import Record
 from tuner.scoring import OUTSIDE, Truth, places_of
@@ -63,7 +64,8 @@ def tfidf_baseline(
             return None
         # The default tolerance takes up to twice as long for the same scores; 1e-2 stops before anything is learned.
         classifier = LogisticRegression(C=10.0, max_iter=60, tol=1e-3)
-        classifier.fit(x, labels[train])
+        with one_thread():
+            classifier.fit(x, labels[train])
         predictions[held_out] = classifier.predict(vectorizer.transform([texts[int(row)] for row in held_out]))
     return _classified(
         labels, predictions, metric=metric, groups=groups, seed=seed, method="TF-IDF with logistic regression"

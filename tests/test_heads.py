@@ -114,3 +114,21 @@ def test_the_torch_head_starts_from_the_probe(blobs):
     head.load_linear(linear)
     logits = head([torch.from_numpy(features[1]), torch.from_numpy(features[2])]).detach().numpy()
     np.testing.assert_allclose(logits, linear.logits(features[1:]), atol=1e-4)
+
+
+def test_heads_are_fitted_on_one_thread_and_the_others_come_back(monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    original = tuner.heads._Problem._logits
+
+    def watched(self, *args):
+        seen.append(torch.get_num_threads())
+        return original(self, *args)
+
+    monkeypatch.setattr(tuner.heads._Problem, "_logits", watched)
+    torch.set_num_threads(2)
+    try:
+        fit_head((np.random.default_rng(0).normal(size=(20, 3)),), np.arange(20) % 2, n_classes=2)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

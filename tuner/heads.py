@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -210,6 +211,24 @@ def mixture(scalars: torch.Tensor) -> torch.Tensor:
     return weights / weights.square().sum(-1, keepdim=True).sqrt()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, products and the optimizer's vectors are worked on by one thread.
+
+    A step of such a problem takes milliseconds; threads that wait for each other at every one of thousands of small
+    products cost more than they gain, and on a busy machine many times as much.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    with threadpool_limits(limits=1):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
 class _Problem:
     """All folds of one logistic regression as a single convex problem, so that every step is one large product."""
 
@@ -274,13 +293,14 @@ class _Problem:
             gradients = torch.autograd.grad(loss, inputs)
             return loss.item(), torch.cat([gradient.reshape(-1) for gradient in gradients]).double().numpy()
 
-        result = minimize(
-            loss_and_gradient,
-            np.zeros(size) if start is None else start,
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE, "gtol": 1e-5, "maxcor": 10},
-        )
+        with one_thread():
+            result = minimize(
+                loss_and_gradient,
+                np.zeros(size) if start is None else start,
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE, "gtol": 1e-5, "maxcor": 10},
+            )
         return np.asarray(result.x)
 
     def out_of_fold(self, parameters: np.ndarray) -> np.ndarray:

@@ -262,6 +262,8 @@ class Trials:
         """Seconds of a step at a depth, between those that were measured."""
         n_blocks = self.bench.backbone.n_blocks
         low, high = self.bench.space.depths
+        if self.by_time and not self.bench.step_seconds:
+            self.bench.choose_threads(min(high, n_blocks - 1))
         for known in {low, (low + min(high, n_blocks - 1)) // 2, min(high, n_blocks - 1)}:
             self.bench.seconds_per_step(min(known, n_blocks - 1))
         return speeds(self.bench.step_seconds, n_blocks)[min(depth, n_blocks - 1)]
@@ -682,13 +684,13 @@ class Trials:
 
 
 def check_budget(bench: Bench, *, asked: Sequence[Candidate], deadline: Deadline, tail_s: float) -> None:
-    """Raise `OptionError` where not even an under-trained run of the fastest candidate fits into what is left."""
-    if deadline.budget_s is None or bench.runs:
+    """Raise `OptionError` where only candidates are asked for that train blocks, and not even an under-trained run of
+    the fastest fits into what is left. Heads on frozen features take seconds, so that one of them is always fitted."""
+    if deadline.budget_s is None or bench.runs or not all(candidate.trains_blocks for candidate in asked):
         return
-    prepared, needed = deadline.used, 1.0
-    if all(candidate.trains_blocks for candidate in asked):
-        deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
-        needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
+    prepared = deadline.used
+    deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
+    needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
     if deadline.left() - tail_s < needed:
         enough = math.ceil(2 * (prepared + needed + tail_s) / 30) * 30
         raise OptionError(

@@ -335,6 +335,21 @@ class Bench:
             self.step_seconds[depth] = per_token * float(tokens.mean())
         return self.step_seconds[depth]
 
+    def choose_threads(self, depth: int) -> None:
+        """Train on one thread where that is faster: beside other work on the machine, threads wait for each other at
+        every product."""
+        most = torch.get_num_threads()
+        if self.backbone.device.type != "cpu" or most == 1:
+            return
+        seconds = {}
+        for threads in (most, 1):
+            torch.set_num_threads(threads)
+            self.step_seconds.pop(depth, None)
+            seconds[threads] = self.seconds_per_step(depth)
+        best = min(seconds, key=lambda threads: seconds[threads])
+        torch.set_num_threads(best)
+        self.step_seconds[depth] = seconds[best]
+
     def _note_speed(self, depth: int, seconds: float) -> None:
         """Seconds of a step as a run just showed them. Where other work on the machine changed them by a third, they
         changed at every depth."""
