@@ -3,6 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Another one, with PYTHON, tries another version of Python beside the first: make check PYTHON=python3.13 VENV=.venv-3.13
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests run in so many processes, a thread each; a file's tests stay together, since they share what is trained for them.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Torch's threads spin while they wait; beside another process that costs more than it gains.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -12,10 +15,10 @@ demo: $(VENV)/.installed
 	$(BIN)/advisor tune example:docstrings --budget 3m
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -40,6 +40,7 @@ def tune(data, model, folder, **options):
     """A short search; going on from one costs no new final fit unless that is what it is about, nor a report."""
     options.setdefault("refit", not options.get("resume"))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuner.loop.FINALISTS", 1)
         if options.get("resume"):
             patch.setattr(pipeline, "write_report", lambda _folder: None)
         return pipeline.tune(
