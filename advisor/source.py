@@ -354,7 +354,8 @@ def _sample(passages: Sequence[Passage], *, seed: int = 0) -> tuple[list[Passage
             [
                 passage
                 for stratum, quota in zip(strata.values(), quotas, strict=True)
-                for passage in one_of_each(stratum, total=quota, rng=rng)
+                # A stratum that is used up gives all that it has, however its documents differ in length.
+                for passage in one_of_each(stratum, total=max(quota, total // len(strata)), rng=rng)
             ]
         )
     return chosen[0], chosen[1]

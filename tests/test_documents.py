@@ -185,6 +185,14 @@ def test_fewer_documents_give_more_passages_each(backbone):
     assert [p.document for p in picked] == sorted(list({p.document for p in reference}) * 2)
 
 
+def test_a_small_source_is_used_up_however_long_its_documents_are(backbone):
+    texts = of_tiny(110, words=(6, 9))
+    numbers = [0] * 70 + [1] * 20 + [2] * 10 + [3] * 6 + [4] * 4
+    text = SourceText(texts=tuple(texts), parts=(110,), documents=tuple(numbers))
+    reference, held_out = source._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
+    assert len(reference) + len(held_out) == 110
+
+
 def test_copies_of_a_text_count_once(backbone):
     texts = of_tiny(300)
     copies = [text for text in texts for _ in range(3)] + [text.upper() for text in texts]
