@@ -32,11 +32,12 @@ def narrow_note(profile: SourceProfile, bands: Collection[int] | None = None) ->
     narrow = [band for band in _chosen(profile, bands) if band.documents is not None and band.documents < NARROW_BELOW]
     if not narrow:
         return None
-    where = " and ".join(f"{band.lowest} to {band.highest}" for band in narrow)
+    ranges = ", ".join(f"{band.lowest} to {band.highest}" for band in narrow)
+    where = "" if len(narrow) == len(profile.bands) else f" of {ranges} tokens"
     least, most = (pick(band.documents or 0 for band in narrow) for pick in (min, max))
     count = _documents(least) if least == most else f"{least} to {most} documents"
     return (
-        f"the source {profile.name!r} is narrow: its passages of {where} tokens come from {count}, so text that the "
+        f"the source {profile.name!r} is narrow: its passages{where} come from {count}, so text that the "
         f"model knows well may look farther than it is; {HOW_TO_BROADEN}"
     )
 

@@ -235,7 +235,7 @@ def build_profile(
         samples.append(BandPassages(lengths=lengths, reference=reference, held_out=held_out))
     usable = [s for s in samples if len(s.reference) >= SMALLEST_REFERENCE and len(s.held_out) >= SMALLEST_HELD_OUT]
     if not usable:
-        raise _too_little(max((len(passages) for _, passages in bands), default=0))
+        raise _too_little(samples)
     return measure_passages(
         usable,
         backbone=backbone,
@@ -324,10 +324,12 @@ def measure_passages(
     )
 
 
-def _too_little(found: int) -> DataError:
+def _too_little(samples: Sequence[BandPassages]) -> DataError:
     needed = HELD_OUT_EVERY * SMALLEST_HELD_OUT
+    found = max(((len(s.reference), len(s.held_out)) for s in samples), key=sum, default=(0, 0))
     return DataError(
-        f"too little source text: at most {found} passages of one length were found, {needed} are needed",
+        f"too little source text: of one length at most {found[0]} passages were found to compare with and {found[1]} "
+        f"of other documents to hold out; {SMALLEST_REFERENCE} and {SMALLEST_HELD_OUT} are needed",
         why="the spread of distances within the source is measured on passages of 8 to 16, 17 to 32, 33 to 64 and 65 "
         "to 128 tokens",
         fix=f"pass at least {2 * needed} sentences of running text (500 paragraphs or more make a good profile)",
@@ -354,7 +356,8 @@ def _sample(passages: Sequence[Passage], *, seed: int = 0) -> tuple[list[Passage
             [
                 passage
                 for stratum, quota in zip(strata.values(), quotas, strict=True)
-                for passage in one_of_each(stratum, total=quota, rng=rng)
+                # A stratum that is used up gives all that it has, however its documents differ in length.
+                for passage in one_of_each(stratum, total=max(quota, total // len(strata)), rng=rng)
             ]
         )
     return chosen[0], chosen[1]

@@ -1,5 +1,6 @@
 """Which texts belong to one document, and how broad a source is."""
 
+import dataclasses
 import json
 import random
 
@@ -185,6 +186,16 @@ def test_fewer_documents_give_more_passages_each(backbone):
     assert [p.document for p in picked] == sorted(list({p.document for p in reference}) * 2)
 
 
+def test_a_small_source_is_used_up_however_long_its_documents_are(backbone):
+    texts = of_tiny(110, words=(6, 9))
+    numbers = [0] * 70 + [1] * 20 + [2] * 10 + [3] * 6 + [4] * 4
+    text = SourceText(texts=tuple(texts), parts=(110,), documents=tuple(numbers))
+    reference, held_out = source._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
+    assert len(reference) + len(held_out) == 110
+    with pytest.raises(DataError, match="at most 90 passages were found to compare with and 20 of other documents"):
+        build_profile(texts, backbone=backbone, name="small", documents=[0] * 20 + [1] * 90, parts=[20, 90])
+
+
 def test_copies_of_a_text_count_once(backbone):
     texts = of_tiny(300)
     copies = [text for text in texts for _ in range(3)] + [text.upper() for text in texts]
@@ -204,7 +215,7 @@ def test_a_band_counts_documents_not_rows(backbone, tmp_path):
     profile = load_profile(path)
     assert {band.documents for band in profile.bands} == {12}
     assert breadth(profile) == "12 documents"
-    assert "come from 12 documents" in narrow_note(profile)
+    assert "is narrow: its passages come from 12 documents," in narrow_note(profile)
     assert [band["documents"] for band in describe_profile(path)["bands"]] == [12] * len(profile.bands)
     assert {p.name: p.documents for p in list_profiles()}["twelve"] == (12,) * len(profile.bands)
 
@@ -214,6 +225,15 @@ def test_a_broad_source_is_not_called_narrow(backbone):
     assert min(band.documents for band in profile.bands) >= NARROW_BELOW
     assert narrow_note(profile) is None
     assert narrow_note(profile, []) is None
+
+
+def test_the_warning_names_the_lengths_that_are_meant(backbone):
+    profile = build_profile(of_tiny(300), backbone=backbone, name="half", stage_two=())
+    few = dataclasses.replace(profile.bands[0], documents=30, lowest=17, highest=32)
+    mixed = dataclasses.replace(profile, bands=(profile.bands[0], few))
+    assert "its passages of 17 to 32 tokens come from 30 documents," in narrow_note(mixed)
+    assert narrow_note(mixed, [0]) is None
+    assert breadth(mixed, [1]) == "30 documents"
 
 
 def test_one_file_of_running_text_is_narrow_and_a_file_each_is_not(backbone, tmp_path):
