@@ -61,7 +61,22 @@ def test_a_run_on_a_slower_machine_leaves_time_for_the_final_fit(bench, tmp_path
 def test_what_comes_after_training_has_its_time(bench, tmp_path):
     bench.pass_seconds = 15.6  # a tenth of a second a row
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(100.0), test_rows=40)
-    assert trials.tail_s() == pytest.approx(SAVING_S + 0.1 * (40 + 60))
+    assert trials.tail_s() == pytest.approx(SAVING_S + 0.1 * (40 + 60 + 96))
+
+
+def test_before_any_run_the_pass_over_the_frozen_blocks_says_what_a_step_takes(bench, tmp_path):
+    """156 rows in 15.6 s; a step of 16 rows takes 3.5 passes of them, and half of that where half is frozen."""
+    bench.step_seconds, bench.pass_seconds = {}, 15.6
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
+    assert trials._step_s(0) == pytest.approx(3.5 * 16 * 0.1)
+    assert trials._step_s(2) == pytest.approx(3.5 * 16 * 0.1 / 2)
+
+
+def test_a_head_is_what_is_left_where_there_is_no_time(bench, tmp_path, monkeypatch):
+    kept(bench, "0", 4, 30)
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0), recommended=candidate_at(0, 4))
+    monkeypatch.setattr(trials, "_left", lambda: -3.0)
+    assert trials.plan().final.arm.candidate == candidate_at(4, 4)
 
 
 def test_a_shorter_schedule_takes_a_higher_rate_up_to_the_highest_that_was_measured(bench, tmp_path):

@@ -43,7 +43,7 @@ AutoModelForSequenceClassification.register(TransferConfig, TransferClassifier, 
 AutoModelForImageClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
 AutoModelForTokenClassification.register(TransferConfig, TransferClassifier, exist_ok=True)
 
-SUPPORT_ROWS = 2_000
+SUPPORT_ROWS = 1_000
 SUPPORT_NEIGHBOURS = 5
 SUPPORT_LEVEL = 0.95
 SUPPORT_FILE = "support.safetensors"

@@ -14,6 +14,7 @@ import numpy as np
 from tuner.choice import arm_of, choose_winner, measure, seed_variance
 from tuner.errors import OptionError
 from tuner.expectations import SCHEDULE_SHARE, Arm, cut_loss, scores, update
+from tuner.export import SUPPORT_ROWS
 from tuner.final import averages
 from tuner.interruption import uninterrupted
 from tuner.journal import seal_journal
@@ -34,7 +35,7 @@ FINAL_SHARE = 0.6
 """Of its schedule that a final fit keeps where runs turn out slower than planned."""
 HEAD_SHARE = 0.15
 """Share of the budget that fitting one BiLSTM may take."""
-SAVING_S = 6.0
+SAVING_S = 8.0
 """Seconds for saving the model and writing the report."""
 DEFAULT_HEAD_RATIO = 5.0
 ALIKE = 0.6
@@ -209,7 +210,7 @@ class Trials:
         for run in bench.leaders():
             if not run.candidate.trains_blocks:
                 arm = Arm(candidate=run.candidate)
-                offers.append(Offer(arm=arm, run_s=None, final_s=min(run.seconds, 5.0)))
+                offers.append(Offer(arm=arm, run_s=None, final_s=0.0))  # seconds, which there are in any case
             elif run.candidate.augmentation is None and run.candidate.head == "own":
                 measured.append(len(offers))
                 offers.append(Offer(arm=arm_of(bench, run), run_s=None, final_s=self._final_s(run.candidate)))
@@ -262,8 +263,8 @@ class Trials:
         """Seconds of a step at a depth, between those that were measured."""
         n_blocks = self.bench.backbone.n_blocks
         low, high = self.bench.space.depths
-        if self.by_time and not self.bench.step_seconds:
-            self.bench.choose_threads(min(high, n_blocks - 1))
+        if self.by_time:
+            self.bench.estimate_speed()
         for known in {low, (low + min(high, n_blocks - 1)) // 2, min(high, n_blocks - 1)}:
             self.bench.seconds_per_step(min(known, n_blocks - 1))
         return speeds(self.bench.step_seconds, n_blocks)[min(depth, n_blocks - 1)]
@@ -315,7 +316,8 @@ class Trials:
         """Seconds of what comes after training: the test split, the saved model, the report."""
         bench = self.bench
         per_row = bench.pass_seconds / max(len(bench.train_encoded) + len(bench.validation_encoded), 1)
-        return SAVING_S + per_row * (self._test_rows + len(bench.validation_encoded))
+        support = min(SUPPORT_ROWS, len(bench.train_encoded))
+        return SAVING_S + per_row * (self._test_rows + len(bench.validation_encoded) + support)
 
     def reserve_s(self) -> float:
         """Seconds that confirming and fitting the leader take, as far as they are planned."""

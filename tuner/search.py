@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 
 from tuner.augmentation import check_policy
@@ -112,7 +111,7 @@ def search(
         shutil.rmtree(folder / WORK, ignore_errors=True)  # left where the process died after writing the result
         return dataclasses.replace(earlier, warnings=(*earlier.warnings, ENDED_BEFORE))
     deadline = Deadline(budget_s, began=began)
-    work, threads = folder / WORK, torch.get_num_threads()
+    work = folder / WORK
     bench = Bench(
         backbone, data=data, space=space, work=work, metric=metric, seed=seed, progress=progress,
         expectations=expectations, prefer=prefer, refits=refit,
@@ -179,7 +178,6 @@ def search(
         raise folder_error(folder, system) from error
     finally:
         bench.restore_base()
-        torch.set_num_threads(threads)  # a search under a budget may have chosen fewer
     write_sealed(finished, result.to_json())
     if result.stopped_because not in GOES_ON:  # one that may go on needs its caches and weights
         shutil.rmtree(folder / WORK)

@@ -66,6 +66,8 @@ Fitted = TypeVar("Fitted")
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
 TIMED_STEPS = 6
+STEP_IN_PASSES = 3.5
+"""What a training step takes, in forward passes of its rows: one, two backwards, and the optimizer."""
 RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
 CLASS_WEIGHTED = "class_weights"
@@ -335,20 +337,14 @@ class Bench:
             self.step_seconds[depth] = per_token * float(tokens.mean())
         return self.step_seconds[depth]
 
-    def choose_threads(self, depth: int) -> None:
-        """Train on one thread where that is faster: beside other work on the machine, threads wait for each other at
-        every product."""
-        most = torch.get_num_threads()
-        if self.backbone.device.type != "cpu" or most == 1:
-            return
-        seconds = {}
-        for threads in (most, 1):
-            torch.set_num_threads(threads)
-            self.step_seconds.pop(depth, None)
-            seconds[threads] = self.seconds_per_step(depth)
-        best = min(seconds, key=lambda threads: seconds[threads])
-        torch.set_num_threads(best)
-        self.step_seconds[depth] = seconds[best]
+    def estimate_speed(self) -> None:
+        """Seconds of a step at every depth out of what the pass over the frozen blocks took, where no step was timed
+        yet: a step passes forwards and twice as much backwards through what is trained. Runs correct it."""
+        rows = len(self.train_encoded) + len(self.validation_encoded)
+        if not self.step_seconds and self.pass_seconds > 0:
+            whole = STEP_IN_PASSES * self.pass_seconds / rows * self.batch_size
+            n_blocks = self.backbone.n_blocks
+            self.step_seconds = {depth: whole * (1 - depth / n_blocks) for depth in range(n_blocks)}
 
     def _note_speed(self, depth: int, seconds: float) -> None:
         """Seconds of a step as a run just showed them. Where other work on the machine changed them by a third, they
