@@ -165,16 +165,16 @@ def test_the_search_measures_both_heads_at_the_same_depth(tmp_path):
 
 
 def test_a_native_winner_runs_in_a_pipeline_without_this_project(tmp_path, monkeypatch):
-    import tuner.search as searching
+    import tuner.finish as finishing
 
-    original = searching.choose_winner
+    original = finishing.choose_winner
 
     def native_first(bench):
         compared = original(bench)[1]
         native = [entry.run for entry in compared if entry.run.candidate.head == "native"]
         return (native[0] if native else compared[0].run), compared
 
-    monkeypatch.setattr(searching, "choose_winner", native_first)
+    monkeypatch.setattr(finishing, "choose_winner", native_first)
     result = search_of(bert, tmp_path, n_trials=2)
     assert result.winner["candidate"]["head"] == "native"
     assert "import tuner" not in (tmp_path / "model" / "README.md").read_text()

@@ -27,7 +27,6 @@ MEASURED_FIELDS: Mapping[str, Kinds] = {
 }
 TUNING_FIELDS: Mapping[str, Kinds] = {
     "candidates": list,
-    "baselines": dict,
     "winner.candidate": dict,
     "winner.test.score": NUMBER,
     "winner.test.interval": list,
@@ -36,6 +35,7 @@ TUNING_FIELDS: Mapping[str, Kinds] = {
     "n_blocks": int,
     "metric": str,
     "warnings": list,
+    "baselines": dict,
 }
 CLASS_FIELDS: Mapping[str, Kinds] = {"name": str, "n": int, "recall": (*NUMBER, NoneType)}
 CALIBRATION_FIELDS: Mapping[str, Kinds] = {
