@@ -686,14 +686,16 @@ class Trials:
 
 
 def check_budget(bench: Bench, *, asked: Sequence[Candidate], deadline: Deadline, tail_s: float) -> None:
-    """Raise `OptionError` where only candidates are asked for that train blocks, and not even an under-trained run of
-    the fastest fits into what is left. Heads on frozen features take seconds, so that one of them is always fitted."""
-    if deadline.budget_s is None or bench.runs or not all(candidate.trains_blocks for candidate in asked):
+    """Raise `OptionError` where measuring used the budget up, or where only candidates are asked for that train blocks
+    and not even an under-trained run of the fastest fits into what is left. Fitting a head takes seconds."""
+    if deadline.budget_s is None or bench.runs:
         return
-    prepared = deadline.used
-    deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
-    needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
-    if deadline.left() - tail_s < needed:
+    prepared, needed, left = deadline.used, 1.0, deadline.left()
+    if all(candidate.trains_blocks for candidate in asked):
+        deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
+        needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
+        left -= tail_s
+    if left < needed:
         enough = math.ceil(2 * (prepared + needed + tail_s) / 30) * 30
         raise OptionError(
             f"--budget of {deadline.budget_s:.3g} s is too short for one trial",
