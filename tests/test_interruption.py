@@ -212,6 +212,22 @@ def tune(data, model, out, *more):
     return [*ADVISOR, "tune", str(data), "--model", str(model), "--out", str(out), *more]
 
 
+@pytest.fixture
+def started():
+    """Starts processes, which end with the test whatever comes of it."""
+    processes = []
+
+    def start(command):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
 def wait_for(condition, process, *, seconds=120):
     until = time.monotonic() + seconds
     while not condition():
@@ -221,11 +237,9 @@ def wait_for(condition, process, *, seconds=120):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_search_that_is_ended_keeps_its_best_model(tmp_path, data, model, number):
+def test_a_search_that_is_ended_keeps_its_best_model(tmp_path, started, data, model, number):
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        tune(data, model, out, "--trials", "5000", "--quiet"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = started(tune(data, model, out, "--trials", "5000", "--quiet"))
     wait_for(lambda: any((out / ".search" / "runs").glob("*.json")), process)
     process.send_signal(number)
     for _ in range(20):  # pressed again and again while the winner is saved
@@ -241,14 +255,9 @@ def test_a_search_that_is_ended_keeps_its_best_model(tmp_path, data, model, numb
     assert (out / "report.html").is_file()
 
 
-def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path, data, model):
+def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path, started, data, model):
     out = tmp_path / "run"
-    first = subprocess.Popen(
-        tune(data, model, out, "--trials", "5000"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    first = started(tune(data, model, out, "--trials", "5000"))
     wait_for(lambda: (out / "study.journal").exists(), first)
     for more in (["--resume"], []):
         second = subprocess.run(
