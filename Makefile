@@ -9,7 +9,11 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Torch's threads spin while they wait; beside another process that costs more than it gains.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check lint clean
+# What a newer Python may break: reading, training, saving, storing, resuming, the command line. `make check` runs all.
+NEWER = $(addprefix tests/test_,backbone.py blocks.py callback.py cli.py files.py final_fit.py freezing.py image_job.py \
+  interruption.py pipeline.py runs.py saved_model.py search_study.py storage.py tables.py tagged_job.py)
+
+.PHONY: demo test check newer lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/advisor tune example:docstrings --budget 3m
@@ -19,6 +23,9 @@ test: lint
 
 check: lint
 	$(PYTEST) -m "not slow"
+
+newer: lint
+	$(PYTEST) -m "not slow" $(wildcard $(NEWER))
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
