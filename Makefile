@@ -9,7 +9,12 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Torch's threads spin while they wait; beside another process that costs more than it gains.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check lint clean
+# What another version of Python would break first: the command line, the import of every module, a text, an image and a
+# tagged job, saved models, the report, signals, and going on from a stored search.
+SMOKE = $(patsubst %,tests/test_%.py,cli layout pipeline image_job tagged_job saved_model report runs interruption \
+          final_fit tables records)
+
+.PHONY: demo test check smoke lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/advisor tune example:docstrings --budget 3m
@@ -19,6 +24,9 @@ test: lint
 
 check: lint
 	$(PYTEST) -m "not slow"
+
+smoke: $(VENV)/.installed-test
+	$(PYTEST) -m "not slow" $(SMOKE)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
