@@ -686,15 +686,16 @@ class Trials:
 
 
 def check_budget(bench: Bench, *, asked: Sequence[Candidate], deadline: Deadline, tail_s: float) -> None:
-    """Raise `OptionError` where measuring used the budget up, or where only candidates are asked for that train blocks
-    and not even an under-trained run of the fastest fits into what is left. Fitting a head takes seconds."""
+    """Raise `OptionError` where a budget is smaller than any plan: it does not even hold the saving of a model, or only
+    candidates are asked for that train blocks and not even an under-trained run of the fastest fits into what is left.
+    Fitting a head takes seconds, so that one is fitted whatever measuring took."""
     if deadline.budget_s is None or bench.runs:
         return
-    prepared, needed, left = deadline.used, 1.0, deadline.left()
+    prepared, needed, left = deadline.used, 1.0, deadline.budget_s - SAVING_S
     if all(candidate.trains_blocks for candidate in asked):
         deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
         needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
-        left -= tail_s
+        left = deadline.left() - tail_s
     if left < needed:
         enough = math.ceil(2 * (prepared + needed + tail_s) / 30) * 30
         raise OptionError(
