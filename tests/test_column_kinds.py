@@ -145,6 +145,6 @@ def test_columns_may_be_many(tmp_path: Path) -> None:
         lines.append(",".join(cells))
     path = tmp_path / "wide.csv"  # its header is longer than what is looked at first
     path.write_text("\n".join(lines) + "\n")
-    start = time.perf_counter()
+    start = time.process_time()
     assert load_target(path).n_examples == 20
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15

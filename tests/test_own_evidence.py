@@ -294,7 +294,7 @@ def tuning(**changes):
     recipe = {"learning_rate": LOW, "head_ratio": 5.0, "epochs": 20.0, "steps": 300.0}
     row = {"sd": None, "n": 1, "seconds": 9.0}
     stored = {
-        "schema": 1, "metric": "accuracy", "n_blocks": 7, "stopped_because": "budget", "warnings": [],
+        "schema": 1, "baselines": {}, "metric": "accuracy", "n_blocks": 7, "stopped_because": "budget", "warnings": [],
         "changed_from_advice": None,
         "candidates": [
             TRAINED.to_json() | row | {"mean": 0.82, "recipe": recipe},
