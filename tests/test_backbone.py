@@ -219,9 +219,9 @@ def test_a_damaged_pooling_file_is_said(copied):
 
 
 def test_a_hub_id_without_a_network_says_what_to_fetch():
-    start = time.process_time()
+    start = time.perf_counter()
     refused("someone/some-model", "is not in the local cache and the hub cannot be reached")
-    assert time.process_time() - start < 10
+    assert time.perf_counter() - start < 10
 
 
 def test_an_id_that_the_hub_does_not_know_is_said(monkeypatch):
