@@ -198,7 +198,7 @@ def test_a_search_that_stopped_for_its_budget_goes_on_and_repeats_nothing(backbo
     assert first.stopped_because == "budget"
     assert (tmp_path / ".search").exists()
     once = len(names)
-    second = run_search(backbone, tmp_path, n_trials=None, budget_s=15.0, resume=True)
+    second = run_search(backbone, tmp_path, n_trials=None, budget_s=40.0, resume=True)
     assert len(names) == len(set(names))
     assert len(names) > once
     assert second.trials["complete"] >= first.trials["complete"]
