@@ -882,7 +882,9 @@ def _print_quality(test: dict[str, Any], *, calibration: dict[str, Any] | None, 
     if classes:
         parts = [f"{short(in_one_line(name))} {recall}" for name, recall in classes]
         _out(f"recall          {in_lines(parts, indent=16, most=4)}")
-    if calibration is not None:
+    if calibration is not None and calibration["n"] == 0:
+        _out(f"probabilities   not calibrated: {calibration['why']}")
+    elif calibration is not None:
         first, *rest = calibration_sentence(calibration).split("; ")
         _out(f"probabilities   {first}")
         for part in rest:

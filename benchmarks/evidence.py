@@ -399,7 +399,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=(*SMALL, LARGE), choices=(*SMALL, LARGE))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, choices=SEEDS)
     parser.add_argument("--only", nargs=1, dest="parts", default=PARTS, choices=PARTS)
-    parser.add_argument("--depths", nargs="+", type=int, help="train these alone, for now")
+    parser.add_argument("--depths", nargs="+", type=int, help="train these depths only")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many")
     parser.add_argument("--summary", action="store_true", help="print what the table says so far, and stop")
     options = parser.parse_args()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import signal
 
 import numpy as np
@@ -12,8 +13,10 @@ from test_search_study import DATA, default_space, run_search, trials_of
 
 import tuner.final
 import tuner.finish
+import tuner.search
 import tuner.trials
 from tuner.backbone import load_backbone
+from tuner.errors import DataError, ModelError
 from tuner.final import Diverged, averages, fit_final, mean_weights
 from tuner.space import candidate_at
 from tuner.trials import Bench
@@ -254,3 +257,45 @@ def test_another_error_is_no_lack_of_memory(bench, monkeypatch):
     with pytest.raises(RuntimeError, match="shapes"):
         bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
     assert bench.batch_size == 16
+
+
+def test_a_recipe_that_was_chosen_to_be_short_stays_short(bench, tmp_path):
+    """Only what had less than its schedule for want of time is given it in the final fit, at the rate of the whole."""
+    bench.step_seconds = {0: 0.01, 3: 0.01}
+    trials = trials_of(bench, tmp_path / "study")
+    chosen = {"learning_rate": 4e-4, "head_ratio": 5.0, "steps": 10.0, "epochs": 1.0}
+    final = tuner.finish._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=chosen, left=math.inf)
+    assert final == (chosen, 1.0)
+    cut = chosen | {"share": 0.25}
+    recipe, share = tuner.finish._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=cut, left=math.inf)
+    assert share == 1.0
+    assert recipe == {"learning_rate": 2e-4, "head_ratio": 5.0, "steps": 40.0, "epochs": 4.0}
+
+
+def test_a_search_in_which_everything_diverges_says_so(backbone, tmp_path):
+    space = dataclasses.replace(
+        default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2), learning_rate=(1e29, 1e31)
+    )
+    with pytest.raises(ModelError, match=r"came to a score: 2 of 4 blocks frozen at a learning rate of 1e\+30"):
+        run_search(backbone, tmp_path, n_trials=1, space=space)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_a_budget_that_no_run_fits_into_still_ends_with_a_model(backbone, tmp_path, monkeypatch, refit):
+    """Nothing but training is asked for, and a step seems to take so long that not even a quarter of a run fits."""
+    monkeypatch.setattr(tuner.trials, "STEP_IN_PASSES", 1e6)
+    monkeypatch.setattr(tuner.search, "check_budget", lambda *_args, **_options: None)
+    space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
+    result = run_search(backbone, tmp_path, n_trials=None, budget_s=20.0, space=space, refit=refit)
+    assert result.winner["candidate"]["frozen_blocks"] == 2
+    assert (result.final is None) == (not refit)
+    assert result.model.predict(["good film"])[0] in ("neg", "pos")
+
+
+def test_a_pipe_in_place_of_kept_weights_is_not_waited_for(bench):
+    fit(bench)
+    path = bench.store.weights_path("final-0000-0")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="it is a named pipe, not a file"):
+        fit(bench)

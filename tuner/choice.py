@@ -79,11 +79,9 @@ def compare(bench: Bench) -> list[Comparison]:
     return compared
 
 
-def arm_of(bench: Bench, run: Run) -> Arm:
+def arm_of(run: Run) -> Arm:
     """What a run says something of."""
-    rate, steps = run.recipe.get("learning_rate"), run.recipe.get("steps")
-    cut = run.candidate.trains_blocks and run.candidate.start == "pretrained" and steps is not None
-    share = min(float(steps or 0) / bench.schedule, 1.0) if cut else 1.0
+    rate, share = run.recipe.get("learning_rate"), run.recipe.get("share", 1.0)
     return Arm(candidate=run.candidate, learning_rate=rate, share=share)
 
 
@@ -120,7 +118,7 @@ def measure(bench: Bench) -> Measurement:
 def expected_scores(bench: Bench) -> np.ndarray:
     """Scores that all candidates are expected to reach on new rows, in the order of `Bench.leaders`: at their full
     schedule where the winner is fitted again, else at the one that they were trained for."""
-    arms = [arm_of(bench, run) for run in bench.leaders()]
+    arms = [arm_of(run) for run in bench.leaders()]
     mean, covariance = update(bench.expectations, arms, measured=range(len(arms)), measurement=measure(bench))
     cut = np.array([cut_loss(arm.share) if bench.refits else 0.0 for arm in arms])
     return scores_of(mean + cut, covariance)

@@ -16,6 +16,7 @@ from tuner.assessment import assess
 from tuner.choice import Comparison, choose_winner, difference
 from tuner.classifier import TransferClassifier, classify
 from tuner.decision import Decision, decide_and_fold
+from tuner.errors import ModelError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
 from tuner.final import Diverged, FinalFit, average_pays, fit_final
 from tuner.inputs import Tokens
@@ -68,6 +69,8 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
         candidate = plan.final.arm.candidate
         recipe = trials.usual(candidate, rate=plan.final.arm.learning_rate)
         winner, seeds, why = None, 1, "there was time for one fit"
+    elif not bench.runs:
+        raise _nothing_came_of(bench)
     else:
         winner, _ = choose_winner(bench)
         candidate, recipe = winner.candidate, dict(winner.recipe)
@@ -96,9 +99,9 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
             raise KeyboardInterrupt from None
         return _of_search(bench, notes=(INTERRUPTED_FIT,))
     except Diverged:
-        note = "the loss of the final fit was no number any more: the best model of the search is saved"
         if not bench.runs:
-            raise
+            raise _nothing_came_of(bench) from None
+        note = "the loss of the final fit was no number any more: the best model of the search is saved"
         return _of_search(bench, notes=(note,))
     name = f"{final.name}-final-{final.steps}x{len(final.seeds)}"
     return Shipped(
@@ -107,17 +110,28 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
     )  # fmt: skip
 
 
+def _nothing_came_of(bench: Bench) -> ModelError:
+    """There is no model to save: what was trained fell apart."""
+    said = [warning for warning in bench.warnings if "no number" in warning]
+    return ModelError(
+        f"nothing that was trained came to a score{': ' + said[-1] if said else ''}",
+        why="weights whose loss is no number predict nothing",
+        fix="leave --strategy away, so that heads on frozen features are candidates too, or use another --model",
+    )
+
+
 def _final_recipe(
     bench: Bench, trials: Trials, *, candidate: Candidate, recipe: Mapping[str, float], left: float
 ) -> tuple[dict[str, float], float]:
     """A run's recipe for the final fit, and the share of it that there is time for.
 
-    A run that was planned with a part of its schedule stands for the full one: its learning rate is that of the full
-    schedule again, and of the share that fits.
+    A run that had only a part of its schedule stands for the full one: its learning rate is that of the full schedule
+    again, and of the share that fits. What was chosen to be short stays as it is.
     """
-    then = min(recipe["steps"] / bench.schedule, 1.0) if candidate.start == "pretrained" else 1.0
-    whole = {**recipe, "steps": recipe["steps"] / then}
-    share = share_of(trials.final_s(candidate, whole), left=left)
+    then = recipe.get("share", 1.0)
+    whole = {name: value for name, value in recipe.items() if name != "share"}
+    whole |= {name: recipe[name] / then for name in ("steps", "epochs")}
+    share = share_of(trials.final_s(candidate, steps=whole["steps"]), left=left)
     if then != share > 0:  # in fewer steps it has to go as far
         known = [rate for rate in bench.expectations.rates if rate is not None]
         most = max((recipe["learning_rate"], *known))
@@ -395,7 +409,8 @@ def _under_trained(shipped: Shipped, trials: Trials) -> list[str]:
     """A final fit that the budget cut is said to be cut, the first of all where it is under-trained."""
     if shipped.final is None or shipped.final.share >= 0.99:
         return []
-    part = f"{100 * shipped.final.share:.0f} % of its schedule ({shipped.final.steps} steps)"
+    steps = f"{shipped.final.steps:,} step{'s' * (shipped.final.steps != 1)}"
+    part = f"{100 * shipped.final.share:.0f} % of its schedule ({steps})"
     if shipped.final.share < LEAST_SHARE:
         return [f"under-trained: the budget left time for {part}; a longer --budget gives a better model"]
     return [f"the budget left time for {part} in the final fit"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from tuner.choice import arm_of, choose_winner, measure, seed_variance
 from tuner.errors import OptionError
-from tuner.expectations import SCHEDULE_SHARE, Arm, cut_loss, scores, update
+from tuner.expectations import SCHEDULE_SHARE, USUAL_CORRELATION, Arm, cut_loss, scores, update
 from tuner.export import SUPPORT_ROWS
 from tuner.final import averages
 from tuner.interruption import uninterrupted
@@ -38,8 +38,6 @@ HEAD_SHARE = 0.15
 SAVING_S = 8.0
 """Seconds for saving the model and writing the report."""
 DEFAULT_HEAD_RATIO = 5.0
-ALIKE = 0.6
-"""How far the validation errors of two candidates go together, for what a planned run is worth."""
 
 
 class Deadline:
@@ -152,6 +150,11 @@ class Trials:
             self.queue.remove(fitting[0])
             self._trial(fitting[0])
             return None
+        if plan is not None and not self.bench.runs and not self.bench.store.pruned and not self.bench.refits:
+            # Without a final fit there is nothing to save but a run, however short.
+            arm, run_s = plan.final.arm, self._run_s(plan.final.arm.candidate)
+            self._trial(arm.candidate, rate=arm.learning_rate, share=min(max(self._left() / run_s, 0.01), 1.0))
+            return None
         if self._nothing_to_sample():
             return "exhausted"
         deepest = min(self.depths[1], self.bench.backbone.n_blocks - 1)
@@ -173,7 +176,7 @@ class Trials:
             mean, covariance = self._posterior([offer.arm for offer in offers])
             n = self.bench.truth.n_units
             scores = 1 / (1 + np.exp(-np.clip(mean, -4, 4)))
-            noise = (1 - ALIKE) / (n * scores * (1 - scores)) + seed_variance(self.bench)
+            noise = (1 - USUAL_CORRELATION) / (n * scores * (1 - scores)) + seed_variance(self.bench)
             # What is fitted in the end has its full schedule; of two that are expected to score alike, the advised one.
             mean = mean + np.array([cut_loss(offer.arm.share) for offer in offers])
             mean += 1e-6 * np.array([offer.arm.candidate == self.recommended for offer in offers])
@@ -213,7 +216,7 @@ class Trials:
                 offers.append(Offer(arm=arm, run_s=None, final_s=0.0))  # seconds, which there are in any case
             elif run.candidate.augmentation is None and run.candidate.head == "own":
                 measured.append(len(offers))
-                offers.append(Offer(arm=arm_of(bench, run), run_s=None, final_s=self._final_s(run.candidate)))
+                offers.append(Offer(arm=arm_of(run), run_s=None, final_s=self._final_s(run.candidate)))
         return offers, measured
 
     def at_share(self, rate: float | None, share: float) -> float | None:
@@ -234,7 +237,7 @@ class Trials:
         leaders = self.bench.leaders()
         if not leaders:
             return self.bench.expectations.of(arms)
-        known = [arm_of(self.bench, run) for run in leaders]
+        known = [arm_of(run) for run in leaders]
         together = [*known, *(arm for arm in arms if arm not in known)]
         mean, covariance = update(
             self.bench.expectations, together, measured=range(len(known)), measurement=measure(self.bench)
@@ -243,7 +246,7 @@ class Trials:
         return mean[order], covariance[np.ix_(order, order)]
 
     def _say(self, plan: Plan) -> None:
-        """Note a plan that is new, or whose speed turned out otherwise by a third, or whose runs changed."""
+        """Note the first plan, and one that is made after the speed of the machine changed by a third."""
         rows = len(self.bench.train_encoded) + len(self.bench.validation_encoded)
         text = in_words(
             plan, n_blocks=self.bench.backbone.n_blocks, rows=rows, tail_s=self.tail_s(), refits=self.bench.refits
@@ -283,19 +286,17 @@ class Trials:
 
     def _final_s(self, candidate: Candidate) -> float:
         """Seconds of one seed of a final fit at its full schedule."""
-        bench = self.bench
-        growth = 1 + len(bench.validation_encoded) / len(bench.train_encoded) if self.bench.refits else 0.0
-        return growth * bench.schedule * self._step_s(candidate.frozenness(bench.backbone.n_blocks))
+        return self.final_s(candidate, steps=self.bench.schedule) if self.bench.refits else 0.0
 
     def left_s(self) -> float:
         """Seconds left for the final fit."""
         return self._left()
 
-    def final_s(self, candidate: Candidate, recipe: Mapping[str, float]) -> float:
-        """Seconds of a final fit of one seed with a recipe on all labelled rows."""
+    def final_s(self, candidate: Candidate, *, steps: float) -> float:
+        """Seconds of one seed of a final fit on all labelled rows, with so many steps on the training rows alone."""
         bench = self.bench
         growth = 1 + len(bench.validation_encoded) / len(bench.train_encoded)
-        return growth * recipe["steps"] * self._step_s(candidate.frozenness(bench.backbone.n_blocks))
+        return growth * steps * self._step_s(candidate.frozenness(bench.backbone.n_blocks))
 
     def expected(self, candidate: Candidate, recipe: Mapping[str, float]) -> float:
         """The score that a candidate is expected to reach which was not measured."""
@@ -453,6 +454,8 @@ class Trials:
             if done % 10 == 0 and self._left() < 0:
                 raise Stopped
 
+        if not bench.runs:  # there was time for a single fit, or nothing came to a score
+            return True
         confirmed: set[str] = set()
         first = next(iter(leaders()), None)
         wanted = [(run, offset) for run in leaders() for offset in range(1, CONFIRMATION_SEEDS + 1)]
@@ -548,6 +551,8 @@ class Trials:
             self.study.enqueue_trial({**values, "epochs": int(_within(round(values["epochs"]), (low, high)))})
         trial = self.study.ask()
         candidate, recipe = self._suggest(trial, queued, steps=steps_planned, most_s=most_s)
+        if share < 1:  # less than it was to have, which the final fit makes up for
+            recipe["share"] = share
         trial.set_user_attr("candidate", candidate.to_json())
         trial.set_user_attr("recipe", recipe)
         name = self.bench.store.next_name()

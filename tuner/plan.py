@@ -188,12 +188,12 @@ def in_words(plan: Plan, *, n_blocks: int, rows: int, tail_s: float, refits: boo
     named = [offer.arm.candidate.label(n_blocks) for offer in plan.runs]
     listed = [f"{name} at {_rates(plan, name, n_blocks)}" if named.count(name) > 1 else name
               for name in dict.fromkeys(named)]  # fmt: skip
-    some = f"{len(plan.runs)} run{'s' if len(plan.runs) != 1 else ''}: {', '.join(listed)}; then the" if named else "no"
+    some = f"{len(plan.runs)} run{'s' if len(plan.runs) != 1 else ''}: {', '.join(listed)}; then the"
     what = "the best" if named else plan.final.arm.candidate.label(n_blocks)
     if not named:
         some = "there is no time to compare trained candidates on validation rows: the"
     if not refits:
-        return f"{some} best of them is saved; about {duration(plan.seconds + tail_s)}"
+        return f"{some} best of what was run is saved; about {duration(plan.seconds + tail_s)}"
     text = f"{some} final fit of {what} on all {rows:,} labelled rows"
     if plan.share < 1:
         text += f", {100 * plan.share:.0f} % of its schedule"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.records import write_bytes_atomically
+from tuner.regular import irregular
 from tuner.sealed import damaged, file_sha256, read_sealed, write_sealed
 from tuner.space import Candidate
 
@@ -161,6 +162,8 @@ class RunStore:
         from safetensors.torch import load_file
 
         path = self.weights_path(name)
+        if (kind := irregular(path)) is not None:  # a pipe would be waited for
+            raise damaged(path, f"it is {kind}, not a file", fix=fix)
         try:
             weights: dict[str, torch.Tensor] = load_file(path)
         except (OSError, SafetensorError) as error:

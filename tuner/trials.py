@@ -724,8 +724,9 @@ class Bench:
         if outcome.stopped:
             return None
         if outcome.steps != asked.steps:  # it was ended sooner, for want of time
-            share = outcome.steps / asked.steps
-            recipe = recipe | {"steps": float(outcome.steps), "epochs": round(share * recipe["epochs"], 1)}
+            share, before = outcome.steps / asked.steps, recipe.get("share", 1.0)
+            ended = {"steps": float(outcome.steps), "epochs": round(share * recipe["epochs"], 1)}
+            recipe = recipe | ended | {"share": share * before}
         return self.keep(
             name,
             candidate=candidate,

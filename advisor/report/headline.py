@@ -42,7 +42,7 @@ def cut_sentence(tuning: Json) -> str:
     share, steps = number(final.get("share")), whole(final.get("steps"))
     if share is None or steps is None or share >= LEAST_SHARE:
         return ""
-    part_of = f"{100 * share:.0f} % of the schedule ({steps:,} steps)"
+    part_of = f"{100 * share:.0f} % of the schedule ({steps:,} step{'s' * (steps != 1)})"
     return f"the budget left time for {part_of}; a longer --budget gives a better model"
 
 
