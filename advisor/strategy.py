@@ -185,7 +185,8 @@ def choose_strategy(
         reasons=tuple(reasons),
     )
     if predictions:
-        by_depth = {p.candidate.frozenness(n_blocks): p for p in predictions if p.candidate.features is None}
+        pretrained = (p for p in predictions if p.candidate.features is None and p.candidate.start == "pretrained")
+        by_depth = {p.candidate.frozenness(n_blocks): p for p in pretrained}
         expected = tuple(
             DepthPrediction(frozen_blocks=k, score=p.score, interval=p.interval, why=p.why)
             for k, p in sorted(by_depth.items())

@@ -118,3 +118,10 @@ def test_the_fastest_within_a_point_wins_where_speed_is_preferred(bench):
     bench.prefer = "speed"
     assert choose_winner(bench)[0].candidate == candidate_at(3, 4)
     assert best in (0, 3)
+
+
+def test_what_is_advised_may_be_planned_outside_the_sampled_range(bench, tmp_path):
+    bench.space = dataclasses.replace(bench.space, depths=(2, 3), first=(candidate_at(0, 4),), controls=())
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0), recommended=candidate_at(0, 4))
+    offered = {offer.arm.candidate.frozen_blocks for offer in trials._offers(1.0)[0]}
+    assert offered == {0, 2, 3}

@@ -117,6 +117,24 @@ def test_a_certain_situation_sets_the_range_of_the_table():
     assert depth_range(certain, n_blocks=8) == (0, 4)
 
 
+def test_fresh_weights_are_predicted_and_never_advised():
+    """Of large data they are predicted, and take no depth's place: what is trained starts from pretrained weights."""
+    profile = probes()
+    expected = expect(load_evidence("text"), profile.probes, n=20_000, n_blocks=N_BLOCKS, model=MINILM)
+    predictions = predict_scores(expected, n_blocks=N_BLOCKS)
+    (scratch,) = (p for p in predictions if p.candidate.start == "scratch")
+    first = (replace(scratch, score=0.999), *(p for p in predictions if p is not scratch))
+    for prefer in ("score", "speed"):
+        choice, freeze = choose_strategy(
+            estimate_situation(LARGE, similarity(0.95)), profile, n_blocks=N_BLOCKS, baseline=None, predictions=first,
+            prefer=prefer,
+        )  # fmt: skip
+        assert choice.decided_by == "evidence"
+        assert "scratch" not in choice.reasons[0]
+        everything = next(p for p in predictions if p.candidate == candidate_at(0, N_BLOCKS))
+        assert freeze.predicted_by_depth[0].score == everything.score
+
+
 def test_evidence_overrules_the_classic_rule_and_says_what_that_is_expected_to_cost():
     profile = probes()
     predictions = predict_scores(

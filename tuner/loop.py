@@ -226,11 +226,12 @@ class Trials:
         return rate if rate is None else min(rate / math.sqrt(SCHEDULE_SHARE * share), max(known))
 
     def _allowed(self, candidate: Candidate) -> bool:
-        """Whether the search may train a candidate, as it was limited or not."""
-        low, high = self.bench.space.depths
-        return (
-            candidate.start == self.bench.space.start and low <= candidate.frozenness(self.bench.space.n_blocks) <= high
-        )
+        """Whether the search may train a candidate: what was asked for, such as what the advice says, and the range
+        that is sampled."""
+        space = self.bench.space
+        low, high = space.depths
+        in_range = candidate.start == space.start and low <= candidate.frozenness(space.n_blocks) <= high
+        return in_range or (candidate.start == space.start and candidate in (*space.first, *space.controls))
 
     def _posterior(self, arms: Sequence[Arm]) -> tuple[np.ndarray, np.ndarray]:
         """Log odds that arms are expected to reach after what was measured."""

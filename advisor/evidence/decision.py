@@ -34,10 +34,11 @@ def check_preference(prefer: str) -> None:
 
 
 def decide(predictions: Sequence[Prediction], *, prefer: str) -> Decision:
-    """Choose among predictions, best first; ``prefer`` is ``score`` or ``speed``."""
-    cheapest = cheapest_within(predictions, points=ONE_POINT)
-    chosen = predictions[0] if prefer == "score" else cheapest
-    return Decision(best=predictions[0], cheapest=cheapest, chosen=chosen)
+    """Choose among predictions, best first; ``prefer`` is ``score`` or ``speed``. Fresh weights are a control, to see
+    what pretraining is worth, and never advised."""
+    able = [prediction for prediction in predictions if prediction.candidate.start == "pretrained"]
+    cheapest = cheapest_within(able, points=ONE_POINT)
+    return Decision(best=able[0], cheapest=cheapest, chosen=able[0] if prefer == "score" else cheapest)
 
 
 def in_words(found: Prediction, *, n_blocks: int) -> str:
