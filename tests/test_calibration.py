@@ -318,3 +318,16 @@ def test_the_temperature_is_fitted_on_a_model_that_validation_rows_did_not_train
     np.testing.assert_array_equal(logits.argmax(1), run.predictions)
     assert result.calibration["temperature"] == fit_temperature(logits, data.validation.labels).value
     assert (result.final is not None) == refit
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "error"),
+    [
+        ((0.62, 0.68), (1, 0), (0.38 + 0.68) / 2),  # an edge lies at two thirds: ten bins would hold both in one
+        ((0.60, 0.59), (1, 0), 0.595 - 0.5),  # a row on an edge belongs to the bin below it
+        ((1.0, 0.95), (1, 0), 0.975 - 0.5),  # and the last bin holds what is certain
+    ],
+)
+def test_bins_are_fifteen_and_hold_their_upper_edge(confidence, right, error):
+    probabilities = np.array([[value, 1 - value] for value in confidence])
+    assert expected_calibration_error(probabilities, 1 - np.array(right)) == pytest.approx(error)
