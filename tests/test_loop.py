@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import tiny
 from test_search_study import DATA, default_space, kept, trials_of
@@ -59,14 +60,14 @@ def test_a_run_on_a_slower_machine_leaves_time_for_the_final_fit(bench, tmp_path
 
 
 def test_what_comes_after_training_has_its_time(bench, tmp_path):
-    bench.pass_seconds = 15.6  # a tenth of a second a row
+    bench.row_seconds = 0.1
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(100.0), test_rows=40)
     assert trials.tail_s() == pytest.approx(SAVING_S + 0.1 * (40 + 60 + 96))
 
 
 def test_before_any_run_the_pass_over_the_frozen_blocks_says_what_a_step_takes(bench, tmp_path):
-    """156 rows in 15.6 s; a step of 16 rows takes 3.5 passes of them, and half of that where half is frozen."""
-    bench.step_seconds, bench.pass_seconds = {}, 15.6
+    """A step of 16 rows takes 3.5 passes of them, and half of that where half is frozen."""
+    bench.step_seconds, bench.row_seconds = {}, 0.1
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
     assert trials._step_s(0) == pytest.approx(3.5 * 16 * 0.1)
     assert trials._step_s(2) == pytest.approx(3.5 * 16 * 0.1 / 2)
@@ -125,3 +126,16 @@ def test_what_is_advised_may_be_planned_outside_the_sampled_range(bench, tmp_pat
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0), recommended=candidate_at(0, 4))
     offered = {offer.arm.candidate.frozen_blocks for offer in trials._offers(1.0)[0]}
     assert offered == {0, 2, 3}
+
+
+def test_a_first_batch_that_is_slow_does_not_make_a_row_slow(bench, tmp_path, monkeypatch):
+    """The first batch of a process builds what later ones use again: the median over batches counts."""
+    import tuner.prefix
+
+    assert 0 < bench.row_seconds < bench.pass_seconds / 100
+    clock = iter([0.0, 100.0, *(100.0 + 0.5 * batch for batch in range(1, 200))])
+    monkeypatch.setattr(tuner.prefix.time, "perf_counter", lambda: next(clock))
+    cache = tuner.prefix.PrefixCache(tmp_path / "again", backbone=bench.backbone, encoded=bench.train_encoded)
+    monkeypatch.setattr(type(bench.backbone), "batches", lambda _self, encoded: iter(np.split(np.arange(96), 12)))
+    cache.compute([1])
+    assert cache.row_seconds == pytest.approx(0.5 / 8)

@@ -317,9 +317,8 @@ class Trials:
     def tail_s(self) -> float:
         """Seconds of what comes after training: the test split, the saved model, the report."""
         bench = self.bench
-        per_row = bench.pass_seconds / max(len(bench.train_encoded) + len(bench.validation_encoded), 1)
         support = min(SUPPORT_ROWS, len(bench.train_encoded))
-        return SAVING_S + per_row * (self._test_rows + len(bench.validation_encoded) + support)
+        return SAVING_S + bench.row_seconds * (self._test_rows + len(bench.validation_encoded) + support)
 
     def reserve_s(self) -> float:
         """Seconds that confirming and fitting the leader take, as far as they are planned."""

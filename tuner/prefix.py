@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,8 @@ class PrefixCache:
         )
         self.key = hashlib.sha256(repr(made_with).encode()).hexdigest()[:24]
         self._encoder_end = encoder_end(backbone.blocks)
+        self.row_seconds: float | None = None
+        """Of passing a row through the model, median over the batches of the last pass; None before there was one."""
         self._marks: dict[int, dict[str, Any]] = {}
         self._dtypes: dict[int, torch.dtype] = {}
 
@@ -213,7 +216,7 @@ class PrefixCache:
         layouts: list[list[Layout]] = []
         too_large: set[int] = set()
         features = backbone.empty_features(encoded)
-        done = 0
+        done, took, since = 0, [], time.perf_counter()
         for rows in backbone.batches(encoded):
             inputs = backbone.collate(encoded, rows)
             with torch.inference_mode(), backbone.autocast():
@@ -235,8 +238,12 @@ class PrefixCache:
                     start, length = int(self.starts[row]), int(encoded.lengths[row])
                     file[start : start + length] = bits[position, :length]
             done += len(rows)
+            now = time.perf_counter()
+            took.append((now - since) / len(rows))
+            since = now
             if progress is not None:
                 progress(f"computing the frozen blocks once: {done:,} of {len(encoded):,} rows", done / len(encoded))
+        self.row_seconds = float(np.median(took)) if took else None
         for depth, file in files.items():
             if depth in too_large:
                 continue

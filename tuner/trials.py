@@ -201,6 +201,8 @@ class Bench:
         self.prefix_notes: dict[int, str] = {}
         self.step_seconds: dict[int, float] = {}
         self.cached_depths: list[int] = []
+        self.row_seconds = 0.0
+        """Of a forward pass of one row."""
         self.pass_seconds = 0.0
         """Of running the frozen blocks over all rows."""
         self.n_classes = len(data.class_names)
@@ -245,10 +247,13 @@ class Bench:
         # A resumed search reads back what the pass gave, which costs nothing.
         stored = self.work / "pass.json"
         if not stored.exists():
-            write_sealed(stored, {"seconds": time.perf_counter() - start})
+            measured = {"seconds": time.perf_counter() - start, "row_seconds": self.train_cache.row_seconds}
+            write_sealed(stored, measured)
         fix = "delete it: it holds what the pass over the frozen blocks took, and --resume measures that again"
         found = read_sealed(stored, expected={"seconds": (int, float)}, fix=fix, sealed=False)
         self.pass_seconds = float(found["seconds"])
+        rows = len(self.train_encoded) + len(self.validation_encoded)
+        self.row_seconds = float(found.get("row_seconds") or self.pass_seconds / rows)
         self.store.check_weights(run for leader in self.leaders() for run in self.repeats(leader))
 
     def _cache(self, name: str, encoded: Encoded) -> PrefixCache:
@@ -338,11 +343,10 @@ class Bench:
         return self.step_seconds[depth]
 
     def estimate_speed(self) -> None:
-        """Seconds of a step at every depth out of what the pass over the frozen blocks took, where no step was timed
-        yet: a step passes forwards and twice as much backwards through what is trained. Runs correct it."""
-        rows = len(self.train_encoded) + len(self.validation_encoded)
-        if not self.step_seconds and self.pass_seconds > 0:
-            whole = STEP_IN_PASSES * self.pass_seconds / rows * self.batch_size
+        """Seconds of a step at every depth out of what a row took in the pass over the frozen blocks, where no step was
+        timed yet: a step passes forwards and twice as much backwards through what is trained. Runs correct it."""
+        if not self.step_seconds and self.row_seconds > 0:
+            whole = STEP_IN_PASSES * self.row_seconds * self.batch_size
             n_blocks = self.backbone.n_blocks
             self.step_seconds = {depth: whole * (1 - depth / n_blocks) for depth in range(n_blocks)}
 
