@@ -96,17 +96,26 @@ def test_training_with_an_option_may_be_augmented(backbone, tmp_path):
     assert result.augmentation["difference"] is not None
 
 
-def test_what_was_asked_for_goes_before_options(backbone, tmp_path):
+def test_what_was_asked_for_goes_before_options(backbone, tmp_path, monkeypatch):
     bench = bench_of(backbone, tmp_path)
     recipe = {"learning_rate": 1e-2, "head_ratio": 1.0, "steps": 12.0}
     run = bench.run_trained("0000", candidate_at(2, 4), recipe=recipe, seed=0)
     bench.runs["0000"] = replace(run, seconds=10.0)
     bench.space = replace(bench.space, options=("random_head", "fresh_top"))
     trials = Trials(bench, study=None, deadline=Deadline(1000.0), recommended=candidate_at(2, 4), n_trials=None)
-    assert trials.queue
-    before = trials._left()
-    trials.queue = []
-    assert before - trials._left() == pytest.approx(30.0, abs=1.0)  # two options and the native head
+    options_s = trials._spare_s() - trials._spare_s(options=True)
+    assert options_s == pytest.approx(30.0, abs=1.0)  # two options and the native head
+    spare, asked = 25.0, candidate_at(3, 4)
+    trials.queue = [asked]
+    monkeypatch.setattr(trials, "plan", lambda: None)
+    monkeypatch.setattr(trials, "_spare_s", lambda options=False: spare - options_s * options)
+    monkeypatch.setattr(trials, "_run_s", lambda _candidate: 20.0)
+    tried = []
+    monkeypatch.setattr(trials, "_trial", lambda candidate, **_: tried.append(candidate))
+    assert trials._by_plan() is None
+    assert tried == [asked]
+    assert trials._by_plan() == "budget"  # the options need what is left
+    assert tried == [asked]
 
 
 def test_an_option_that_was_not_tried_has_a_reason(backbone, tmp_path):

@@ -144,7 +144,7 @@ class Trials:
             self.queue = [candidate for candidate in self.queue if candidate != arm.candidate]
             self._trial(arm.candidate, rate=arm.learning_rate, share=arm.share)
             return None
-        spare = self._left() - self.reserve_s() - self._due_s()
+        spare = self._spare_s()
         fitting = [candidate for candidate in self.queue if self._run_s(candidate) <= spare]
         if fitting:
             self.queue.remove(fitting[0])
@@ -157,6 +157,7 @@ class Trials:
             return None
         if self._nothing_to_sample():
             return "exhausted"
+        spare = self._spare_s(options=True)
         deepest = min(self.depths[1], self.bench.backbone.n_blocks - 1)
         if self._run_s(candidate_at(deepest, self.bench.backbone.n_blocks)) > spare:
             return "budget"
@@ -329,6 +330,11 @@ class Trials:
         average_s = (MOST_SEEDS - 1) * (run_s + final_s) if averages(leaders[0].candidate) else 0.0
         left = self._left()
         return final_s + (average_s if final_s + average_s <= left else 0.0)
+
+    def _spare_s(self, *, options: bool = False) -> float:
+        """Seconds that nothing needs which is planned; what was asked for goes before the options, sampling after
+        them."""
+        return self._left() - self.reserve_s() - (self._due_s() if options else 0.0)
 
     def _left(self) -> float:
         """Seconds left for trials, confirmations and the final fit."""
