@@ -65,12 +65,32 @@ def test_what_comes_after_training_has_its_time(bench, tmp_path):
     assert trials.tail_s() == pytest.approx(SAVING_S + 0.1 * (40 + 60 + 96))
 
 
-def test_before_any_run_the_pass_over_the_frozen_blocks_says_what_a_step_takes(bench, tmp_path):
-    """A step of 16 rows takes 3.5 passes of them, and half of that where half is frozen."""
-    bench.step_seconds, bench.row_seconds = {}, 0.1
+def test_before_any_run_a_few_steps_are_timed_where_that_is_cheap(bench, tmp_path, monkeypatch):
+    """The shallowest that may be trained is timed; the others train fewer blocks."""
+    bench.step_seconds, bench.row_seconds = {}, 0.01
+    bench.space = dataclasses.replace(bench.space, depths=(1, 3))
+    timed = []
+    monkeypatch.setattr(bench, "_time_steps", lambda depth: timed.append(depth) or 0.6)
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
-    assert trials._step_s(0) == pytest.approx(3.5 * 16 * 0.1)
-    assert trials._step_s(2) == pytest.approx(3.5 * 16 * 0.1 / 2)
+    assert [trials.step_s(depth) for depth in range(4)] == pytest.approx([0.8, 0.6, 0.4, 0.2])
+    assert timed == [1]
+
+
+def test_before_any_run_the_pass_over_the_frozen_blocks_says_what_a_step_takes(bench, tmp_path, monkeypatch):
+    """Where timing takes more than a tenth of what is left: 16 rows take 3 passes, half of it where half is frozen."""
+    bench.step_seconds, bench.row_seconds = {}, 0.1
+    monkeypatch.setattr(bench, "_time_steps", lambda depth: pytest.fail("timed"))
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(100.0))
+    assert trials.step_s(0) == pytest.approx(3 * 16 * 0.1)
+    assert trials.step_s(2) == pytest.approx(3 * 16 * 0.1 / 2)
+
+
+def test_steps_that_are_timed_take_time(bench):
+    bench.step_seconds = {}
+    before = {name: tensor.clone() for name, tensor in bench.backbone.model.state_dict().items()}
+    assert 0 < bench._time_steps(1) < 10
+    bench.restore_base()
+    assert all(bool((before[name] == tensor).all()) for name, tensor in bench.backbone.model.state_dict().items())
 
 
 def test_a_head_is_what_is_left_where_there_is_no_time(bench, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from tuner.export import SUPPORT_ROWS
 from tuner.final import averages
 from tuner.interruption import uninterrupted
 from tuner.journal import seal_journal
-from tuner.plan import LEAST_SHARE, MOST_SEEDS, Offer, Plan, duration, in_words, make_plan, speeds
+from tuner.plan import LEAST_SHARE, MOST_SEEDS, Offer, Plan, duration, in_words, make_plan
 from tuner.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, candidate_at
 from tuner.store import Pruned, Run
 from tuner.training import Stopped, rows_on_the_way
@@ -35,7 +35,9 @@ FINAL_SHARE = 0.6
 """Of its schedule that a final fit keeps where runs turn out slower than planned."""
 HEAD_SHARE = 0.15
 """Share of the budget that fitting one BiLSTM may take."""
-SAVING_S = 8.0
+TIMING_SHARE = 0.1
+"""Of the time that is left, which timing a few steps may take."""
+SAVING_S = 5.0
 """Seconds for saving the model and writing the report."""
 DEFAULT_HEAD_RATIO = 5.0
 
@@ -208,7 +210,7 @@ class Trials:
             if (candidate, at) in tried:
                 continue
             steps = share * bench.schedule + bench.check_steps
-            run_s = steps * self._step_s(candidate.frozenness(n_blocks))
+            run_s = steps * self.step_s(candidate.frozenness(n_blocks))
             arm = Arm(candidate=candidate, learning_rate=at, share=share)
             offers.append(Offer(arm=arm, run_s=run_s, final_s=self._final_s(candidate)))
         for run in bench.leaders():
@@ -258,28 +260,23 @@ class Trials:
             self.plans.append(said)
             if self.bench.progress is not None:
                 self.bench.progress(f"plan: {text}", 0.0)
-            self._speed = self._step_s(0)
-        elif max(self._speed, self._step_s(0)) > 4 / 3 * min(self._speed, self._step_s(0)):
-            why = f"a step takes {self._step_s(0):.2g} s of training everything, not {self._speed:.2g} s"
+            self._speed = self.step_s(0)
+        elif max(self._speed, self.step_s(0)) > 4 / 3 * min(self._speed, self.step_s(0)):
+            why = f"a step takes {self.step_s(0):.2g} s of training everything, not {self._speed:.2g} s"
             self.plans.append(said | {"why": why})
-            self._speed = self._step_s(0)
+            self._speed = self.step_s(0)
 
-    def _step_s(self, depth: int) -> float:
-        """Seconds of a step at a depth, between those that were measured."""
-        n_blocks = self.bench.backbone.n_blocks
-        low, high = self.bench.space.depths
-        if self.by_time:
-            self.bench.estimate_speed()
-        for known in {low, (low + min(high, n_blocks - 1)) // 2, min(high, n_blocks - 1)}:
-            self.bench.seconds_per_step(min(known, n_blocks - 1))
-        return speeds(self.bench.step_seconds, n_blocks)[min(depth, n_blocks - 1)]
+    def step_s(self, depth: int) -> float:
+        """Seconds of a step at a depth; timing a few steps may take `TIMING_SHARE` of what is left."""
+        shallowest = min(self.bench.space.depths[0], self.bench.backbone.n_blocks - 1)
+        return self.bench.seconds_per_step(depth, shallowest=shallowest, most_s=TIMING_SHARE * max(self._left(), 0.0))
 
     def _run_s(self, candidate: Candidate) -> float:
         """Seconds of a run of a candidate at its full schedule."""
         if not candidate.trains_blocks:
             return 0.0
         depth = candidate.frozenness(self.bench.backbone.n_blocks)
-        return (self._usual_steps(candidate) + self.bench.check_steps) * self._step_s(depth)
+        return (self._usual_steps(candidate) + self.bench.check_steps) * self.step_s(depth)
 
     def _usual_steps(self, candidate: Candidate) -> int:
         if candidate.start == "scratch":
@@ -298,7 +295,7 @@ class Trials:
         """Seconds of one seed of a final fit on all labelled rows, with so many steps on the training rows alone."""
         bench = self.bench
         growth = 1 + len(bench.validation_encoded) / len(bench.train_encoded)
-        return growth * steps * self._step_s(candidate.frozenness(bench.backbone.n_blocks))
+        return growth * steps * self.step_s(candidate.frozenness(bench.backbone.n_blocks))
 
     def expected(self, candidate: Candidate, recipe: Mapping[str, float]) -> float:
         """The score that a candidate is expected to reach which was not measured."""
@@ -673,7 +670,7 @@ class Trials:
         asked = steps or float(self.bench.steps_for(int(values["epochs"])))
         taken = asked
         if math.isfinite(most_s):
-            affordable = most_s / self._step_s(depth) - self.bench.check_steps
+            affordable = most_s / self.step_s(depth) - self.bench.check_steps
             taken = float(max(min(asked, int(affordable)), min(asked, math.ceil(LEAST_SHARE * self.bench.schedule))))
         if steps is not None or taken != asked:
             values["epochs"] = round(taken / self.bench.steps_for(1), 1)
@@ -696,16 +693,18 @@ class Trials:
         self.bench.progress(f"{message}: {', '.join(parts)}", fraction)
 
 
-def check_budget(bench: Bench, *, asked: Sequence[Candidate], deadline: Deadline, tail_s: float) -> None:
+def check_budget(trials: Trials, *, asked: Sequence[Candidate]) -> None:
     """Raise `OptionError` where a budget is smaller than any plan: it does not even hold the saving of a model, or only
     candidates are asked for that train blocks and not even an under-trained run of the fastest fits into what is left.
     Fitting a head takes seconds, so that one is fitted whatever measuring took."""
+    bench, deadline = trials.bench, trials.deadline
     if deadline.budget_s is None or bench.runs:
         return
-    prepared, needed, left = deadline.used, 1.0, deadline.budget_s - SAVING_S
+    prepared, tail_s = deadline.used, trials.tail_s()
+    needed, left = 1.0, deadline.budget_s - SAVING_S
     if all(candidate.trains_blocks for candidate in asked):
         deepest = max(candidate.frozenness(bench.backbone.n_blocks) for candidate in asked)
-        needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * bench.seconds_per_step(deepest)
+        needed = math.ceil(LEAST_SHARE * bench.schedule / 2) * trials.step_s(deepest)
         left = deadline.left() - tail_s
     if left < needed:
         enough = math.ceil(2 * (prepared + needed + tail_s) / 30) * 30

@@ -239,11 +239,13 @@ class PrefixCache:
                     file[start : start + length] = bits[position, :length]
             done += len(rows)
             now = time.perf_counter()
-            took.append((now - since) / len(rows))
+            took.append((now - since, len(rows)))
             since = now
             if progress is not None:
                 progress(f"computing the frozen blocks once: {done:,} of {len(encoded):,} rows", done / len(encoded))
-        self.row_seconds = float(np.median(took)) if took else None
+        # The slowest batch builds what the others use again.
+        usual = sorted(took, key=lambda batch: batch[0] / batch[1])[: max(len(took) - 1, 1)]
+        self.row_seconds = sum(s for s, _ in usual) / sum(n for _, n in usual) if usual else None
         for depth, file in files.items():
             if depth in too_large:
                 continue

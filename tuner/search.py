@@ -148,7 +148,7 @@ def search(
             bench, study=study, deadline=deadline, recommended=recommended, n_trials=n_trials,
             test_rows=len(data.test.rows), journal_of=folder if storage is None else None,
         )  # fmt: skip
-        check_budget(bench, asked=(*space.first, *space.controls), deadline=deadline, tail_s=trials.tail_s())
+        check_budget(trials, asked=(*space.first, *space.controls))
         try:
             stopped_because = trials.run()
             if stopped_because != "interrupted" and not (trials.compare_variants() and trials.confirm()):

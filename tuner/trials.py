@@ -65,9 +65,9 @@ if TYPE_CHECKING:
 Fitted = TypeVar("Fitted")
 CACHE_BYTES = 4 * 10**9
 SMALL_BATCH, LARGE_BATCH, LARGE_DATA = 16, 32, 2_000
-TIMED_STEPS = 6
-STEP_IN_PASSES = 3.5
-"""What a training step takes, in forward passes of its rows: one, two backwards, and the optimizer."""
+TIMED_STEPS = 5
+STEP_IN_PASSES = 3.0
+"""What a training step takes, in forward passes of its rows: one, and two backwards."""
 RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
 CLASS_WEIGHTED = "class_weights"
@@ -315,40 +315,43 @@ class Bench:
         rows = (CHECKS - 1) * min(n, CHECK_ROWS) + n
         return rows / self.batch_size / 3
 
-    def seconds_per_step(self, depth: int) -> float:
-        """Seconds of a training step at a depth: of its last run, else measured now on a few throw-away steps."""
-        if depth not in self.step_seconds:
-            model, prefix, (train_rows, validation_rows) = self.build(
-                candidate_at(depth, self.backbone.n_blocks), seed=0
-            )
-            recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=self.batch_size, seed=0)
-            marks: list[float] = []
-            one = Rows(encoded=validation_rows.encoded.take([0]), labels=self.truth.take(np.array([0])).labels)
-            train(
-                model,
-                backbone=self.backbone,
-                prefix=prefix,
-                recipe=recipe,
-                train_rows=train_rows,
-                validation_rows=one,
-                on_step=lambda _step: marks.append(time.perf_counter()),
-            )
-            epoch = replace(recipe, steps=max(self.steps_for(1), TIMED_STEPS))
-            encoded = train_rows.encoded
-            tokens = np.array([len(b) * self.backbone.padded(encoded, b) for b in training_batches(train_rows, epoch)])
-            # Batches hold texts of similar length, so a few steps say what a token costs, not what a step does. The
-            # median is not moved by a step that builds primitives, nor by the checks between steps.
-            per_token = float(np.median(np.diff(marks) / tokens[1:TIMED_STEPS]))
-            self.step_seconds[depth] = per_token * float(tokens.mean())
-        return self.step_seconds[depth]
+    def seconds_per_step(self, depth: int, *, shallowest: int = 0, most_s: float = math.inf) -> float:
+        """Seconds of a training step at a depth, between those that runs showed.
 
-    def estimate_speed(self) -> None:
-        """Seconds of a step at every depth out of what a row took in the pass over the frozen blocks, where no step was
-        timed yet: a step passes forwards and twice as much backwards through what is trained. Runs correct it."""
-        if not self.step_seconds and self.row_seconds > 0:
+        Where none has run yet, steps at the shallowest depth that may be trained are timed, as long as that takes at
+        most so many seconds; else what a row took in the pass over the frozen blocks tells: a step passes forwards, and
+        twice as much backwards. Either speaks for the other depths by the blocks that they train.
+        """
+        n_blocks = self.backbone.n_blocks
+        if not self.step_seconds:
             whole = STEP_IN_PASSES * self.row_seconds * self.batch_size
-            n_blocks = self.backbone.n_blocks
-            self.step_seconds = {depth: whole * (1 - depth / n_blocks) for depth in range(n_blocks)}
+            if TIMED_STEPS * whole * (1 - shallowest / n_blocks) <= most_s:
+                whole = self._time_steps(shallowest) / (1 - shallowest / n_blocks)
+            self.step_seconds = {known: whole * (1 - known / n_blocks) for known in range(n_blocks)}
+        return speeds(self.step_seconds, n_blocks)[min(depth, n_blocks - 1)]
+
+    def _time_steps(self, depth: int) -> float:
+        """Seconds of a step at a depth, on a few that are thrown away."""
+        model, prefix, (train_rows, validation_rows) = self.build(candidate_at(depth, self.backbone.n_blocks), seed=0)
+        recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=self.batch_size, seed=0)
+        marks: list[float] = []
+        one = Rows(encoded=validation_rows.encoded.take([0]), labels=self.truth.take(np.array([0])).labels)
+        train(
+            model,
+            backbone=self.backbone,
+            prefix=prefix,
+            recipe=recipe,
+            train_rows=train_rows,
+            validation_rows=one,
+            on_step=lambda _step: marks.append(time.perf_counter()),
+        )
+        epoch = replace(recipe, steps=max(self.steps_for(1), TIMED_STEPS))
+        encoded = train_rows.encoded
+        tokens = np.array([len(b) * self.backbone.padded(encoded, b) for b in training_batches(train_rows, epoch)])
+        # Batches hold texts of similar length, so a few steps say what a token costs, not what a step does. The median
+        # is not moved by a step that builds primitives, nor by the checks between steps.
+        per_token = float(np.median(np.diff(marks) / tokens[1:TIMED_STEPS]))
+        return per_token * float(tokens.mean())
 
     def _note_speed(self, depth: int, seconds: float) -> None:
         """Seconds of a step as a run just showed them. Where other work on the machine changed them by a third, they
