@@ -141,6 +141,20 @@ def test_the_fastest_within_a_point_wins_where_speed_is_preferred(bench):
     assert best in (0, 3)
 
 
+@pytest.mark.parametrize(("of_weighted", "wins"), [(53, None), (56, "class_weights")])
+def test_of_two_that_are_as_fast_the_better_one_wins_where_speed_is_preferred(bench, of_weighted, wins):
+    from tuner.choice import choose_winner
+
+    bench.refits, bench.prefer = False, "speed"
+    kept(bench, "0", 3, 55)
+    kept(bench, "0-class_weights", 3, of_weighted)
+    weighted = dataclasses.replace(candidate_at(3, 4), option="class_weights")
+    bench.runs["0-class_weights"] = dataclasses.replace(bench.runs["0-class_weights"], candidate=weighted)
+    for name, seconds in (("0", 3.1), ("0-class_weights", 3.0)):
+        bench.runs[name] = dataclasses.replace(bench.runs[name], seconds=seconds)
+    assert choose_winner(bench)[0].candidate.option == wins
+
+
 def test_what_is_advised_may_be_planned_outside_the_sampled_range(bench, tmp_path):
     bench.space = dataclasses.replace(bench.space, depths=(2, 3), first=(candidate_at(0, 4),), controls=())
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0), recommended=candidate_at(0, 4))
@@ -149,7 +163,7 @@ def test_what_is_advised_may_be_planned_outside_the_sampled_range(bench, tmp_pat
 
 
 def test_a_first_batch_that_is_slow_does_not_make_a_row_slow(bench, tmp_path, monkeypatch):
-    """The first batch of a process builds what later ones use again: the median over batches counts."""
+    """The first batch of a process builds what later ones use again: the slowest is not counted."""
     import tuner.prefix
 
     assert 0 < bench.row_seconds < bench.pass_seconds / 100

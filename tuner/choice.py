@@ -15,6 +15,8 @@ from tuner.trials import Bench
 SEEDS_KNOWN = 4
 """How many repetitions the variance over seeds that is known beforehand counts for, beside those made here."""
 ONE_POINT = 0.01
+ALIKE, ALIKE_S = 1.1, 1.0
+"""Within this factor and so many seconds of each other, two runs take as long as each other."""
 """Of the score, which a faster winner may be expected to lose where speed is preferred."""
 
 
@@ -168,7 +170,8 @@ def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
     """The candidate with the highest expected score; of equals the cheapest, which is the most frozen.
 
     Where leaders were repeated with further seeds, one of these wins, or a linear head, which has no seeds: a single
-    run of the others was picked for its score. Where speed is preferred, the fastest within a point of it.
+    run of the others was picked for its score. Where speed is preferred, the fastest within a point of it; of those
+    that are as fast as far as a clock tells, the one with the highest expected score.
     """
     compared = compare(bench)
     n_blocks = bench.backbone.n_blocks
@@ -181,5 +184,6 @@ def choose_winner(bench: Bench) -> tuple[Run, list[Comparison]]:
     )
     if bench.prefer == "speed":
         near = [c for c in able if best.expected - c.expected <= ONE_POINT]
-        best = min(near, key=lambda c: (c.run.seconds, -c.expected))
+        fastest = min(c.run.seconds for c in near)
+        best = max((c for c in near if c.run.seconds <= ALIKE * fastest + ALIKE_S), key=lambda c: c.expected)
     return best.run, compared
