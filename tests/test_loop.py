@@ -59,6 +59,17 @@ def test_a_run_on_a_slower_machine_leaves_time_for_the_final_fit(bench, tmp_path
     assert trials._sooner(10, 20, per_step=1.0) is None
 
 
+def test_a_run_may_end_before_its_first_check(bench, tmp_path, monkeypatch):
+    kept(bench, "0", 4, 30)
+    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=round(16 * 60 / SCHEDULE_SHARE))
+    assert bench.check_every == 15
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
+    monkeypatch.setattr(trials, "_sooner", lambda done, steps, per_step: 10)
+    trials._trial(candidate_at(3, 4))
+    assert trials.counts() == {"complete": 2, "pruned": 0, "failed": 0}
+    assert max(bench.runs.values(), key=lambda run: run.name).recipe["steps"] == 10
+
+
 def test_what_comes_after_training_has_its_time(bench, tmp_path):
     bench.row_seconds = 0.1
     trials = trials_of(bench, tmp_path / "study", deadline=Deadline(100.0), test_rows=40)

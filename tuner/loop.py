@@ -567,8 +567,9 @@ class Trials:
         self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
 
         def check(done: int, predictions: np.ndarray) -> None:
-            if done < steps:
-                # Checks lie so many steps apart in every run, so that runs of any length compare at equal steps.
+            # Checks lie so many steps apart in every run, so that runs of any length compare at equal steps. The last one
+            # of a run that ends sooner than it was planned to is its score.
+            if done < steps and done % self.bench.check_every == 0:
                 trial.report(truth.score(predictions), done // self.bench.check_every - 1)
                 if trial.should_prune():
                     raise Stopped
