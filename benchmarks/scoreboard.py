@@ -25,7 +25,7 @@ from fit_evidence import KINDS, PROBE, fit, tasks_of
 from advisor.evidence.predictions import NORMAL_80, Prediction, cheapest_within, expect, predict_scores
 from advisor.evidence.table import FOLDER, Evidence, Task
 from advisor.probe import Probe
-from tuner.expectations import USUAL_CORRELATION, Arm, Measurement, update
+from tuner.expectations import DISTRUST, USUAL_CORRELATION, Arm, Measurement, update
 from tuner.expectations import scores as score_of
 from tuner.gaussian import logit
 from tuner.records import write_json
@@ -211,7 +211,9 @@ def arm_named(name: str, n_blocks: int, rates: Mapping[str, float]) -> Arm:
     return Arm(candidate=candidate_at(int(depth_name.removeprefix("depth_")), n_blocks), learning_rate=rates[rate])
 
 
-def after_validation(case: Case, evidence: Evidence, measured: Sequence[str], *, among: Sequence[str]) -> str:
+def after_validation(
+    case: Case, evidence: Evidence, measured: Sequence[str], *, among: Sequence[str], distrust: float = DISTRUST
+) -> str:
     """The candidate with the highest expectation after some were scored on validation rows, as the tuner chooses.
 
     What each got right there is not in the table, so that the usual correlation stands for the measured one.
@@ -226,7 +228,7 @@ def after_validation(case: Case, evidence: Evidence, measured: Sequence[str], *,
     spread = 1 / np.sqrt(case.n_validation * points * (1 - points))
     shared = np.full((len(measured),) * 2, USUAL_CORRELATION) + (1 - USUAL_CORRELATION) * np.eye(len(measured))
     seeds = np.array([0.0 if arms[place].candidate.is_linear else expected.seeds for place in places])
-    noise = shared * np.outer(spread, spread) + np.diag(seeds)
+    noise = distrust * (shared * np.outer(spread, spread) + np.diag(seeds))
     odds = np.log(points / (1 - points))
     mean, covariance = update(expected, arms, measured=places, measurement=Measurement(values=odds, noise=noise))
     return among[int(np.argmax(score_of(mean, covariance)))]

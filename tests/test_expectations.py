@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tuner.expectations import (
+    DISTRUST,
     RECIPE_SD,
     UNKNOWN_SD,
     VARIANT_SD,
@@ -78,14 +79,14 @@ def test_rows_that_two_candidates_share_make_their_difference_more_certain():
     draws = np.stack([common + rng.normal(0, 0.005, 1000), common + rng.normal(0, 0.005, 1000)])
     found = noise_of(draws, np.array([0.8, 0.8]), n=400, seeds=np.zeros(2))
     assert found.values == pytest.approx(np.log(4), abs=0.02)
-    assert np.sqrt(found.noise[0, 0]) == pytest.approx(0.03 / 0.16, rel=0.1)
+    assert np.sqrt(found.noise[0, 0] / DISTRUST) == pytest.approx(0.03 / 0.16, rel=0.1)
     assert found.noise[0, 1] / found.noise[0, 0] == pytest.approx((400 * 0.973 + 60 * 0.6) / 460, abs=0.02)
 
 
 def test_seeds_add_to_the_noise_of_those_that_have_them():
     draws = np.random.default_rng(0).normal(0.7, 0.05, (2, 500))
     plain, seeded = (noise_of(draws, np.array([0.7, 0.7]), n=80, seeds=np.array([0.0, s])) for s in (0.0, 0.04))
-    assert np.diag(seeded.noise) - np.diag(plain.noise) == pytest.approx([0.0, 0.04])
+    assert np.diag(seeded.noise) - np.diag(plain.noise) == pytest.approx([0.0, DISTRUST * 0.04])
 
 
 def test_rows_that_are_all_right_are_not_certain():

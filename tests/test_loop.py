@@ -8,8 +8,9 @@ import tiny
 from test_search_study import DATA, default_space, kept, trials_of
 
 from tuner.backbone import load_backbone
-from tuner.expectations import SCHEDULE_SHARE
+from tuner.expectations import SCHEDULE_SHARE, Arm
 from tuner.loop import FINAL_SHARE, SAVING_S, Deadline
+from tuner.plan import Offer, Plan
 from tuner.space import candidate_at
 from tuner.trials import Bench
 
@@ -57,6 +58,22 @@ def test_a_run_on_a_slower_machine_leaves_time_for_the_final_fit(bench, tmp_path
         assert trials._sooner(10, 20, per_step=1.0) == steps
     trials.by_time = False
     assert trials._sooner(10, 20, per_step=1.0) is None
+
+
+def test_where_no_run_is_worth_its_time_what_is_expected_to_score_most_is_fitted_at_once(bench, tmp_path, monkeypatch):
+    """Another run would not tell whether it is better, and would take its place, since it is measured."""
+    kept(bench, "0", 4, 30)
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
+    trials.queue = []
+    arm = Arm(candidate=candidate_at(0, 4), learning_rate=1e-4)
+    final = Offer(arm=arm, run_s=20.0, final_s=30.0)
+    at_once = Plan(runs=(), final=final, share=1.0, seeds=1, seconds=30.0, expected=0.8)
+    monkeypatch.setattr(trials, "plan", lambda: at_once)
+    monkeypatch.setattr(trials, "_trial", lambda *_args, **_options: pytest.fail("tried"))
+    assert trials._by_plan() == "budget"
+    kept(bench, "1", 3, 30)  # something that trains blocks is measured: what is left may go to further runs
+    monkeypatch.setattr(trials, "_trial", lambda *_args, **_options: None)
+    assert trials._by_plan() is None
 
 
 def test_a_run_may_end_before_its_first_check(bench, tmp_path, monkeypatch):

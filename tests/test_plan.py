@@ -9,6 +9,7 @@ from tuner.expectations import CUT_LOSS, Arm, cut_loss
 from tuner.plan import (
     AVERAGE_GAIN,
     LEAST_SHARE,
+    LEAST_WORTH,
     Offer,
     in_words,
     make_plan,
@@ -73,6 +74,16 @@ def test_what_is_known_well_is_not_measured():
     assert found.final == offers[0]
 
 
+@pytest.mark.parametrize(("sd", "bought"), [(0.2, True), (0.02, False)])
+def test_runs_that_gain_little_altogether_are_not_bought(sd, bought):
+    """Of two that are expected to score alike, one is measured: the better of both is worth 0.4 standard deviations of
+    it, a quarter of which is score at 0.5: two points, or a fifth of one."""
+    offers = [offer(0, 10.0, 12.0), offer(4, None, 0.0)]
+    found = plan(offers, [0.0, 0.0], [sd, 0.0], left=100.0, averages=False, noise=1e-6)
+    assert bool(found.runs) == bought == (0.4 * sd / 4 > LEAST_WORTH)
+    assert found.share == 1.0
+
+
 def test_the_gain_of_a_run_is_that_of_the_better_of_two():
     """One candidate of known score, one that lies a standard deviation of 1 around it: measuring it exactly and taking
     the better of both gains the mean of the positive part of a normal variable, 0.399, in log odds; near one half a
@@ -116,7 +127,7 @@ def test_the_same_question_has_the_same_answer():
 def test_plans_are_said_in_a_sentence():
     found = plan([offer(0, 100.0, 120.0)], [1.0], [0.1], left=12.0)
     text = in_words(found, n_blocks=4, rows=250, tail_s=8.0)
-    assert text.startswith("there is no time to compare trained candidates on validation rows: the final fit of ")
+    assert text.startswith("no run on validation rows is worth its time: the final fit of ")
     assert text.endswith("everything trained on all 250 labelled rows, 10 % of its schedule; about 20 s")
 
 

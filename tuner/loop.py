@@ -13,7 +13,7 @@ import numpy as np
 
 from tuner.choice import arm_of, choose_winner, measure, seed_variance
 from tuner.errors import OptionError
-from tuner.expectations import SCHEDULE_SHARE, USUAL_CORRELATION, Arm, cut_loss, scores, update
+from tuner.expectations import DISTRUST, SCHEDULE_SHARE, USUAL_CORRELATION, Arm, cut_loss, scores, update
 from tuner.export import SUPPORT_ROWS
 from tuner.final import averages
 from tuner.interruption import uninterrupted
@@ -146,6 +146,8 @@ class Trials:
             self.queue = [candidate for candidate in self.queue if candidate != arm.candidate]
             self._trial(arm.candidate, rate=arm.learning_rate, share=arm.share)
             return None
+        if plan is not None and self._fits_at_once(plan):
+            return "budget"
         spare = self._spare_s()
         fitting = [candidate for candidate in self.queue if self._run_s(candidate) <= spare]
         if fitting:
@@ -167,6 +169,12 @@ class Trials:
         self._trial(None, most_s=spare)
         return None
 
+    def _fits_at_once(self, plan: Plan) -> bool:
+        """Whether the time goes to a final fit of what trains blocks and was not measured: the score of another run
+        would not tell whether it is better, and what is not measured could not be fitted any more."""
+        trained = any(run.candidate.trains_blocks for run in self.bench.leaders())
+        return self.bench.refits and not trained and not plan.runs and plan.final.arm.candidate.trains_blocks
+
     def plan(self) -> Plan | None:
         """What the time that is left is best spent on; None without a budget. Said where it is new."""
         if not self.by_time:
@@ -179,7 +187,7 @@ class Trials:
             mean, covariance = self._posterior([offer.arm for offer in offers])
             n = self.bench.truth.n_units
             scores = 1 / (1 + np.exp(-np.clip(mean, -4, 4)))
-            noise = (1 - USUAL_CORRELATION) / (n * scores * (1 - scores)) + seed_variance(self.bench)
+            noise = DISTRUST * ((1 - USUAL_CORRELATION) / (n * scores * (1 - scores)) + seed_variance(self.bench))
             # What is fitted in the end has its full schedule; of two that are expected to score alike, the advised one.
             mean = mean + np.array([cut_loss(offer.arm.share) for offer in offers])
             mean += 1e-6 * np.array([offer.arm.candidate == self.recommended for offer in offers])
@@ -188,8 +196,9 @@ class Trials:
                 averages=self.bench.refits, measured=measured, only_measured=not self.bench.refits,
             )  # fmt: skip
             plans.append(made)
-            # Runs at a part of their schedule are bought where none fits at all of it.
-            if made.runs or measured:
+            # Runs at a part of their schedule are bought where none fits at all of it, its final fit included.
+            left = self._left()
+            if measured or any(o.run_s is not None and o.run_s + FINAL_SHARE * o.final_s <= left for o in offers):
                 break
         plan = plans[-1] if plans[-1].runs else plans[0]
         self._say(plan)
@@ -567,8 +576,8 @@ class Trials:
         self._report(f"trial {trial.number + 1}: {label}", steps_done=0, steps=steps)
 
         def check(done: int, predictions: np.ndarray) -> None:
-            # Checks lie so many steps apart in every run, so that runs of any length compare at equal steps. The last one
-            # of a run that ends sooner than it was planned to is its score.
+            # Checks lie so many steps apart in every run, so that runs of any length compare at equal steps. The last
+            # one of a run that ends sooner than it was planned to is its score.
             if done < steps and done % self.bench.check_every == 0:
                 trial.report(truth.score(predictions), done // self.bench.check_every - 1)
                 if trial.should_prune():
