@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import DataError, MissingFileError, RunFolderError, StorageError, TransferError
-from tuner.journal import WORK
 from tuner.records import folder_error, read_record
 from tuner.sealed import unsealed
-from tuner.stored import check_values
+from tuner.search.journal import WORK
+from tuner.search.stored import check_values
 
 RUNS = Path("runs")
 ADVICE, TUNING = "advice.json", "tuning.json"

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any
 
 from tuner.sealed import damaged
-from tuner.stored import NUMBER, TEXT_OR_NOTHING, Kinds, check_candidates, check_interval, check_values
+from tuner.search.stored import NUMBER, TEXT_OR_NOTHING, Kinds, check_candidates, check_interval, check_values
 
 ADVICE_FIELDS: Mapping[str, Kinds] = {
     "model.id": str,

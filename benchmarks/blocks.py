@@ -22,10 +22,10 @@ from evidence_table import append
 from main_job import text_backbone
 from strategies import HEAD_RATIO, RATES, SEEDS, SETS, STEPS, splits
 
-from tuner.backbone import Backbone
-from tuner.heads import cross_validate
-from tuner.space import candidate_at, default_space
-from tuner.trials import Bench
+from tuner.model.backbone import Backbone
+from tuner.search.space import candidate_at, default_space
+from tuner.search.trials import Bench
+from tuner.tasks.heads import cross_validate
 
 RESULTS = Path(__file__).parent / "results" / "blocks.csv"
 

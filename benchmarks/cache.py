@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tuner import training
-from tuner.backbone import Backbone, load_backbone
-from tuner.classifier import build_classifier
 from tuner.freezing import freeze, thaw
-from tuner.prefix import PrefixCache
-from tuner.training import Recipe, Rows, train, training_batches
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
+from tuner.model.classifier import build_classifier
+from tuner.training import train as training
+from tuner.training.prefix import PrefixCache
+from tuner.training.train import Recipe, Rows, train, training_batches
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 BATCH = 16

@@ -24,7 +24,7 @@ from scoreboard import candidate_name, name_of, regrets_of
 from advisor.evidence.others import fit_other, gains_of, weights_of_item
 from advisor.evidence.predictions import cheapest_within, expect, predict_scores
 from advisor.evidence.table import Evidence, Task, share_of
-from advisor.probe import Probe
+from advisor.measures.probe import Probe
 
 CONSTANTS = {
     "everything trained": (0.0, "low"),

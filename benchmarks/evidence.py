@@ -31,14 +31,15 @@ from evidence_table import KEY, PROFILES, RUNS, append, chosen_rates, pack, read
 from main_job import text_backbone
 
 from advisor import recommend
-from advisor.strategy import default_depth
-from advisor.target import load_target
-from tuner.backbone import Backbone, load_backbone, resolve_device
+from advisor.advice.strategy import default_depth
+from advisor.data.load import load_target
 from tuner.errors import TransferError
 from tuner.freezing import has_statistics
-from tuner.heads import FEATURES, fits
-from tuner.space import RATES, RATES_WITH_BATCH_NORM, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
-from tuner.trials import Bench, LabelledRows, TuningData
+from tuner.model.assemble import load_backbone, resolve_device
+from tuner.model.backbone import Backbone
+from tuner.search.space import RATES, RATES_WITH_BATCH_NORM, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
+from tuner.search.trials import Bench, LabelledRows, TuningData
+from tuner.tasks.heads import FEATURES, fits
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TEXT_MODEL, MOBILENET, RESNET = "all-MiniLM-L6-v2", "mobilenet_v1_0.25_128_imagenet", "resnet20_cifar10"
@@ -340,7 +341,7 @@ def run(bench: Bench, cell: Cell, *, name: str, learning_rate: float, n_validati
             raise ValueError(f"the bench takes {bench.batch_size} rows a step, not {batch}")
         ratio = 1.0 if candidate.start == "scratch" else HEAD_RATIO
         recipe = {"learning_rate": learning_rate, "head_ratio": ratio, "steps": float(steps)}
-        with patch("tuner.training.CHECKS", 1):  # nobody looks at the scores on the way
+        with patch("tuner.training.train.CHECKS", 1):  # nobody looks at the scores on the way
             trained = bench.run_trained(f"{name}-{learning_rate}", candidate, recipe=recipe, seed=cell.seed)
         assert trained is not None
         result = trained

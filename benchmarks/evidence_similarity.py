@@ -15,12 +15,14 @@ import pandas as pd
 from evidence import TEXT_MODEL, TEXT_SETS, Cell, draw_rows, number, read_set
 from evidence_table import PROFILES
 
-from advisor.distance import unit_rows
-from advisor.features import DEFAULT_SAMPLE, sample_rows
-from advisor.similarity import SimilarityProfile, measure_similarity
-from advisor.situation import NAMED_FROM
-from advisor.source import SourceProfile, find_profile
-from tuner.backbone import Backbone, load_backbone
+from advisor.advice.situation import NAMED_FROM
+from advisor.measures.features import DEFAULT_SAMPLE, sample_rows
+from advisor.similarity.distance import unit_rows
+from advisor.similarity.library import find_profile
+from advisor.similarity.profile import SourceProfile
+from advisor.similarity.similarity import SimilarityProfile, measure_similarity
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
 from tuner.records import write_text_atomically
 
 

@@ -20,8 +20,8 @@ from evidence_table import KEY, PROFILES, RUNS, read
 
 from advisor.evidence.others import fit_other
 from advisor.evidence.table import FOLDER, LINEAR, Evidence, Task, fit_evidence, trained
-from tuner.gaussian import logit
 from tuner.records import write_json
+from tuner.search.gaussian import logit
 
 KNOTS = tuple(share / 7 for share in range(7))
 ROWS = (100, 1_000)

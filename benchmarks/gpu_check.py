@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuner.backbone import Backbone, load_backbone
-from tuner.classifier import build_classifier
 from tuner.freezing import FreezingError, freeze, thaw
-from tuner.prefix import PrefixCache
-from tuner.training import Recipe, Rows, check_replay, train
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
+from tuner.model.classifier import build_classifier
+from tuner.training.prefix import PrefixCache
+from tuner.training.train import Recipe, Rows, check_replay, train
 
 WORDS = "the a of in river castle song good bad film bank card water people music old new small light house north"
 GROWTH_MB = 8.0

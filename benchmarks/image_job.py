@@ -28,14 +28,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from advisor import recommend, tune
-from advisor.baselines import small_pixels
-from advisor.features import sample_rows
-from advisor.pipeline import tuning_data
-from advisor.target import load_target
-from tuner.backbone import Backbone, load_backbone
+from advisor.data.load import load_target
+from advisor.measures.baselines import small_pixels
+from advisor.measures.features import sample_rows
+from advisor.tuning import tuning_data
 from tuner.freezing import freeze
-from tuner.space import Candidate, default_space
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
+from tuner.search.space import Candidate, default_space
+from tuner.search.trials import Bench
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "image_job.csv"
@@ -84,7 +85,7 @@ def adapted(backbone: Backbone, data: Path, best: dict[str, Any], *, work: Path)
     def following(model: Any, blocks: Any, *, frozen_blocks: int, keep_statistics: bool) -> Any:
         return freeze(model, blocks, frozen_blocks=frozen_blocks)
 
-    with patch("tuner.trials.freeze", following):
+    with patch("tuner.search.trials.freeze", following):
         run = bench.run_trained("0000", candidate, recipe=best["recipe"], seed=0)
     assert run is not None
     return run.score

@@ -24,10 +24,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from advisor.distance import surprisal
-from advisor.image_similarity import measure_image_similarity
-from advisor.image_source import ImageProfile, anchor_images, build_image_profile, image_rows
-from tuner.backbone import Backbone, load_backbone
+from advisor.similarity.distance import surprisal
+from advisor.similarity.image_build import anchor_images, build_image_profile
+from advisor.similarity.image_profile import ImageProfile, image_rows
+from advisor.similarity.image_similarity import measure_image_similarity
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
 from tuner.records import write_text_atomically
 
 ROWS = 500

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from advisor import recommend, tune
-from advisor.features import sample_rows
-from tuner.backbone import Backbone, load_backbone
+from advisor.measures.features import sample_rows
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "main_job.csv"

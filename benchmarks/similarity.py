@@ -22,12 +22,15 @@ from typing import Any
 import numpy as np
 from wikipedia_profile import FRESH, FRESH_KINDS, STRETCH, build, read
 
-from advisor.distance import surprisal
-from advisor.features import take_rows
-from advisor.passages import BANDS, SourceText, cut_passages
-from advisor.similarity import band_of, measure_similarity
-from advisor.source import SourceProfile, _LetterTexts, _shuffle_words, find_profile
-from tuner.backbone import Backbone, load_backbone
+from advisor.measures.features import take_rows
+from advisor.similarity.build import _LetterTexts, _shuffle_words
+from advisor.similarity.distance import surprisal
+from advisor.similarity.library import find_profile
+from advisor.similarity.passages import BANDS, SourceText, cut_passages
+from advisor.similarity.profile import SourceProfile
+from advisor.similarity.similarity import band_of, measure_similarity
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
 from tuner.records import write_text_atomically
 
 ROWS = 800

@@ -23,12 +23,13 @@ import numpy as np
 import pandas as pd
 from main_job import DATA, read, text_backbone
 
-from advisor.features import sample_rows
-from tuner.backbone import Backbone, load_backbone
-from tuner.heads import FEATURES
-from tuner.pictures import Pictures
-from tuner.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
-from tuner.trials import Bench, LabelledRows, TuningData
+from advisor.measures.features import sample_rows
+from tuner.inputs.pictures import Pictures
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
+from tuner.search.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
+from tuner.search.trials import Bench, LabelledRows, TuningData
+from tuner.tasks.heads import FEATURES
 
 RESULTS = Path(__file__).parent / "results" / "strategies.csv"
 SETS = ("trec6", "mr", "http_params", "medical_abstracts")

@@ -22,11 +22,12 @@ import pandas as pd
 from evidence_table import RESULTS, append
 from main_job import DATA, text_backbone
 
-from advisor.tagged import TaggedSentences, read_tagged
-from tuner.heads import FEATURES
-from tuner.scoring import Truth
-from tuner.space import Candidate, SearchSpace, candidate_at
-from tuner.trials import Bench, LabelledRows, Run, TuningData
+from advisor.data.tagged import TaggedSentences
+from advisor.data.tagged_reading import read_tagged
+from tuner.search.space import Candidate, SearchSpace, candidate_at
+from tuner.search.trials import Bench, LabelledRows, Run, TuningData
+from tuner.tasks.heads import FEATURES
+from tuner.tasks.scoring import Truth
 
 TABLE = RESULTS / "tagging.csv"
 SETS, SEEDS = ("wnut17", "ncbi_disease"), (0, 1, 2)

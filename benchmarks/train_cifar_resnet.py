@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
-from tuner.metrics import interval
 from tuner.records import write_text_atomically
+from tuner.tasks.metrics import interval
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
-OUT = Path(__file__).parents[1] / "tuner" / "models" / "cifar-resnet"
+OUT = Path(__file__).parents[1] / "tuner" / "model" / "shipped" / "cifar-resnet"
 RECORD = Path(__file__).parent / "results" / "cifar-resnet.json"
 SIDE = 64  # the stem and its pooling reduce images to a quarter, so they are doubled first
 BATCH = 128

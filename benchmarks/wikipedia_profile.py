@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from advisor.passages import BANDS, STRATUM, Passage, SourceText, cut_passages, evenly, one_of_each
-from advisor.source import (
+from advisor.similarity.build import (
     HELD_OUT_EVERY,
     HELD_OUT_ROWS,
     REFERENCE_ROWS,
-    SHIPPED,
     BandPassages,
-    SourceProfile,
     hash_texts,
     measure_passages,
-    save_profile,
 )
-from tuner.backbone import Backbone, load_backbone
+from advisor.similarity.library import SHIPPED, save_profile
+from advisor.similarity.passages import BANDS, STRATUM, Passage, SourceText, cut_passages, evenly, one_of_each
+from advisor.similarity.profile import SourceProfile
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
 
 NAME = "wikipedia-books"
 FILE = f"all-MiniLM-L6-v2.{NAME}.safetensors"

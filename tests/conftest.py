@@ -24,7 +24,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 @pytest.fixture(scope="session")
 def minilm():
     """The built-in model."""
-    from tuner.backbone import load_backbone
+    from tuner.model.assemble import load_backbone
 
     return load_backbone(device="cpu")
 

@@ -77,9 +77,9 @@ def _search(folder: Path, *, resume: bool) -> dict[str, Any]:
     import test_cli
     import tiny
 
-    from tuner.backbone import load_backbone
-    from tuner.search import LabelledRows, TuningData, search
-    from tuner.space import candidate_at, default_space
+    from tuner.model.assemble import load_backbone
+    from tuner.search.search import LabelledRows, TuningData, search
+    from tuner.search.space import candidate_at, default_space
 
     def labelled(n: int, seed: int) -> LabelledRows:
         rows = test_cli.reviews(n, seed=seed)
@@ -152,7 +152,7 @@ def kill(root: Path, *, at: int | None, when: str, after_s: float = PATIENCE) ->
     stored = {path.name: path.read_bytes() for path in (folder / ".search" / "runs").glob("*.json")}
 
     def again() -> dict[str, Any]:
-        from tuner.store import RunStore
+        from tuner.search.store import RunStore
 
         written = []
         keep, keep_pruned = RunStore.keep, RunStore.keep_pruned
@@ -180,7 +180,7 @@ def main(root: Path, n: int, *, seed: int) -> None:
     import optuna  # noqa: F401
     import torch
 
-    import tuner.search  # noqa: F401
+    import tuner.search.search  # noqa: F401
 
     torch.set_num_threads(1)
     writes, seconds = count(root)

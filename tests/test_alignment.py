@@ -7,10 +7,11 @@ import pytest
 import tiny
 import torch
 
-from tuner.alignment import IGNORED, encode_words, label_tokens, notes_on_words
-from tuner.augmentation import token_views
-from tuner.backbone import Backbone, load_backbone
 from tuner.errors import ModelError
+from tuner.inputs.alignment import IGNORED, encode_words, label_tokens, notes_on_words
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
+from tuner.training.augmentation import token_views
 
 SENTENCES = [
     ["EU", "rejects", "Waltengoo", "'s", "unbelievably", "cheap", "lamb", "."],

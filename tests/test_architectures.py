@@ -10,7 +10,7 @@ import torch
 
 from tuner.blocks import encoder_end, find_blocks, head_parameters
 from tuner.freezing import audit, freeze
-from tuner.hidden import HiddenStates, replay
+from tuner.model.hidden import HiddenStates, replay
 
 pytestmark = pytest.mark.slow
 

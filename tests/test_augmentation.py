@@ -11,25 +11,17 @@ import tiny
 import torch
 from test_cli import failed, printed
 
-from tuner.augmentation import (
-    CACHED_VIEWS,
-    FRESH_VIEWS,
-    Mixture,
-    Views,
-    check_policy,
-    draw_mixture,
-    mirrored,
-    token_views,
-)
-from tuner.backbone import load_backbone
-from tuner.classifier import build_classifier
 from tuner.errors import OptionError
 from tuner.freezing import freeze
-from tuner.inputs import Pixels, Tokens
-from tuner.search import search
-from tuner.space import SearchSpace, candidate_at
-from tuner.training import Rows, forward
-from tuner.trials import Bench, LabelledRows, TuningData
+from tuner.inputs.images import Pixels, Views, mirrored
+from tuner.inputs.tokens import Tokens
+from tuner.model.assemble import load_backbone
+from tuner.model.classifier import build_classifier
+from tuner.search.search import search
+from tuner.search.space import SearchSpace, candidate_at
+from tuner.search.trials import Bench, LabelledRows, TuningData
+from tuner.training.augmentation import CACHED_VIEWS, FRESH_VIEWS, Mixture, check_policy, draw_mixture, token_views
+from tuner.training.train import Rows, forward
 
 PIXELS = Pixels(values=np.random.default_rng(0).integers(0, 256, size=(6, 3, 16, 16), dtype=np.uint8))
 
@@ -268,7 +260,7 @@ def test_what_the_views_cost_is_known_before(bench):
 
 
 def test_views_that_do_not_fit_the_budget_of_bytes_are_made_anew(bench, monkeypatch):
-    monkeypatch.setattr("tuner.trials.CACHE_BYTES", 0)
+    monkeypatch.setattr("tuner.search.trials.CACHE_BYTES", 0)
     _, _, (rows, _) = bench.build(augmented(bench, 2, "flip"), seed=0)
     assert (rows.views, rows.cached) == (FRESH_VIEWS, None)
 
@@ -338,8 +330,8 @@ def test_the_search_says_whether_it_helped(backbone, tmp_path):
 
 def test_small_and_dissimilar_images_are_augmented_unless_told_otherwise(capsys, tmp_path, monkeypatch):
     """Of digits the probe knows that mirroring changes them. Long training would take minutes and say nothing more."""
-    monkeypatch.setattr("tuner.loop.FINALISTS", 0)
-    monkeypatch.setattr("tuner.trials.Bench.schedule", 16)
+    monkeypatch.setattr("tuner.search.loop.FINALISTS", 0)
+    monkeypatch.setattr("tuner.search.trials.Bench.schedule", 16)
     options = ("example:digits", "--strategy", "freeze_part", "--trials", "1", "--quiet", "--sample", "200")
     text = printed(capsys, "tune", *options, "--out", tmp_path / "a")
     advice = json.loads((tmp_path / "a" / "advice.json").read_text())

@@ -9,11 +9,13 @@ import pytest
 import tiny
 import torch
 
-from tuner import backbone as module
-from tuner import inputs, loading
-from tuner.backbone import load_backbone, pool
+from tuner import memory
 from tuner.errors import ModelError, OptionError
-from tuner.inputs import padded_length
+from tuner.inputs import texts as inputs
+from tuner.inputs.texts import padded_length
+from tuner.model import assemble, loading
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import pool
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,8 @@ def test_features_are_the_hidden_states_after_every_block(folder, monkeypatch):
 
 
 def test_half_precision_is_refused_where_features_change(folder, monkeypatch):
-    monkeypatch.setattr(module, "half_precision_supported", lambda _device: True)
-    monkeypatch.setattr(module, "HALF_PRECISION_COSINE", 1.1)
+    monkeypatch.setattr(assemble, "half_precision_supported", lambda _device: True)
+    monkeypatch.setattr(assemble, "HALF_PRECISION_COSINE", 1.1)
     backbone = load_backbone(folder, device="cpu")
     assert backbone.compute_dtype == torch.float32
     assert "bf16 is not used" in backbone.warnings[0]
@@ -318,13 +320,13 @@ def test_a_loaded_model_is_known_by_its_blocks():
 
 
 def test_a_model_larger_than_the_memory_is_said_before_it_is_loaded(copied, monkeypatch):
-    monkeypatch.setattr(loading, "free_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     monkeypatch.setattr(loading, "_from_pretrained", lambda *_: pytest.fail("it was loaded"))
     refused(copied, r"is larger than the memory: its [\d,]+ weights need 0\.0 GB")
 
 
 def test_the_free_memory_is_what_the_system_says():
-    free = loading.free_memory()
+    free = memory.free_memory()
     assert free is None or 10**8 < free < 10**14
 
 

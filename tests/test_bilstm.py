@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tuner.bilstm import BiLSTMTagger, Tagger, WordRows, fit_tagger
-from tuner.entities import score_entities
 from tuner.errors import DataError, OptionError
-from tuner.heads import FEATURES, fit_head
+from tuner.model.bilstm import BiLSTMTagger, Tagger, WordRows, fit_tagger
+from tuner.tasks.entities import score_entities
+from tuner.tasks.heads import FEATURES, fit_head
 
 NAMES = ("O", "B-a", "I-a")
 FAST = {"hidden": 16, "learning_rate": 0.02, "dropout": 0.0, "batch_size": 8, "patience": 3, "tag_names": NAMES}

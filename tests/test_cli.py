@@ -8,7 +8,7 @@ import tiny
 
 from advisor import __version__
 from advisor.cli import run
-from advisor.pipeline import predict
+from advisor.predicting import predict
 from tuner.errors import DataError
 from tuner.export import TransferModel
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from advisor.column_kinds import is_bookkeeping
-from advisor.target import load_target
+from advisor.data.column_kinds import is_bookkeeping
+from advisor.data.load import load_target
 from tuner.errors import DataError
 
 N = 60

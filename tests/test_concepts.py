@@ -9,8 +9,8 @@ import pytest
 import typer.main
 
 from advisor.cli import app
-from tuner.heads import FEATURES
-from tuner.space import OPTIONS, STRATEGIES, check_strategy
+from tuner.search.space import OPTIONS, STRATEGIES, check_strategy
+from tuner.tasks.heads import FEATURES
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")

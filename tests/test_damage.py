@@ -9,17 +9,18 @@ import pytest
 import test_cli
 import tiny
 
-import tuner.final
-import tuner.finish
-from advisor import cli, pipeline, runs
+import tuner.search.final
+import tuner.search.finish
+from advisor import pipeline, runs, showing
+from advisor.advice.strategy import search_plan
+from advisor.predicting import predict
 from advisor.report import write_report
 from advisor.stored import check_advice
-from advisor.strategy import search_plan
 from tuner.errors import DataError, TransferError
-from tuner.journal import mend_journal
-from tuner.prefix import _read_mark
-from tuner.store import identify
-from tuner.stored import check_tuning
+from tuner.search.journal import mend_journal
+from tuner.search.store import identify
+from tuner.search.stored import check_tuning
+from tuner.training.prefix import _read_mark
 
 TRIALS = 3
 
@@ -40,7 +41,7 @@ def tune(data, model, folder, **options):
     """A short search; going on from one costs no new final fit unless that is what it is about, nor a report."""
     options.setdefault("refit", not options.get("resume"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuner.loop.FINALISTS", 1)
+        patch.setattr("tuner.search.loop.FINALISTS", 1)
         if options.get("resume"):
             patch.setattr(pipeline, "write_report", lambda _folder: None)
         return pipeline.tune(
@@ -53,7 +54,7 @@ def interrupted(tmp_path_factory, data, model):
     """A run that Ctrl-C ended amid its final fit, with one seed of three done: it has everything that a run folder ever
     holds."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    fit, began = tuner.final.train, []
+    fit, began = tuner.search.final.train, []
 
     def stopped(*args, **options):
         began.append(1)
@@ -62,8 +63,8 @@ def interrupted(tmp_path_factory, data, model):
         return fit(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuner.final, "train", stopped)
-        patch.setattr(tuner.finish, "average_pays", lambda *_: (True, "a test"))
+        patch.setattr(tuner.search.final, "train", stopped)
+        patch.setattr(tuner.search.finish, "average_pays", lambda *_: (True, "a test"))
         assert tune(data, model, folder).stopped_because == "interrupted"
     assert len(list((folder / ".search" / "final").glob("*.json"))) == 1
     return folder
@@ -134,7 +135,7 @@ def test_a_search_that_goes_on_names_what_is_damaged(tmp_path, monkeypatch, inte
         assert result.trials["complete"] + result.trials["pruned"] == TRIALS
         assert "final" not in pattern or result.final["seeds"] == [0, 1, 2]
         return
-    monkeypatch.setattr("tuner.search.Trials", None)  # said before any trial begins
+    monkeypatch.setattr("tuner.search.search.Trials", None)  # said before any trial begins
     with pytest.raises(TransferError) as error:
         tune(data, model, folder, resume=True, refit=True)
     assert re.search(rf"{re.escape(path.name)}\b", error.value.what)
@@ -178,7 +179,8 @@ def test_a_journal_that_lost_its_last_trials_overwrites_no_run(tmp_path, interru
     written = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "tuner.store.RunStore.keep", lambda self, run: (written.append(run.name), self.runs.update({run.name: run}))
+            "tuner.search.store.RunStore.keep",
+            lambda self, run: (written.append(run.name), self.runs.update({run.name: run})),
         )
         result = tune(data, model, folder, resume=True)
     assert not {f"{name}.json" for name in written} & before.keys()
@@ -196,10 +198,10 @@ def test_a_saved_model_that_is_damaged_is_not_used(tmp_path, interrupted, data, 
     path = folder / "model" / name
     damage(path)
     if damage is delete and name in ("checksums.json", "advice.json"):  # which predictions can do without
-        assert len(pipeline.predict(folder, data, text="text").labels) == 120
+        assert len(predict(folder, data, text="text").labels) == 120
         return
     with pytest.raises(TransferError, match=re.escape(name)):
-        pipeline.predict(folder, data, text="text")
+        predict(folder, data, text="text")
 
 
 @pytest.mark.parametrize("name", ["advice.json", "tuning.json"])
@@ -240,7 +242,7 @@ def test_an_advice_without_any_one_value_is_refused_or_good_enough(interrupted, 
             refused += 1
             continue
         search_plan(changed)
-        cli._print_advice(changed)
+        showing.print_advice(changed)
     assert 30 < refused < len(places)
 
 
@@ -254,7 +256,7 @@ def test_a_result_without_any_one_value_is_refused_or_good_enough(interrupted, c
         except DataError:
             refused += 1
             continue
-        cli._print_tuning({"augmentation": None, "options": [], **changed})
+        showing.print_tuning({"augmentation": None, "options": [], **changed})
     assert refused > 10
 
 
@@ -266,7 +268,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_named(tmp_path, interrupted, n
         make(folder / name)
         work = folder / ".search"
         with pytest.raises(DataError, match=f"(?s){re.escape(name)} is damaged.*({what})"):
-            (identify(work, own_journal=True), tuner.finish.tested(work), mend_journal(folder, work=work))
+            (identify(work, own_journal=True), tuner.search.finish.tested(work), mend_journal(folder, work=work))
 
 
 def test_a_pipe_in_place_of_a_cached_file_is_computed_again(tmp_path, interrupted):

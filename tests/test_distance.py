@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from advisor.distance import (
+from advisor.similarity.distance import (
     excess_knn_surprisal,
     frechet_distance,
     frechet_infinity,

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 import tiny
 
-from advisor import source
-from advisor.breadth import NARROW_BELOW, breadth, narrow_note
 from advisor.cli import run
-from advisor.documents import documents_by_name, is_running_text, number_documents
-from advisor.passages import STRATUM, SourceText, cut_passages, one_of_each, read_source_text, segment_numbers
-from advisor.source import build_from_files, build_profile, describe_profile, find_profile, list_profiles, load_profile
-from tuner.backbone import load_backbone
+from advisor.similarity import build, library
+from advisor.similarity.breadth import NARROW_BELOW, breadth, narrow_note
+from advisor.similarity.build import build_profile
+from advisor.similarity.documents import documents_by_name, is_running_text, number_documents
+from advisor.similarity.library import build_from_files, describe_profile, find_profile, list_profiles, load_profile
+from advisor.similarity.passages import (
+    STRATUM,
+    SourceText,
+    cut_passages,
+    one_of_each,
+    read_source_text,
+    segment_numbers,
+)
 from tuner.errors import DataError, OptionError
+from tuner.model.assemble import load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +168,7 @@ def test_every_document_gives_one_passage_and_is_on_one_side_only(backbone):
     texts = of_tiny(4000, words=(6, 9))
     article = [i // 4 for i in range(4000)]
     text = SourceText(texts=tuple(texts), parts=(4000,), documents=tuple(article))
-    reference, held_out = source._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
+    reference, held_out = build._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
     for side, size in ((reference, 750), (held_out, 250)):  # of 1,000 articles
         assert len({passage.document for passage in side}) == len(side) == size
     assert not {p.document for p in reference} & {p.document for p in held_out}
@@ -171,7 +179,7 @@ def test_a_file_for_each_article_is_sampled_whatever_its_length(backbone):
     texts = of_tiny(sum(sizes), words=(6, 9))
     files = [i for i, size in enumerate(sizes) for _ in range(size)]
     text = SourceText(texts=tuple(texts), parts=tuple(sizes), documents=tuple(files))
-    reference, _ = source._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
+    reference, _ = build._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
     assert len(reference) == len({p.document for p in reference}) == 800
     assert sum(p.document % 5 == 0 for p in reference) == pytest.approx(160, abs=20)  # long files are not preferred
 
@@ -179,7 +187,7 @@ def test_a_file_for_each_article_is_sampled_whatever_its_length(backbone):
 def test_fewer_documents_give_more_passages_each(backbone):
     texts = of_tiny(900, words=(6, 9))
     text = SourceText(texts=tuple(texts), parts=(900,), documents=tuple(i // 30 for i in range(900)))
-    reference, held_out = source._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
+    reference, held_out = build._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
     assert len({p.document for p in reference}) == 23
     assert len({p.document for p in held_out}) == 7
     picked = one_of_each(reference, total=46, rng=np.random.default_rng(0))
@@ -190,7 +198,7 @@ def test_a_small_source_is_used_up_however_long_its_documents_are(backbone):
     texts = of_tiny(110, words=(6, 9))
     numbers = [0] * 70 + [1] * 20 + [2] * 10 + [3] * 6 + [4] * 4
     text = SourceText(texts=tuple(texts), parts=(110,), documents=tuple(numbers))
-    reference, held_out = source._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
+    reference, held_out = build._sample(cut_passages(text, tokenizer=backbone.tokenizer)[0])
     assert len(reference) + len(held_out) == 110
     with pytest.raises(DataError, match="at most 90 passages were found to compare with and 20 of other documents"):
         build_profile(texts, backbone=backbone, name="small", documents=[0] * 20 + [1] * 90, parts=[20, 90])
@@ -259,7 +267,7 @@ def test_a_profile_of_before_documents_were_counted_is_read(backbone, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     path = tmp_path / "new.safetensors"
-    source.save_profile(build_profile(of_tiny(300), backbone=backbone, name="old", stage_two=()), path)
+    library.save_profile(build_profile(of_tiny(300), backbone=backbone, name="old", stage_two=()), path)
     with safe_open(path, framework="numpy") as file:
         values = json.loads(file.metadata()["profile"])
     del values["documents"]
@@ -280,7 +288,7 @@ def test_a_stored_profile_with_a_broken_count_stops_no_other(backbone, tmp_path)
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(of_tiny(300)))
     path = build_from_files([corpus], backbone=backbone)
-    values = source._read_values(path) | {"name": "broken", "documents": 5}
+    values = library._read_values(path) | {"name": "broken", "documents": 5}
     broken = path.with_name("broken.safetensors")
     save_file(load_file(path), broken, metadata={"profile": json.dumps(values)})
     assert "corpus" in {profile.name for profile in list_profiles()}

@@ -5,7 +5,7 @@ import tiny
 import torch
 from torch.nn import functional
 
-from tuner.dropout import CheapDropout, cheap_dropout
+from tuner.training.dropout import CheapDropout, cheap_dropout
 
 ONES = torch.ones(400, 500)
 

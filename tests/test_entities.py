@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from tuner.entities import (
+from tuner.errors import DataError
+from tuner.tasks.entities import (
     Entity,
     bootstrap_f1,
     entity_counts,
@@ -17,8 +18,7 @@ from tuner.entities import (
     find_entities,
     score_entities,
 )
-from tuner.errors import DataError
-from tuner.metrics import wilson
+from tuner.tasks.metrics import wilson
 
 BIO = ("O", "B-a", "I-a", "B-b", "I-b")
 BIOES = (*BIO, "E-a", "S-a", "E-b", "S-b")

@@ -9,10 +9,10 @@ import pytest
 from advisor.evidence.decision import check_preference, counterfactuals, decide, reasons
 from advisor.evidence.predictions import STRANGER, cheapest_within, expect, predict_scores, rows_seen
 from advisor.evidence.table import FOLDER, LINEAR, Task, fit_evidence, load_evidence, load_rule, read_evidence, trained
-from advisor.probe import Probe
+from advisor.measures.probe import Probe
 from tuner.errors import DataError, OptionError
-from tuner.gaussian import condition, expected_score, logit, score_at
-from tuner.space import candidate_at
+from tuner.search.gaussian import condition, expected_score, logit, score_at
+from tuner.search.space import candidate_at
 
 MINILM = "all-MiniLM-L6-v2"
 KNOTS = tuple(share / 7 for share in range(7))

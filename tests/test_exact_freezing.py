@@ -5,11 +5,11 @@ import tiny
 import torch
 from torch import nn
 
-from tuner.backbone import load_backbone
 from tuner.blocks import Block, find_blocks
-from tuner.classifier import build_classifier
 from tuner.errors import OptionError
 from tuner.freezing import FreezingError, audit, count_trainable, freeze, thaw
+from tuner.model.assemble import load_backbone
+from tuner.model.classifier import build_classifier
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advisor import examples
-from advisor.examples import LIBRARIES, load_example, masked_paragraph
+from advisor.data import examples
+from advisor.data.examples import LIBRARIES, load_example, masked_paragraph
 from tuner.errors import DataError, OptionError
 
 
@@ -149,7 +149,7 @@ def test_digits_are_grey_pictures_of_ten_classes() -> None:
 
 
 def test_digits_are_pictures_that_every_model_can_read() -> None:
-    from tuner.pictures import open_picture
+    from tuner.inputs.pictures import open_picture
 
     image = load_example("digits")["image"][0]
     picture = open_picture(image)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tuner.expectations import (
+from tuner.search.expectations import (
     DISTRUST,
     RECIPE_SD,
     UNKNOWN_SD,
@@ -17,7 +17,7 @@ from tuner.expectations import (
     unknown,
     update,
 )
-from tuner.space import Candidate, candidate_at, default_space
+from tuner.search.space import Candidate, candidate_at, default_space
 
 HEAD, ALL = candidate_at(4, 4), candidate_at(0, 4)
 EXPECTED = Expectations(

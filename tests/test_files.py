@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from advisor.delimited import _bad_line
-from advisor.files import column_from_values, is_nested, read_file
+from advisor.data.delimited import _bad_line
+from advisor.data.files import column_from_values, is_nested, read_file
 from tuner.errors import DataError, MissingFileError
 
 ROWS = [("plain words", "a"), ('he said "well, yes"', "b"), ("two\nlines; one | cell", "a"), ("café ‘quoted’", "007")]
@@ -141,7 +141,7 @@ def test_an_error_in_a_large_file_lets_the_process_end(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", line * 200_000 + '{"text": \n' + line * 200_000)
     write(tmp_path / "a.csv", "text,label\n" + "a,b\n" * 1_000_000 + "a,b,c\n" + "a,b\n" * 1_000_000)
     code = (
-        "import sys, pathlib; from advisor.files import read_file\n"
+        "import sys, pathlib; from advisor.data.files import read_file\n"
         "for name in sys.argv[1:]:\n"
         "    try: read_file(pathlib.Path(name))\n"
         "    except ValueError as error: print(error.what)"

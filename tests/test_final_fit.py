@@ -11,15 +11,15 @@ import tiny
 import torch
 from test_search_study import DATA, default_space, run_search, trials_of
 
-import tuner.final
-import tuner.finish
-import tuner.search
-import tuner.trials
-from tuner.backbone import load_backbone
+import tuner.search.final
+import tuner.search.finish
+import tuner.search.search
+import tuner.search.trials
 from tuner.errors import DataError, ModelError
-from tuner.final import Diverged, averages, fit_final, mean_weights
-from tuner.space import candidate_at
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.search.final import Diverged, averages, fit_final, mean_weights
+from tuner.search.space import candidate_at
+from tuner.search.trials import Bench
 
 RECIPE = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0, "epochs": 2.0}
 
@@ -45,13 +45,13 @@ def fit(bench, *, depth=2, recipe=None, seeds=1, share=1.0, left=lambda: math.in
 
 def fed_to_training(monkeypatch):
     """What every training run of the final fit is given."""
-    seen, original = [], tuner.final.train
+    seen, original = [], tuner.search.final.train
 
     def watched(model, **options):
         seen.append(options)
         return original(model, **options)
 
-    monkeypatch.setattr(tuner.final, "train", watched)
+    monkeypatch.setattr(tuner.search.final, "train", watched)
     return seen
 
 
@@ -120,7 +120,7 @@ def test_the_winner_is_averaged_only_where_that_paid_on_validation(backbone, tmp
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
     result = run_search(backbone, tmp_path / "a", n_trials=1, space=space)
     assert "on validation the average of 2 seeds scores" in result.final["why"]
-    monkeypatch.setattr(tuner.finish, "average_pays", lambda *_: (False, "it did not pay"))
+    monkeypatch.setattr(tuner.search.finish, "average_pays", lambda *_: (False, "it did not pay"))
     result = run_search(backbone, tmp_path / "b", n_trials=1, space=space)
     assert (result.final["averaged"], result.final["seeds"]) == (False, [0])
     assert result.final["why"] == "it did not pay"
@@ -163,10 +163,10 @@ def test_ctrl_c_during_the_final_fit_saves_the_best_model_of_the_search(backbone
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuner.final, "train", interrupted)
+        patch.setattr(tuner.search.final, "train", interrupted)
         result = run_search(backbone, tmp_path, n_trials=2)
     assert result.stopped_because == "interrupted"
-    assert tuner.finish.INTERRUPTED_FIT in result.warnings
+    assert tuner.search.finish.INTERRUPTED_FIT in result.warnings
     assert result.final is None
     assert result.model.predict(["good film"])[0] in ("neg", "pos")
     resumed = run_search(backbone, tmp_path, n_trials=2, resume=True)
@@ -219,7 +219,7 @@ def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
     trials.by_time = True
     monkeypatch.setattr(trials, "_left", lambda: 8.0)  # half of a final fit of 20 steps of half a second
     assert trials.plan().runs == ()
-    shipped = tuner.finish.ship(bench, trials=trials, interrupted=False)
+    shipped = tuner.search.finish.ship(bench, trials=trials, interrupted=False)
     assert shipped.run is None
     assert shipped.candidate == candidate_at(2, 4)
     assert shipped.final.why == "there was time for one fit"
@@ -228,7 +228,7 @@ def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monkeypatch, error):
-    batches, original = [], tuner.trials.train
+    batches, original = [], tuner.search.trials.train
 
     def narrow(model, *, recipe, **options):
         batches.append((recipe.batch_size, recipe.steps))
@@ -236,7 +236,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monke
             raise error
         return original(model, recipe=recipe, **options)
 
-    monkeypatch.setattr(tuner.trials, "train", narrow)
+    monkeypatch.setattr(tuner.search.trials, "train", narrow)
     run = bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
     assert batches == [(16, 12), (8, 24), (4, 48)]
     assert run.recipe["steps"] == 48
@@ -244,7 +244,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monke
         "memory ran out, so that training goes on with 8 rows a step",
         "memory ran out, so that training goes on with 4 rows a step",
     ]
-    monkeypatch.setattr(tuner.trials, "train", lambda *_args, **_options: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(tuner.search.trials, "train", lambda *_args, **_options: (_ for _ in ()).throw(error))
     with pytest.raises(type(error)):
         bench.run_trained("0001", candidate_at(2, 4), recipe=RECIPE, seed=0)
 
@@ -253,7 +253,7 @@ def test_another_error_is_no_lack_of_memory(bench, monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(tuner.trials, "train", broken)
+    monkeypatch.setattr(tuner.search.trials, "train", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
     assert bench.batch_size == 16
@@ -264,10 +264,12 @@ def test_a_recipe_that_was_chosen_to_be_short_stays_short(bench, tmp_path):
     bench.step_seconds = {0: 0.01, 3: 0.01}
     trials = trials_of(bench, tmp_path / "study")
     chosen = {"learning_rate": 4e-4, "head_ratio": 5.0, "steps": 10.0, "epochs": 1.0}
-    final = tuner.finish._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=chosen, left=math.inf)
+    final = tuner.search.finish._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=chosen, left=math.inf)
     assert final == (chosen, 1.0)
     cut = chosen | {"share": 0.25}
-    recipe, share = tuner.finish._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=cut, left=math.inf)
+    recipe, share = tuner.search.finish._final_recipe(
+        bench, trials, candidate=candidate_at(2, 4), recipe=cut, left=math.inf
+    )
     assert share == 1.0
     assert recipe == {"learning_rate": 2e-4, "head_ratio": 5.0, "steps": 40.0, "epochs": 4.0}
 
@@ -283,8 +285,8 @@ def test_a_search_in_which_everything_diverges_says_so(backbone, tmp_path):
 @pytest.mark.parametrize("refit", [True, False])
 def test_a_budget_that_no_run_fits_into_still_ends_with_a_model(backbone, tmp_path, monkeypatch, refit):
     """Nothing but training is asked for, and a step seems to take so long that not even a quarter of a run fits."""
-    monkeypatch.setattr(tuner.trials, "STEP_IN_PASSES", 1e6)
-    monkeypatch.setattr(tuner.search, "check_budget", lambda *_args, **_options: None)
+    monkeypatch.setattr(tuner.search.trials, "STEP_IN_PASSES", 1e6)
+    monkeypatch.setattr(tuner.search.search, "check_budget", lambda *_args, **_options: None)
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
     result = run_search(backbone, tmp_path, n_trials=None, budget_s=20.0, space=space, refit=refit)
     assert result.winner["candidate"]["frozen_blocks"] == 2

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from advisor.target import load_target, read_texts
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_texts
 from tuner.errors import DataError
-from tuner.given import plain_list, plain_value, rows_to_read
+from tuner.inputs.given import plain_list, plain_value, rows_to_read
 
 TEXTS = [f"sentence number {i} about things" for i in range(60)]
 NUMBERS = [0, 1] * 30

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from advisor.files import first_rows, read_file
-from advisor.header import judge_first_row
-from advisor.tables import read_tables
-from advisor.tagged import is_conll
-from advisor.target import load_target, read_new_texts
+from advisor.data.conll import is_conll
+from advisor.data.files import first_rows, read_file
+from advisor.data.header import judge_first_row
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_new_texts
+from advisor.data.read import read_tables
 from tuner.errors import DataError, OptionError
 
 TEXTS = [

@@ -5,9 +5,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import tuner.heads
+import tuner.tasks.heads
 from tuner.errors import OptionError
-from tuner.heads import Head, cross_validate, feature_blocks, fit_head, select_features
+from tuner.tasks.heads import Head, cross_validate, feature_blocks, fit_head, select_features
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def blobs():
 @pytest.fixture
 def exact(monkeypatch):
     """Solve to the end: the shipped tolerance stops when predictions no longer change."""
-    monkeypatch.setattr(tuner.heads, "MAX_ITERATIONS", 500)
-    monkeypatch.setattr(tuner.heads, "TOLERANCE", 1e-10)
+    monkeypatch.setattr(tuner.tasks.heads, "MAX_ITERATIONS", 500)
+    monkeypatch.setattr(tuner.tasks.heads, "TOLERANCE", 1e-10)
 
 
 def test_fit_agrees_with_scikit_learn(blobs, exact):
@@ -118,13 +118,13 @@ def test_the_torch_head_starts_from_the_probe(blobs):
 
 def test_heads_are_fitted_on_one_thread_and_the_others_come_back(monkeypatch):
     seen, before = [], torch.get_num_threads()
-    original = tuner.heads._Problem._logits
+    original = tuner.tasks.heads._Problem._logits
 
     def watched(self, *args):
         seen.append(torch.get_num_threads())
         return original(self, *args)
 
-    monkeypatch.setattr(tuner.heads._Problem, "_logits", watched)
+    monkeypatch.setattr(tuner.tasks.heads._Problem, "_logits", watched)
     torch.set_num_threads(2)
     try:
         fit_head((np.random.default_rng(0).normal(size=(20, 3)),), np.arange(20) % 2, n_classes=2)

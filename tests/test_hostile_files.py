@@ -10,14 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from advisor.files import read_file
-from advisor.image_source import read_source_pictures
-from advisor.passages import read_source_text
-from advisor.tables import read_tables
-from advisor.tagged import is_tagged, read_literal, read_tagged
-from advisor.target import load_target, read_new_texts
+from advisor.data.files import read_file
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_new_texts
+from advisor.data.read import read_tables
+from advisor.data.tagged import read_literal
+from advisor.data.tagged_glance import is_tagged
+from advisor.data.tagged_reading import read_tagged
+from advisor.similarity.image_build import read_source_pictures
+from advisor.similarity.passages import read_source_text
 from tuner.errors import DataError, MissingFileError
-from tuner.pictures import PictureError, open_picture
+from tuner.inputs.pictures import PictureError, open_picture
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -117,7 +120,7 @@ def test_what_a_parquet_file_declares_is_held_against_the_memory(
     texts = [str(n) for n in np.random.default_rng(0).integers(0, 1 << 40, 50_000)]
     pq.write_table(pa.table({"text": texts, "label": [1, 2] * 25_000}), path)
     assert read_file(path).table.num_rows == 50_000
-    monkeypatch.setattr("tuner.loading.free_memory", lambda: 100_000)
+    monkeypatch.setattr("tuner.memory.free_memory", lambda: 100_000)
     with pytest.raises(DataError, match=r"needs 0\.0 GB or more") as caught:
         read_file(path)
     assert "fewer rows" in caught.value.fix

@@ -13,12 +13,12 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from tuner import checkpoint, loading
-from tuner.backbone import load_backbone
 from tuner.errors import DataError, ModelError
 from tuner.export import TransferModel
 from tuner.hub import no_network
-from tuner.loading import load_model
+from tuner.model import checkpoint, loading
+from tuner.model.assemble import load_backbone
+from tuner.model.loading import load_model
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +370,7 @@ def test_a_tokenizer_that_panics_or_fails_is_said(text, changes, match):
 
 
 def test_a_tokenizer_that_does_not_end_is_given_up(text, monkeypatch):
-    from tuner import tokenizing
+    from tuner.inputs import tokenizing
 
     monkeypatch.setattr(tokenizing, "TRIAL_SECONDS", 1.0)
     doubles = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
@@ -429,8 +429,8 @@ def test_an_image_processor_that_no_image_survives_is_said(image, changes, match
 def saved(tmp_path_factory):
     from dataclasses import replace
 
-    from tuner.classifier import build_classifier
     from tuner.export import measure_support
+    from tuner.model.classifier import build_classifier
 
     folder = tmp_path_factory.mktemp("saved")
     backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")

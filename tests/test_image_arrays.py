@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advisor import image_arrays
-from advisor.image_source import read_source_pictures
-from advisor.target import load_target, read_images
+from advisor.data import image_arrays
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_images
+from advisor.similarity.image_build import read_source_pictures
 from tuner.errors import DataError
 
 
@@ -71,7 +72,7 @@ def test_a_file_that_fills_the_memory_is_not_unpacked(tmp_path: Path, monkeypatc
 
 def test_what_the_memory_does_not_hold_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((24, 32, 32), np.uint8), labels=np.arange(24) % 2)
-    monkeypatch.setattr("tuner.loading.free_memory", lambda: 1000)
+    monkeypatch.setattr("tuner.memory.free_memory", lambda: 1000)
     with pytest.raises(DataError, match=r"array 'images', 24 × 32 × 32, needs 0\.0 GB, and 0\.0 GB are free"):
         load_target(tmp_path / "a.npz")
 

@@ -14,20 +14,21 @@ import numpy as np
 import pytest
 import torch
 
-from advisor.examples import load_example
-from advisor.image_source import ImageProfile
-from advisor.pipeline import tuning_data
-from advisor.source import find_profile
-from advisor.target import load_target
-from tuner import loading
-from tuner.backbone import Backbone, load_backbone
+from advisor.data.examples import load_example
+from advisor.data.load import load_target
+from advisor.similarity.image_profile import ImageProfile
+from advisor.similarity.library import find_profile
+from advisor.tuning import tuning_data
 from tuner.errors import ModelError
-from tuner.loading import DEFAULT_IMAGE_MODEL, load_model, model_folder
-from tuner.space import Candidate, candidate_at, default_space
-from tuner.trials import Bench
+from tuner.model import loading
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import Backbone
+from tuner.model.loading import DEFAULT_IMAGE_MODEL, load_model, model_folder
+from tuner.search.space import Candidate, candidate_at, default_space
+from tuner.search.trials import Bench
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "tuner" / "models" / "cifar-resnet"
+FOLDER = ROOT / "tuner" / "model" / "shipped" / "cifar-resnet"
 RECORD = json.loads((ROOT / "benchmarks" / "results" / "cifar-resnet.json").read_text())
 
 

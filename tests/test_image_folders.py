@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from test_images import class_folders, labelled, put
 
-from advisor.target import load_target, read_images
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_images
 from tuner.errors import DataError
 
 ROUND, SQUARE = "round", "square"

@@ -10,8 +10,8 @@ from PIL import Image
 from test_cli import failed, printed
 
 from advisor import recommend, tune
-from advisor.baselines import small_pixels
-from advisor.pipeline import predict
+from advisor.measures.baselines import small_pixels
+from advisor.predicting import predict
 
 SIDE = 24
 
@@ -180,7 +180,7 @@ def test_max_length_is_no_option_of_pictures(capsys, data, model):
 
 
 def test_reading_images_shows_its_progress(model):
-    from tuner.backbone import load_backbone
+    from tuner.model.assemble import load_backbone
 
     said = []
     backbone = load_backbone(model, device="cpu")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tuner.backbone import load_backbone, pool
-from tuner.classifier import TransferClassifier, build_classifier, classify
 from tuner.errors import ModelError, OptionError
 from tuner.freezing import freeze
-from tuner.inputs import ImageInputs
-from tuner.prefix import PrefixCache
-from tuner.training import Recipe, Rows, check_replay, predict, train
+from tuner.inputs.images import ImageInputs
+from tuner.model.assemble import load_backbone
+from tuner.model.backbone import pool
+from tuner.model.classifier import TransferClassifier, build_classifier, classify
+from tuner.training.prefix import PrefixCache
+from tuner.training.train import Recipe, Rows, check_replay, predict, train
 
 SIZE = 32
 RNG = np.random.default_rng(0)
@@ -188,7 +189,7 @@ def test_a_folder_with_an_image_processor_is_an_image_model(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["resnet", "swin", "torchvision"])
 def test_the_classifier_is_rebuilt_from_its_configuration(name, tmp_path):
-    from tuner.vision import torchvision_model
+    from tuner.model.vision import torchvision_model
 
     model = torchvision_model(name="resnet18", n_classes=3) if name == "torchvision" else MODELS[name]()
     backbone = load_backbone((model, processor()), device="cpu")

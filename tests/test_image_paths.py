@@ -15,7 +15,8 @@ import pytest
 from test_images import encoded, labelled, put
 
 from advisor import pipeline
-from advisor.target import load_target, read_images
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_images
 from tuner.errors import DataError, MissingFileError, OptionError
 
 N = 12
@@ -186,10 +187,10 @@ def test_the_next_command_says_it_too(job: Any, monkeypatch: pytest.MonkeyPatch)
     def written_command(*args: Any, **options: Any) -> str:
         raise WrittenError(command(*args, **options))
 
-    command = pipeline._command
+    command = pipeline.command_of
     monkeypatch.setattr(pipeline, "load_target", lambda *_, **__: SimpleNamespace(tagged=False))
     monkeypatch.setattr(pipeline, "load_fitting", lambda *_, **__: None)
-    monkeypatch.setattr(pipeline, "_command", written_command)
+    monkeypatch.setattr(pipeline, "command_of", written_command)
     with pytest.raises(WrittenError, match=r"^advisor tune labels\.csv --images-root '/data/my store'$"):
         job("labels.csv", images_root="/data/my store")
 

@@ -10,12 +10,12 @@ import tiny
 import torch
 from PIL import Image
 
-from advisor import image_source, source
-from advisor.distance import knn_distances, texture_counts, texture_distance
-from advisor.image_similarity import measure_image_similarity, resolution_band
-from advisor.image_source import build_image_profile, image_rows, read_source_pictures
-from advisor.similarity import measure_similarity
-from advisor.source import (
+from advisor.similarity import image_build, image_profile, library
+from advisor.similarity.distance import knn_distances, texture_counts, texture_distance
+from advisor.similarity.image_build import build_image_profile, read_source_pictures
+from advisor.similarity.image_profile import image_rows
+from advisor.similarity.image_similarity import measure_image_similarity, resolution_band
+from advisor.similarity.library import (
     build_from_files,
     describe_profile,
     find_profile,
@@ -23,8 +23,9 @@ from advisor.source import (
     load_profile,
     save_profile,
 )
-from tuner.backbone import load_backbone
+from advisor.similarity.similarity import measure_similarity
 from tuner.errors import DataError, MissingFileError, ModelError, OptionError
+from tuner.model.assemble import load_backbone
 
 SIDE = 48
 
@@ -149,7 +150,7 @@ def test_smooth_pictures_are_not_called_similar_on_the_features_word_alone(backb
     assert near["beyond_sampling"] < near["near_below"]
     # a network that takes everything for its source
     blind = tuple(dataclasses.replace(band, held_out=np.maximum(band.held_out, 0.5)) for band in profile.bands)
-    blind = tuple(dataclasses.replace(b, **dict.fromkeys(image_source.ANCHORS, b.held_out * 3)) for b in blind)
+    blind = tuple(dataclasses.replace(b, **dict.fromkeys(image_profile.ANCHORS, b.held_out * 3)) for b in blind)
     fooled = dataclasses.replace(profile, bands=blind)
     measured = measure(smooth(100, side=28), backbone=backbone, profile=fooled)
     assert measured.score > 0.9
@@ -163,7 +164,7 @@ def test_smooth_pictures_are_not_called_similar_on_the_features_word_alone(backb
 def test_textures_decide_where_the_features_do_not_and_they_are_as_far_as_an_anchor(backbone, profile):
     def seen_with(held_out, *, anchors):
         bands = [dataclasses.replace(band, held_out=np.full((3, 80), held_out)) for band in profile.bands]
-        ends = dict.fromkeys(image_source.ANCHORS, np.full((3, 80), held_out * np.exp(anchors)))
+        ends = dict.fromkeys(image_profile.ANCHORS, np.full((3, 80), held_out * np.exp(anchors)))
         bands = tuple(dataclasses.replace(band, **ends) for band in bands)
         return measure(strokes, backbone=backbone, profile=dataclasses.replace(profile, bands=bands))
 
@@ -182,7 +183,7 @@ def test_textures_decide_where_the_features_do_not_and_they_are_as_far_as_an_anc
 def test_pictures_with_the_sources_textures_are_not_called_dissimilar(backbone, profile):
     # a network that finds its source's own images far
     strict = tuple(dataclasses.replace(band, held_out=np.full((3, 80), 0.0015)) for band in profile.bands)
-    strict = tuple(dataclasses.replace(b, **dict.fromkeys(image_source.ANCHORS, b.held_out * 15)) for b in strict)
+    strict = tuple(dataclasses.replace(b, **dict.fromkeys(image_profile.ANCHORS, b.held_out * 15)) for b in strict)
     measured = measure(list(fields(60, seed=1)), backbone=backbone, profile=dataclasses.replace(profile, bands=strict))
     assert measured.score < 0.5
     assert measured.verdict == "uncertain"
@@ -257,8 +258,8 @@ def test_channels_that_are_always_zero_do_not_count_the_common_direction_twice()
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     turned = rows @ np.linalg.qr(rng.normal(size=(24, 24)))[0]  # zero along twelve directions, whichever
     for given in (rows, turned):
-        projection, centres = image_source._projection([[given]])
-        coordinates = image_source._coordinates([given], projection, centres)[0]
+        projection, centres = image_build._projection([[given]])
+        coordinates = image_profile.coordinates([given], projection, centres)[0]
         products = (given @ projection[0]) @ coordinates.T
         np.testing.assert_allclose(products, given @ given.T, atol=2e-4)
 
@@ -269,7 +270,7 @@ def test_stored_distances_are_those_of_the_full_features(backbone, profile, phot
     reference = [Image.fromarray(image) for row, image in enumerate(kept) if row % 3 != 2]
     targets = [Image.fromarray(image) for image in fields(60, seed=1)]
     band = profile.bands[-1]
-    brought = [[image_source.bring_to(image, 32) for image in images] for images in (targets, reference)]
+    brought = [[image_profile.bring_to(image, 32) for image in images] for images in (targets, reference)]
     rows, near = (image_rows(backbone, images, profile.blocks) for images in brought)
     stored_ones = profile.distances(rows, band)
     for row, block in enumerate(profile.blocks):
@@ -327,7 +328,7 @@ def test_small_images_make_no_bands_above_their_own_resolution(backbone):
 
 
 def test_profiles_of_texts_and_of_images_are_not_mixed_up(backbone, profile, tmp_path):
-    text_profile = load_profile(next(source.SHIPPED.glob("*.safetensors")))
+    text_profile = load_profile(next(library.SHIPPED.glob("*.safetensors")))
     with pytest.raises(ModelError, match="describes texts, and images are compared with it"):
         measure(list(fields(3, seed=1)), backbone=backbone, profile=text_profile)
     with pytest.raises(ModelError, match="describes images, and texts are compared with it"):
@@ -393,7 +394,7 @@ def test_a_built_profile_is_found_by_name_file_and_model(backbone, photographs, 
     assert described["kind"] == "image"
     ladder = described["bands"][-1]["ladder"]
     assert described["bands"][-1]["pixels"] == 32
-    assert min(ladder[anchor] for anchor in image_source.ANCHORS) > ladder["halves"] > 0
+    assert min(ladder[anchor] for anchor in image_profile.ANCHORS) > ladder["halves"] > 0
     np.savez(tmp_path / "photos.npz", images=fields(150, seed=5))
     with pytest.raises(OptionError, match="built from other data"):
         build_from_files([tmp_path / "photos.npz"], backbone=backbone)
@@ -405,8 +406,8 @@ def test_a_folder_of_images_is_embedded_once_and_kept_by_content(backbone, photo
     for row, image in enumerate(photographs[:150]):
         Image.fromarray(image).save(folder / f"{row}.png")
     calls = []
-    build = image_source.build_image_profile
-    monkeypatch.setattr(image_source, "build_image_profile", lambda *a, **k: calls.append(1) or build(*a, **k))
+    build = library.build_image_profile
+    monkeypatch.setattr(library, "build_image_profile", lambda *a, **k: calls.append(1) or build(*a, **k))
     first = find_profile(str(tmp_path / "images"), backbone=backbone)
     assert first.name == "images"
     assert find_profile(tmp_path / "images", backbone=backbone).content_sha256 == first.content_sha256

@@ -15,11 +15,13 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from advisor import images
-from advisor.images import as_pixels, contents_of
-from advisor.target import TargetData, load_target, read_images, read_texts
+from advisor.data import images
+from advisor.data.images import as_pixels, contents_of
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_images, read_texts
+from advisor.data.target import TargetData
 from tuner.errors import DataError, MissingFileError, OptionError
-from tuner.pictures import Pictures
+from tuner.inputs.pictures import Pictures
 
 N = 24  # images of a dataset, unless a test needs more
 

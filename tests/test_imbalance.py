@@ -16,23 +16,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
-import tuner.heads
+import tuner.tasks.heads
 from advisor.report.wording import candidate_words, variant_sentence
-from tuner.assessment import scores_by_class
-from tuner.augmentation import Mixture
-from tuner.backbone import load_backbone
-from tuner.calibration import softmax
-from tuner.decision import decide
 from tuner.errors import OptionError
 from tuner.export import TransferModel
-from tuner.heads import cross_validate, fit_head
-from tuner.imbalance import choose_offsets, choose_strength, class_weights, log_shares
-from tuner.metrics import bootstrap_scores, check_metric, interval
-from tuner.scoring import Truth
-from tuner.search import LabelledRows, TuningData, search
-from tuner.space import Candidate, candidate_at, default_space, restrict
-from tuner.training import cross_entropy
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.search.decision import decide
+from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.space import Candidate, candidate_at, default_space, restrict
+from tuner.search.trials import Bench
+from tuner.tasks.assessment import scores_by_class
+from tuner.tasks.calibration import softmax
+from tuner.tasks.heads import cross_validate, fit_head
+from tuner.tasks.imbalance import choose_offsets, choose_strength, class_weights, log_shares
+from tuner.tasks.metrics import bootstrap_scores, check_metric, interval
+from tuner.tasks.scoring import Truth
+from tuner.training.augmentation import Mixture
+from tuner.training.train import cross_entropy
 
 # -- pure functions ---------------------------------------------------------------------------------------------------
 
@@ -46,8 +46,8 @@ def test_weights_are_those_of_scikit_learn():
 
 
 def test_a_weighted_head_is_that_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(tuner.heads, "MAX_ITERATIONS", 500)
-    monkeypatch.setattr(tuner.heads, "TOLERANCE", 1e-10)
+    monkeypatch.setattr(tuner.tasks.heads, "MAX_ITERATIONS", 500)
+    monkeypatch.setattr(tuner.tasks.heads, "TOLERANCE", 1e-10)
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [150, 40, 10])
     x = (generator.normal(size=(200, 6)) + generator.normal(size=(3, 6))[labels]).astype(np.float32)
@@ -217,20 +217,20 @@ def test_accuracy_tries_neither(backbone, tmp_path):
 
 def test_offsets_are_part_of_what_is_saved(backbone, tmp_path, monkeypatch):
     seen = []
-    original = tuner.decision.fold
+    original = tuner.search.decision.fold
 
     def watched(linear, *, temperature, offsets=None):
         seen.append((temperature, offsets))
         original(linear, temperature=temperature, offsets=offsets)
 
-    monkeypatch.setattr(tuner.decision, "fold", watched)
-    monkeypatch.setattr(tuner.imbalance.Offsets, "helps", property(lambda _self: True))
-    monkeypatch.setattr(tuner.imbalance, "STRENGTHS", (0.75,))
+    monkeypatch.setattr(tuner.search.decision, "fold", watched)
+    monkeypatch.setattr(tuner.tasks.imbalance.Offsets, "helps", property(lambda _self: True))
+    monkeypatch.setattr(tuner.tasks.imbalance, "STRENGTHS", (0.75,))
     monkeypatch.setattr(Bench, "class_weights", np.ones(2))  # so that both heads are the same
     run(backbone, tmp_path / "moved", metric="macro_f1", first=(candidate_at(4, 4),))
     ((temperature, offsets),) = seen
     np.testing.assert_allclose(offsets, -0.75 * log_shares(DATA.train.labels, n_classes=2))
-    monkeypatch.setattr(tuner.decision, "fold", lambda *_a, **_k: None)
+    monkeypatch.setattr(tuner.search.decision, "fold", lambda *_a, **_k: None)
     run(backbone, tmp_path / "plain", metric="macro_f1", first=(candidate_at(4, 4),))
     plain = TransferModel.from_pretrained(tmp_path / "plain" / "model", device="cpu").run(DATA.test.rows)[0]
     moved = TransferModel.from_pretrained(tmp_path / "moved" / "model", device="cpu").run(DATA.test.rows)[0]
@@ -253,9 +253,9 @@ def test_class_weights_reach_heads_and_training(backbone, tmp_path, monkeypatch)
     np.testing.assert_allclose(bench.head("last", class_weighted=True).weight, head.weight, atol=1e-5)
     assert not np.allclose(bench.head("last").weight, head.weight, atol=1e-3)
     recipes = []
-    original = tuner.trials.train
+    original = tuner.search.trials.train
     monkeypatch.setattr(
-        tuner.trials, "train", lambda *a, recipe, **k: recipes.append(recipe) or original(*a, recipe=recipe, **k)
+        tuner.search.trials, "train", lambda *a, recipe, **k: recipes.append(recipe) or original(*a, recipe=recipe, **k)
     )
     asked = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 4.0}
     for option in (None, "class_weights"):

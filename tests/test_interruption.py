@@ -15,12 +15,12 @@ import pytest
 import test_cli
 import tiny
 
-import tuner.store
-from tuner.backbone import load_backbone
+import tuner.search.store
 from tuner.interruption import Interruption, uninterrupted
-from tuner.search import LabelledRows, TuningData, search
-from tuner.space import candidate_at, default_space
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.space import candidate_at, default_space
+from tuner.search.trials import Bench
 
 ADVISOR = [sys.executable, "-m", "advisor"]
 
@@ -167,14 +167,14 @@ def test_the_pass_over_more_blocks_may_be_interrupted_and_the_winner_is_saved(tm
 @pytest.mark.parametrize("write", ["run", "journal"])
 def test_a_signal_amid_a_write_loses_nothing_of_it(tmp_path, monkeypatch, write):
     if write == "run":
-        written = tuner.store.write_sealed
+        written = tuner.search.store.write_sealed
 
         def amid(path, values):
             written(path, values)
             if path.parent.name == "runs":
                 send(signal.SIGTERM)
 
-        monkeypatch.setattr(tuner.store, "write_sealed", amid)
+        monkeypatch.setattr(tuner.search.store, "write_sealed", amid)
     else:
         rename, sent = os.rename, []
 

@@ -7,12 +7,12 @@ import pytest
 import tiny
 from test_search_study import DATA, default_space, kept, trials_of
 
-from tuner.backbone import load_backbone
-from tuner.expectations import SCHEDULE_SHARE, Arm
-from tuner.loop import FINAL_SHARE, SAVING_S, Deadline
-from tuner.plan import Offer, Plan
-from tuner.space import candidate_at
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.search.expectations import SCHEDULE_SHARE, Arm
+from tuner.search.loop import FINAL_SHARE, SAVING_S, Deadline
+from tuner.search.plan import Offer, Plan
+from tuner.search.space import candidate_at
+from tuner.search.trials import Bench
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_the_leader_of_the_evidence_is_tried_at_its_own_rate(bench, tmp_path):
 
 
 def test_the_fastest_within_a_point_wins_where_speed_is_preferred(bench):
-    from tuner.choice import choose_winner
+    from tuner.search.choice import choose_winner
 
     bench.refits = False
     kept(bench, "0", 0, 55)
@@ -171,7 +171,7 @@ def test_the_fastest_within_a_point_wins_where_speed_is_preferred(bench):
 
 @pytest.mark.parametrize(("of_weighted", "wins"), [(53, None), (56, "class_weights")])
 def test_of_two_that_are_as_fast_the_better_one_wins_where_speed_is_preferred(bench, of_weighted, wins):
-    from tuner.choice import choose_winner
+    from tuner.search.choice import choose_winner
 
     bench.refits, bench.prefer = False, "speed"
     kept(bench, "0", 3, 55)
@@ -192,12 +192,12 @@ def test_what_is_advised_may_be_planned_outside_the_sampled_range(bench, tmp_pat
 
 def test_a_first_batch_that_is_slow_does_not_make_a_row_slow(bench, tmp_path, monkeypatch):
     """The first batch of a process builds what later ones use again: the slowest is not counted."""
-    import tuner.prefix
+    import tuner.training.prefix
 
     assert 0 < bench.row_seconds < bench.pass_seconds / 100
     clock = iter([0.0, 100.0, *(100.0 + 0.5 * batch for batch in range(1, 200))])
-    monkeypatch.setattr(tuner.prefix.time, "perf_counter", lambda: next(clock))
-    cache = tuner.prefix.PrefixCache(tmp_path / "again", backbone=bench.backbone, encoded=bench.train_encoded)
+    monkeypatch.setattr(tuner.training.prefix.time, "perf_counter", lambda: next(clock))
+    cache = tuner.training.prefix.PrefixCache(tmp_path / "again", backbone=bench.backbone, encoded=bench.train_encoded)
     monkeypatch.setattr(type(bench.backbone), "batches", lambda _self, encoded: iter(np.split(np.arange(96), 12)))
     cache.compute([1])
     assert cache.row_seconds == pytest.approx(0.5 / 8)

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from tuner.errors import OptionError
-from tuner.metrics import bootstrap_scores, effective_rows, interval, score, wilson
+from tuner.tasks.metrics import bootstrap_scores, effective_rows, interval, score, wilson
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from advisor.missing import is_missing_text, missing_labels
-from advisor.splits import fold_text, number_texts
-from advisor.target import load_target, read_texts
+from advisor.data.load import load_target
+from advisor.data.missing import is_missing_text, missing_labels
+from advisor.data.new_rows import read_texts
+from advisor.data.splits import fold_text, number_texts
 from tuner.errors import DataError
 
 N = 60

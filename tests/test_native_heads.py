@@ -13,14 +13,14 @@ import tiny
 import torch
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-from tuner.backbone import load_backbone
-from tuner.classifier import build_classifier, classify
 from tuner.export import TransferModel, measure_support
 from tuner.freezing import freeze
-from tuner.native import as_native, native_classifier
-from tuner.space import Candidate, candidate_at
-from tuner.training import Rows, check_replay
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.model.classifier import build_classifier, classify
+from tuner.model.native import as_native, native_classifier
+from tuner.search.space import Candidate, candidate_at
+from tuner.search.trials import Bench
+from tuner.training.train import Rows, check_replay
 
 # At the usual initial weights a tiny network says nearly the same of every text.
 SPREAD = {"initializer_range": 0.3}
@@ -165,7 +165,7 @@ def test_the_search_measures_both_heads_at_the_same_depth(tmp_path):
 
 
 def test_a_native_winner_runs_in_a_pipeline_without_this_project(tmp_path, monkeypatch):
-    import tuner.finish as finishing
+    import tuner.search.finish as finishing
 
     original = finishing.choose_winner
 
@@ -204,7 +204,7 @@ def test_a_search_says_why_there_is_no_native_head(tmp_path):
 
 
 def test_a_resumed_search_repeats_no_native_head(tmp_path, monkeypatch):
-    import tuner.search as searching
+    import tuner.search.search as searching
 
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt

@@ -8,10 +8,10 @@ import test_search_study
 import tiny
 import torch
 
-from tuner.backbone import load_backbone
-from tuner.loop import Deadline, Trials
-from tuner.space import OPTIONS, Candidate, candidate_at, default_space, restrict
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.search.loop import Deadline, Trials
+from tuner.search.space import OPTIONS, Candidate, candidate_at, default_space, restrict
+from tuner.search.trials import Bench
 
 
 @pytest.fixture

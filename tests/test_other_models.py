@@ -12,7 +12,7 @@ from advisor.evidence.predictions import STRANGER, expect, for_model, is_strange
 from advisor.evidence.sharpening import unknown_of_mean
 from advisor.evidence.table import FOLDER, load_evidence, read_evidence, trained
 from tuner.errors import DataError
-from tuner.gaussian import score_at
+from tuner.search.gaussian import score_at
 
 
 def other_of(tasks, *, gain=0.0, only=None, noise=0.0, seed=0):

@@ -24,12 +24,12 @@ from advisor.evidence.sharpening import (
     weights_of,
 )
 from advisor.evidence.table import Evidence, load_evidence
-from advisor.probe import Probe
+from advisor.measures.probe import Probe
 from tuner.errors import DataError, MissingFileError, TransferError
-from tuner.expectations import USUAL_CORRELATION
-from tuner.gaussian import logit
 from tuner.sealed import write_sealed
-from tuner.space import Candidate, candidate_at
+from tuner.search.expectations import USUAL_CORRELATION
+from tuner.search.gaussian import logit
+from tuner.search.space import Candidate, candidate_at
 
 MINILM = "all-MiniLM-L6-v2"
 PROBES = {"last": 0.70, "concat_last_four": 0.75, "weighted_all": 0.73}
@@ -529,11 +529,12 @@ def test_advice_says_that_own_runs_are_in_it_unless_they_are_ignored(home, tmp_p
 def test_damaged_shipped_evidence_is_named_and_the_answer_not_known(monkeypatch, tmp_path):
     from tiny import WORDS, save_model
 
-    from advisor import pipeline, recommend
+    from advisor import recommend
+    from advisor.advice import expected
     from advisor.evidence.table import read_evidence
 
     (tmp_path / "text.json").write_text("{")
-    monkeypatch.setattr(pipeline, "load_evidence", lambda kind: read_evidence(tmp_path / f"{kind}.json"))
+    monkeypatch.setattr(expected, "load_evidence", lambda kind: read_evidence(tmp_path / f"{kind}.json"))
     texts = [f"{WORDS[i % 20]} {i}" for i in range(60)]
     advised = recommend((texts, ["a", "b"] * 30), model=save_model(tmp_path / "tiny"))
     assert advised.predicted == ()

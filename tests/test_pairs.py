@@ -9,13 +9,13 @@ import torch
 from test_cli import failed, printed
 
 from advisor.cli import run
-from advisor.pipeline import predict
-from tuner.augmentation import token_views
-from tuner.backbone import load_backbone
+from advisor.predicting import predict
 from tuner.errors import DataError
 from tuner.export import TransferModel
-from tuner.pairs import paired
-from tuner.prefix import PrefixCache
+from tuner.inputs.pairs import paired
+from tuner.model.assemble import load_backbone
+from tuner.training.augmentation import token_views
+from tuner.training.prefix import PrefixCache
 
 PAIRS = [("the film was good", "a cat runs"), ("the plot", "a red dog sleeps and runs"), ("not bad", "very bad")]
 

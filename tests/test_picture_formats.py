@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from tuner.formats import READ, READ_SUFFIXES, name_of_content, unread_format
-from tuner.pictures import PictureError, Pictures, open_picture
+from tuner.inputs.formats import READ, READ_SUFFIXES, name_of_content, unread_format
+from tuner.inputs.pictures import PictureError, Pictures, open_picture
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"

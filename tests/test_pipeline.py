@@ -9,8 +9,8 @@ import tiny
 
 import advisor.pipeline
 from advisor import recommend, tune
-from advisor.pipeline import parse_budget
-from advisor.target import load_target
+from advisor.data.load import load_target
+from advisor.options import parse_budget
 from tuner.errors import OptionError
 
 ROWS = test_cli.reviews()
@@ -82,7 +82,7 @@ def test_unreadable_budgets_are_said(text):
 def test_very_large_splits_are_sampled_and_said(monkeypatch):
     monkeypatch.setattr(advisor.pipeline, "TRAIN_ROWS", 40)
     monkeypatch.setattr(advisor.pipeline, "TEST_ROWS", 20)
-    data = advisor.pipeline.tuning_data(load_target(FRAME), seed=0)
+    data = advisor.tuning.tuning_data(load_target(FRAME), seed=0)
     assert (len(data.train.rows), len(data.test.rows)) == (40, 20)
     assert np.bincount(data.train.labels).tolist() == [20, 20]
     assert data.notes == ("trained on a sample of 40 of 102 rows", "tested on a sample of 20 of 32 rows")

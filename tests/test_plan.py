@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from tuner.expectations import CUT_LOSS, Arm, cut_loss
-from tuner.plan import (
+from tuner.search.expectations import CUT_LOSS, Arm, cut_loss
+from tuner.search.plan import (
     AVERAGE_GAIN,
     LEAST_SHARE,
     LEAST_WORTH,
@@ -16,7 +16,7 @@ from tuner.plan import (
     share_of,
     speeds,
 )
-from tuner.space import candidate_at
+from tuner.search.space import candidate_at
 
 
 def offer(depth, run_s, final_s, *, rate=1e-4, n_blocks=4):

@@ -5,13 +5,14 @@ import pytest
 import tiny
 import torch
 
-import tuner.training
-from tuner.backbone import load_backbone
-from tuner.classifier import build_classifier
+import tuner.training.train
 from tuner.freezing import freeze
-from tuner.inputs import Tokens, padded_length
-from tuner.prefix import PrefixCache
-from tuner.training import Rows, check_replay, forward
+from tuner.inputs.texts import padded_length
+from tuner.inputs.tokens import Tokens
+from tuner.model.assemble import load_backbone
+from tuner.model.classifier import build_classifier
+from tuner.training.prefix import PrefixCache
+from tuner.training.train import Rows, check_replay, forward
 
 TEXTS = ["good film", "the very very bad plot was sad and dark", "a cat sleeps", "red dog", "not happy", "fine"]
 
@@ -146,7 +147,7 @@ def test_a_model_that_cannot_replay_is_noticed(backbone, cache, monkeypatch):
     def broken(*_args, **_kwargs):
         raise TypeError("unexpected argument")
 
-    monkeypatch.setattr(tuner.training, "replay", broken)
+    monkeypatch.setattr(tuner.training.train, "replay", broken)
     rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2))
     assert "does not run from the cache" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 

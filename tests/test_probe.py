@@ -7,10 +7,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from advisor.baselines import majority_baseline, tfidf_baseline
-from advisor.features import BlockFeatures, sample_rows
-from advisor.probe import assign_folds, probe_blocks
-from advisor.target import load_target
+from advisor.data.load import load_target
+from advisor.measures.baselines import majority_baseline, tfidf_baseline
+from advisor.measures.features import BlockFeatures, sample_rows
+from advisor.measures.probe import assign_folds, probe_blocks
 from tuner.errors import DataError
 
 

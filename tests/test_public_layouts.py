@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from advisor.cautions import joined_labels
-from advisor.columns import choose_columns
-from advisor.splits import fold_text, split_of_name
-from advisor.tables import read_tables
-from advisor.target import load_target
-from advisor.token_copies import count_token_copies, token_copies_note
+from advisor.data.cautions import joined_labels
+from advisor.data.columns import choose_columns
+from advisor.data.load import load_target
+from advisor.data.read import read_tables
+from advisor.data.splits import fold_text, split_of_name
+from advisor.data.token_copies import count_token_copies, token_copies_note
 from tests import tiny
-from tuner.backbone import load_backbone
 from tuner.errors import DataError
+from tuner.model.assemble import load_backbone
 
 TEXTS = [f"the film was number {i} of all and the plot is fine" for i in range(60)]
 LABELS = ["neg", "pos"] * 30

@@ -41,7 +41,7 @@ def test_every_link_leads_somewhere():
 
 @pytest.mark.slow
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
-    from advisor.examples import load_example
+    from advisor.data.examples import load_example
 
     monkeypatch.chdir(tmp_path)
     frame = load_example("docstrings")
@@ -121,7 +121,7 @@ def test_the_language_model_of_ones_own_runs(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_commands_run_in_the_order_shown(tmp_path, monkeypatch, capsys):
-    from advisor.examples import load_example
+    from advisor.data.examples import load_example
 
     monkeypatch.chdir(tmp_path)
     frame = load_example("docstrings").iloc[::16]

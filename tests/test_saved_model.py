@@ -9,9 +9,9 @@ import test_search_study
 import tiny
 
 from tuner import export
-from tuner.backbone import load_backbone
 from tuner.errors import MissingFileError, ModelError
 from tuner.export import TransferModel, measure_support
+from tuner.model.assemble import load_backbone
 
 TEXTS = ["good lovely film", "awful sad film", "the cat sleeps"]
 

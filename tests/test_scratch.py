@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tuner.errors import ModelError
-from tuner.scratch import fresh_state
+from tuner.model.scratch import fresh_state
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,33 @@ import test_cli
 import tiny
 import torch
 
-import tuner.finish
-import tuner.loop
-import tuner.search
-import tuner.storage
-import tuner.study
-import tuner.training
-import tuner.trials
-from tuner.backbone import load_backbone
-from tuner.choice import choose_winner, compare
-from tuner.classifier import build_classifier
+import tuner.search.finish
+import tuner.search.loop
+import tuner.search.search
+import tuner.search.storage
+import tuner.search.study
+import tuner.search.trials
+import tuner.training.train
 from tuner.errors import DataError, OptionError, RunFolderError
-from tuner.finish import Shipped
 from tuner.freezing import freeze
-from tuner.loop import Deadline, Trials
+from tuner.model.assemble import load_backbone
+from tuner.model.classifier import build_classifier
 from tuner.sealed import read_sealed, write_sealed
-from tuner.search import LabelledRows, TuningData, search
-from tuner.space import Candidate, SearchSpace, candidate_at, check_strategy, default_space, restrict, space_notes
-from tuner.training import (
+from tuner.search.choice import choose_winner, compare
+from tuner.search.finish import Shipped
+from tuner.search.loop import Deadline, Trials
+from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.space import (
+    Candidate,
+    SearchSpace,
+    candidate_at,
+    check_strategy,
+    default_space,
+    restrict,
+    space_notes,
+)
+from tuner.search.trials import Bench
+from tuner.training.train import (
     Recipe,
     Rows,
     Stopped,
@@ -38,7 +47,6 @@ from tuner.training import (
     train,
     training_batches,
 )
-from tuner.trials import Bench
 
 NAMES = ("neg", "pos")
 
@@ -145,7 +153,7 @@ def test_training_only_the_words_that_occur_gives_the_same_weights(backbone, mon
     trained = []
     for compact in (True, False):
         if not compact:
-            monkeypatch.setattr(tuner.training, "compact_vocabulary", lambda *_a, **_k: nullcontext(None))
+            monkeypatch.setattr(tuner.training.train, "compact_vocabulary", lambda *_a, **_k: nullcontext(None))
         backbone.model.load_state_dict(before)
         torch.manual_seed(0)
         model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
@@ -280,7 +288,7 @@ def test_a_resumed_search_repeats_nothing(backbone, tmp_path, monkeypatch):
     assert result.trials["failed"] == 1
     (tmp_path / ".search").mkdir()  # as where the process died between the result and its clearing away
     again = run_search(backbone, tmp_path, n_trials=50, resume=True)
-    assert again.to_json() == result.to_json() | {"warnings": [*result.warnings, tuner.search.ENDED_BEFORE]}
+    assert again.to_json() == result.to_json() | {"warnings": [*result.warnings, tuner.search.search.ENDED_BEFORE]}
     assert not (tmp_path / ".search").exists()
 
 
@@ -293,18 +301,18 @@ def test_another_study_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
     url = f"sqlite:///{tmp_path / 'trials.db'}"
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(tuner.finish, "choose_winner", interrupted)
+        patch.setattr(tuner.search.finish, "choose_winner", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_search(backbone, folder, n_trials=2, storage=tuner.storage.open_storage(url))
-    for other in ({}, {"storage": tuner.storage.open_storage(url), "study_name": "other"}):
+            run_search(backbone, folder, n_trials=2, storage=tuner.search.storage.open_storage(url))
+    for other in ({}, {"storage": tuner.search.storage.open_storage(url), "study_name": "other"}):
         with pytest.raises(OptionError, match="are not in the study"):
             run_search(backbone, folder, n_trials=2, resume=True, **other)
-    result = run_search(backbone, folder, n_trials=2, resume=True, storage=tuner.storage.open_storage(url))
+    result = run_search(backbone, folder, n_trials=2, resume=True, storage=tuner.search.storage.open_storage(url))
     assert result.trials["complete"] + result.trials["pruned"] == 2
 
 
 def test_a_run_of_the_same_name_elsewhere_has_a_study_of_its_own(backbone, tmp_path):
-    storage = tuner.storage.open_storage(f"sqlite:///{tmp_path / 'trials.db'}")
+    storage = tuner.search.storage.open_storage(f"sqlite:///{tmp_path / 'trials.db'}")
     space = restrict(default_space(4), strategy="head_only", widths=[32] * 4)
     for parent in ("a", "b"):
         result = run_search(backbone, tmp_path / parent / "run", n_trials=1, space=space, storage=storage)
@@ -315,7 +323,7 @@ def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuner.finish, "choose_winner", interrupted)
+    monkeypatch.setattr(tuner.search.finish, "choose_winner", interrupted)
     limited = restrict(default_space(4), strategy="head_only", widths=[32] * 4)
     with pytest.raises(KeyboardInterrupt):
         run_search(backbone, tmp_path, n_trials=1, space=limited, limited_to="head_only")
@@ -333,7 +341,7 @@ def test_another_augmentation_is_refused_when_a_search_goes_on(backbone, tmp_pat
         raise KeyboardInterrupt
 
     augmented = dataclasses.replace(default_space(4), augmentation="token_dropout")
-    monkeypatch.setattr(tuner.search, "finish", interrupted)
+    monkeypatch.setattr(tuner.search.search, "finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_search(backbone, tmp_path, n_trials=2, space=augmented)
     monkeypatch.undo()
@@ -347,7 +355,7 @@ def test_another_augmentation_is_refused_when_a_search_goes_on(backbone, tmp_pat
 
 
 def trials_of(bench, folder, *, deadline=None, recommended=None, n_trials=None, **options):
-    study = tuner.study.open_study(folder, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.search.study.open_study(folder, seed=0, storage=None, name=None, run_key="x")
     return Trials(
         bench,
         study=study,
@@ -403,21 +411,21 @@ def test_depths_are_scored_by_what_is_trained_in_the_plain_way(backbone, tmp_pat
 def test_a_scratch_schedule_that_the_budget_cut_is_said(bench):
     scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
     run = kept(bench, "0", 0, 30)
-    assert tuner.finish._cut_short(bench) == []
+    assert tuner.search.finish._cut_short(bench) == []
     bench.runs["0"] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 3.1})
-    assert "cut training from scratch to 3.1 epochs, fewer than the 10" in tuner.finish._cut_short(bench)[0]
+    assert "cut training from scratch to 3.1 epochs, fewer than the 10" in tuner.search.finish._cut_short(bench)[0]
     bench.runs["0"] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 25.0})
-    assert tuner.finish._cut_short(bench) == []
+    assert tuner.search.finish._cut_short(bench) == []
 
 
 def test_a_difference_on_one_seed_is_no_verdict(bench):
     plain, changed = kept(bench, "0", 2, 30), kept(bench, "1", 3, 58)
-    assert tuner.finish._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
-    assert tuner.finish._against(bench, plain, changed)["why"] == "behind on one seed, which may be chance"
+    assert tuner.search.finish._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
+    assert tuner.search.finish._against(bench, plain, changed)["why"] == "behind on one seed, which may be chance"
     kept(bench, "2", 1, 58)
     kept(bench, "2@1", 1, 54, seed=1)
     kept(bench, "2@2", 1, 50, seed=2)
-    found = tuner.finish._against(bench, changed, plain)
+    found = tuner.search.finish._against(bench, changed, plain)
     assert (found["why"], found["seeds"]) == ("it helped", 1)
     # Seeds have a variance of 8 rows, so that two runs differ by four rows of sixty; the rows alone are a binomial.
     rows_alone = 1.96 * np.sqrt(28 / 60 * 32 / 60 / 60)
@@ -427,9 +435,9 @@ def test_a_difference_on_one_seed_is_no_verdict(bench):
 
 def test_few_rows_that_all_change_alike_are_no_verdict(bench, monkeypatch):
     plain, changed = kept(bench, "0", 2, 0), kept(bench, "1", 3, 60)
-    assert tuner.finish._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
-    monkeypatch.setattr(tuner.finish, "FEW_ROWS", 61)
-    assert tuner.finish._against(bench, changed, plain)["why"] == "the validation rows are too few to tell"
+    assert tuner.search.finish._against(bench, changed, plain)["why"] == "ahead on one seed, which may be chance"
+    monkeypatch.setattr(tuner.search.finish, "FEW_ROWS", 61)
+    assert tuner.search.finish._against(bench, changed, plain)["why"] == "the validation rows are too few to tell"
 
 
 def test_rows_that_are_all_right_on_every_seed_have_an_interval(bench):
@@ -468,7 +476,7 @@ def test_a_resumed_cache_counts_what_is_on_disk_already(backbone, tmp_path, monk
     first.prepare()
     assert set(first.cached_depths) == {1, 2, 3}
     full = dataclasses.make_dataclass("usage", [("free", int)])(0)
-    monkeypatch.setattr(tuner.trials.shutil, "disk_usage", lambda _path: full)
+    monkeypatch.setattr(tuner.search.trials.shutil, "disk_usage", lambda _path: full)
     again = Bench(backbone, **options)
     again.prepare()
     assert again.cached_depths == first.cached_depths
@@ -476,13 +484,13 @@ def test_a_resumed_cache_counts_what_is_on_disk_already(backbone, tmp_path, monk
 
 def reopened(folder):
     """The study of a run folder as a process finds it that goes on from no stored trial."""
-    study = tuner.study.open_study(folder, seed=0, storage=None, name=None, run_key="x")
-    tuner.study.reconcile(study, (), space=default_space(4), seed=0)
+    study = tuner.search.study.open_study(folder, seed=0, storage=None, name=None, run_key="x")
+    tuner.search.study.reconcile(study, (), space=default_space(4), seed=0)
     return study
 
 
 def test_trials_of_a_dead_process_are_marked_failed(backbone, tmp_path):
-    tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x").ask()
+    tuner.search.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x").ask()
     study = reopened(tmp_path)
     assert [trial.state.name for trial in study.trials] == ["FAIL"]
 
@@ -532,7 +540,7 @@ def test_a_search_goes_on_after_ctrl_c(backbone, tmp_path, monkeypatch):
 
 
 def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_path, monkeypatch):
-    original, scored = tuner.finish.classify, []
+    original, scored = tuner.search.finish.classify, []
     expected = backbone.encode(DATA.test.rows).digest()
 
     def counted(*args, encoded, **options):
@@ -542,9 +550,9 @@ def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_p
     def interrupted(_features):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuner.finish, "classify", counted)
+    monkeypatch.setattr(tuner.search.finish, "classify", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(tuner.finish, "measure_support", interrupted)
+        patch.setattr(tuner.search.finish, "measure_support", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_search(backbone, tmp_path, n_trials=3)
     assert not (tmp_path / "tuning.json").exists()
@@ -611,7 +619,7 @@ def test_a_full_disk_is_said(backbone, tmp_path, monkeypatch, where):
     if where == "cache":
         monkeypatch.setattr(os, "posix_fallocate", full)
     else:
-        monkeypatch.setattr(tuner.finish.TransferModel, "save_pretrained", full)
+        monkeypatch.setattr(tuner.search.finish.TransferModel, "save_pretrained", full)
     with pytest.raises(RunFolderError, match="the disk is full"):
         run_search(backbone, tmp_path, n_trials=2)
 
@@ -639,14 +647,14 @@ def test_the_work_folder_is_gone_and_the_result_stays(backbone, tmp_path):
 
 
 def test_the_test_split_is_scored_once(backbone, tmp_path, monkeypatch):
-    original, scored = tuner.finish.classify, []
+    original, scored = tuner.search.finish.classify, []
     expected = backbone.encode(DATA.test.rows).digest()
 
     def counted(*args, encoded, **options):
         scored.append(encoded.digest() == expected)
         return original(*args, encoded=encoded, **options)
 
-    monkeypatch.setattr(tuner.finish, "classify", counted)
+    monkeypatch.setattr(tuner.search.finish, "classify", counted)
     run_search(backbone, tmp_path, n_trials=3)
     assert scored.count(True) == 1
 
@@ -708,7 +716,9 @@ def test_the_reason_for_another_winner_is_one_comparison(bench, tmp_path, right,
     trials = trials_of(bench, tmp_path, recommended=recommended.candidate, n_trials=2)
     entries = {entry.run.name: entry for entry in compare(bench)}
     shipped = Shipped(model=None, name=winner.name, candidate=winner.candidate, recipe={}, run=winner, final=None)
-    change = tuner.finish._change(trials, shipped=shipped, chosen=entries[winner.name], compared=list(entries.values()))
+    change = tuner.search.finish._change(
+        trials, shipped=shipped, chosen=entries[winner.name], compared=list(entries.values())
+    )
     assert re.match(why, change["why"])
     assert change["from"] == "2 of 4 blocks frozen"
     assert change["to"] == "3 of 4 blocks frozen"
@@ -779,12 +789,12 @@ def test_a_confirmation_that_takes_longer_than_its_trial_stops_with_the_budget(b
     left = iter([1.0, 1.0, 1.0])  # before it begins and after 10 and 20 steps
     monkeypatch.setattr(trials, "_left", lambda: next(left, -1.0))
     steps = []
-    train = tuner.trials.train
+    train = tuner.search.trials.train
 
     def watched(*given, on_step, **options):
         return train(*given, on_step=lambda done: (steps.append(done), on_step(done))[1], **options)
 
-    monkeypatch.setattr(tuner.trials, "train", watched)
+    monkeypatch.setattr(tuner.search.trials, "train", watched)
     trials.confirm()
     assert not [run for run in bench.runs.values() if run.is_confirmation]
     assert steps[-1] == 30
@@ -922,7 +932,7 @@ def test_impossible_depths_are_said():
 
 
 def test_checks_on_the_way_look_at_some_rows_and_the_end_at_all(backbone, monkeypatch):
-    monkeypatch.setattr(tuner.training, "CHECK_ROWS", 10)
+    monkeypatch.setattr(tuner.training.train, "CHECK_ROWS", 10)
     model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
     prefix = freeze(model, backbone.blocks, frozen_blocks=0)
     rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
@@ -956,7 +966,7 @@ def test_sampled_steps_are_cut_so_that_a_trial_and_its_checks_fit_what_is_left(b
 def test_runs_do_not_mix_in_a_shared_storage(backbone, tmp_path):
     url = f"sqlite:///{tmp_path / 'trials.db'}"
     options = {
-        "storage": tuner.storage.open_storage(url),
+        "storage": tuner.search.storage.open_storage(url),
         "space": restrict(default_space(4), strategy="head_only", widths=[32] * 4),
     }
     first = run_search(backbone, tmp_path / "a", n_trials=1, **options)
@@ -971,12 +981,12 @@ def test_runs_do_not_mix_in_a_shared_storage(backbone, tmp_path):
 @pytest.mark.parametrize("url", ["garbage", "foo://x", "sqlite:////no/such/folder/trials.db", "postgresql://x"])
 def test_a_storage_that_cannot_be_opened_is_said(url):
     with pytest.raises(OptionError, match="cannot be opened"):
-        tuner.storage.open_storage(url)
+        tuner.search.storage.open_storage(url)
 
 
 def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
     """Linear candidates, which report nothing, and one trained trial are no median to be pruned by."""
-    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.search.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     for value in (0.7, 0.71, 0.72):
         study.tell(study.ask(), value)
 
@@ -1009,7 +1019,7 @@ def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
     ],
 )
 def test_why_a_candidate_has_no_score(bench, tmp_path, tell, why):
-    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.search.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     if tell == "limited":
         bench.space = restrict(bench.space, strategy="head_only", widths=[32] * 4)
     elif tell is not None:
@@ -1029,13 +1039,13 @@ def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, mo
     made = Bench(backbone, data=data, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
     made.prepare()
     seen = {}
-    original = tuner.trials.cross_validate
+    original = tuner.search.trials.cross_validate
 
     def watched(*args, folds, **kwargs):
         seen["folds"] = folds
         return original(*args, folds=folds, **kwargs)
 
-    monkeypatch.setattr(tuner.trials, "cross_validate", watched)
+    monkeypatch.setattr(tuner.search.trials, "cross_validate", watched)
     made.head("last")
     assert all(len(set(seen["folds"][groups == group])) == 1 for group in range(24))
     assert set(seen["folds"]) == {0, 1, 2, 3, 4}
@@ -1059,7 +1069,7 @@ def test_a_result_of_a_later_version_is_read(backbone, tmp_path):
 
 
 def test_a_trial_that_was_queued_by_a_dead_process_is_no_ones(tmp_path):
-    study = tuner.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
+    study = tuner.search.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     study.enqueue_trial({"frozen_blocks": 1})
     again = reopened(tmp_path)
     assert [trial.state.name for trial in again.trials] == ["FAIL"]

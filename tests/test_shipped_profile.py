@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from advisor.breadth import NARROW_BELOW, narrow_note
-from advisor.passages import BANDS, SourceText, cut_passages, evenly
-from advisor.similarity import measure_similarity
-from advisor.source import describe_profile, find_profile
+from advisor.similarity.breadth import NARROW_BELOW, narrow_note
+from advisor.similarity.library import describe_profile, find_profile
+from advisor.similarity.passages import BANDS, SourceText, cut_passages, evenly
+from advisor.similarity.similarity import measure_similarity
 
 # In the manner of an encyclopaedia, and of nothing that exists.
 ARTICLES = {

@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from advisor.similarity import band_of, ladder_positions, measure_similarity
-from advisor.source import Band, SourceProfile, find_profile
+from advisor.similarity.library import find_profile
+from advisor.similarity.profile import Band, SourceProfile
+from advisor.similarity.similarity import band_of, ladder_positions, measure_similarity
 
 # Two dimensions, one block, k = 1: a text is an angle, and its distance to a source row is 1 - cos of the difference.
 # Source rows lie at 0 degrees; held-out rows at distance .1, shuffled words at .15, random letters at 1.0.

@@ -1,8 +1,8 @@
 import pytest
 
-from advisor.probe import CurvePoint
-from advisor.size import measure_size, position, size_of
-from advisor.target import load_target
+from advisor.data.load import load_target
+from advisor.measures.probe import CurvePoint
+from advisor.measures.size import measure_size, position, size_of
 
 
 def size(n, per_class, duplicates=0, curve=()):

@@ -6,21 +6,20 @@ import numpy as np
 import pytest
 import tiny
 
-from advisor import passages, source
-from advisor.passages import SourceText, cut_passages, even_quotas, read_source_text, split_sentences
-from advisor.source import (
+from advisor.similarity import build, library, passages
+from advisor.similarity.build import build_profile, read_stage_two
+from advisor.similarity.library import (
     build_from_files,
-    build_profile,
     describe_profile,
     find_profile,
     list_profiles,
     load_profile,
-    middle_blocks,
-    read_stage_two,
     save_profile,
 )
-from tuner.backbone import load_backbone
+from advisor.similarity.passages import SourceText, cut_passages, even_quotas, read_source_text, split_sentences
+from advisor.similarity.profile import middle_blocks
 from tuner.errors import DataError, MissingFileError, ModelError, OptionError
+from tuner.model.assemble import load_backbone
 
 
 def sentences(n, *, seed=0, words=(6, 14)):
@@ -107,10 +106,10 @@ def test_a_profile_holds_distances_of_its_own_reference_rows(profile, backbone):
     features = backbone.block_features(backbone.encode(texts))
     projected = profile.distances(features, band)
     cut = cut_passages(SourceText(texts=tuple(sentences(300)), parts=(300,)), tokenizer=backbone.tokenizer)[0]
-    reference = [passage.text for passage in source._sample(cut)[0]]
+    reference = [passage.text for passage in build._sample(cut)[0]]
     full = backbone.block_features(backbone.encode(reference))
     for row, block in enumerate(profile.blocks):
-        exact = source.knn_distances(features[block], full[block], k=5)
+        exact = build.knn_distances(features[block], full[block], k=5)
         np.testing.assert_allclose(projected[row], exact, atol=0.01)
 
 
@@ -185,7 +184,7 @@ def test_a_profile_with_a_part_missing_is_refused(profile, tmp_path):
     from safetensors.numpy import save_file
 
     save_profile(profile, tmp_path / "p.safetensors")
-    values = source._read_values(tmp_path / "p.safetensors")
+    values = library._read_values(tmp_path / "p.safetensors")
     path = tmp_path / "q.safetensors"
     save_file({"scale": profile.scale}, path, metadata={"profile": json.dumps(values)})
     with pytest.raises(DataError, match="a part of it is missing or broken"):
@@ -221,8 +220,8 @@ def test_text_is_embedded_once_and_kept_by_content(backbone, tmp_path, monkeypat
     corpus.write_text("\n".join(sentences(300)))
     first = find_profile(str(corpus), backbone=backbone)
     calls = []
-    build = source.build_profile
-    monkeypatch.setattr(source, "build_profile", lambda *a, **k: calls.append(1) or build(*a, **k))
+    original = library.build_profile
+    monkeypatch.setattr(library, "build_profile", lambda *a, **k: calls.append(1) or original(*a, **k))
     again = find_profile(corpus, backbone=backbone)
     assert again.content_sha256 == first.content_sha256
     assert calls == []
@@ -273,7 +272,7 @@ def test_a_hub_id_without_a_network_says_what_to_fetch(backbone):
 
 
 def test_the_shipped_profile_is_small_and_belongs_to_the_default_model(minilm):
-    shipped = {p.name: p for p in list_profiles() if p.path.parent == source.SHIPPED}
+    shipped = {p.name: p for p in list_profiles() if p.path.parent == library.SHIPPED}
     assert set(shipped) == {"wikipedia-books", "cifar10"}
     assert all(summary.path.stat().st_size < 3_000_000 for summary in shipped.values())
     profile = find_profile(None, backbone=minilm)

@@ -8,8 +8,8 @@ import datasets
 import pandas as pd
 import pytest
 
-from advisor.tables import read_tables
-from advisor.target import load_target
+from advisor.data.load import load_target
+from advisor.data.read import read_tables
 from tuner.errors import DataError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advisor.splits import split_of_name, splits_of_siblings
+from advisor.data.splits import split_of_name, splits_of_siblings
 
 NAMES = {
     "train": ["train", "Training", "TRAIN", "trn", "tr", "seg_train", "train_set", "trainset", "TrainSet", "X_train",

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-import tuner.storage
+import tuner.search.storage
 from tuner.errors import OptionError, StorageError
-from tuner.storage import open_storage, storage_failures, without_password
-from tuner.study import open_study
+from tuner.search.storage import open_storage, storage_failures, without_password
+from tuner.search.study import open_study
 
 SECRET = "s3cr/et@x"
 
@@ -98,7 +98,7 @@ def test_a_locked_database_is_waited_for(tmp_path):
 
 
 def test_a_database_that_stays_locked_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuner.storage, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(tuner.search.storage, "LOCK_SECONDS", 1)
     url = f"sqlite:///{tmp_path / 'trials.db'}"
     study = open_study(tmp_path, seed=0, storage=open_storage(url), name=None, run_key="x")
     thread = locked_for(tmp_path / "trials.db", 4)
@@ -111,8 +111,8 @@ def test_a_database_that_stays_locked_is_said(tmp_path, monkeypatch):
 
 BEGIN = """
 import sys
-from tuner.storage import open_storage
-from tuner.study import open_study
+from tuner.search.storage import open_storage
+from tuner.search.study import open_study
 from pathlib import Path
 url, run, name = sys.argv[1:]
 print("ready", flush=True)

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from advisor.baselines import Baseline
+from advisor.advice.situation import Situation, estimate_situation
+from advisor.advice.strategy import NOT_KNOWN, choose_strategy, default_depth, depth_range, search_space
 from advisor.evidence.predictions import cheapest_within, expect, predict_scores
 from advisor.evidence.table import load_evidence
-from advisor.probe import Probe, ProbeProfile
-from advisor.similarity import SimilarityProfile
-from advisor.situation import Situation, estimate_situation
-from advisor.size import measure_size
-from advisor.strategy import NOT_KNOWN, choose_strategy, default_depth, depth_range, search_space
-from tuner.space import Candidate, candidate_at
+from advisor.measures.baselines import Baseline
+from advisor.measures.probe import Probe, ProbeProfile
+from advisor.measures.size import measure_size
+from advisor.similarity.similarity import SimilarityProfile
+from tuner.search.space import Candidate, candidate_at
 
 N_BLOCKS = 7
 MINILM = "all-MiniLM-L6-v2"

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 import tuner.hub
-from advisor import tables as tables_module
-from advisor.columns import choose_columns
-from advisor.tables import concatenate, read_tables
+from advisor.data import read as read_module
+from advisor.data.columns import choose_columns
+from advisor.data.read import read_tables
+from advisor.data.tables import concatenate
 from tuner.errors import DataError, MissingFileError, OptionError
 
 FRAME = pd.DataFrame({"text": [f"some words here {i}" for i in range(12)], "label": ["a", "b"] * 6})
@@ -217,11 +218,11 @@ def test_hub_ids_without_a_network_are_answered_soon_and_say_what_to_fetch(
 def test_hub_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(tables_module, "ask_hub", lambda name, kind: "missing")
+    monkeypatch.setattr(read_module, "ask_hub", lambda name, kind: "missing")
     with pytest.raises(MissingFileError, match="nor a dataset on the hub that may be read") as caught:
         read_tables("someone/private")
     assert "hf auth login" in caught.value.fix
-    monkeypatch.setattr(tables_module, "ask_hub", lambda name, kind: "found")
+    monkeypatch.setattr(read_module, "ask_hub", lambda name, kind: "found")
     loaded = datasets.DatasetDict(train=datasets.Dataset.from_pandas(FRAME))
     monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded)
     tables = read_tables("someone/reviews")

@@ -10,16 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from advisor.tagged import (
-    EntityCounts,
-    TaggedSentences,
-    count_entities,
-    illegal_transitions,
-    is_tagged,
-    read_sentences,
-    read_tagged,
-    tag_scheme,
-)
+from advisor.data.schemes import illegal_transitions, tag_scheme
+from advisor.data.tagged import EntityCounts, TaggedSentences, count_entities
+from advisor.data.tagged_glance import is_tagged
+from advisor.data.tagged_reading import read_sentences, read_tagged
 from tuner.errors import DataError, MissingFileError, OptionError
 
 TOKENS = [["EU", "rejects", "German", "call"], ["Peter", "Blackburn"], ["BRUSSELS", "1996-08-22"]]

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import tiny
 
-from advisor.baselines import lookup_baseline, outside_baseline, token_baseline, word_cues
 from advisor.cli import run
-from advisor.features import BlockFeatures, WordFeatures, embed
+from advisor.data.load import load_target
+from advisor.measures.baselines import lookup_baseline, outside_baseline, token_baseline, word_cues
+from advisor.measures.features import BlockFeatures, WordFeatures, embed
+from advisor.measures.probe import WORD_L2_GRID, probe_blocks, probe_folds, sentence_folds
+from advisor.measures.size import measure_size, size_of
 from advisor.pipeline import _fitting_augmentation, recommend
-from advisor.probe import WORD_L2_GRID, probe_blocks, probe_folds, sentence_folds
 from advisor.report.page import make_page
-from advisor.size import measure_size, size_of
-from advisor.target import load_target
-from tuner.backbone import load_backbone
 from tuner.errors import ModelError, OptionError
-from tuner.heads import cross_validate
-from tuner.scoring import Truth
+from tuner.model.assemble import load_backbone
+from tuner.tasks.heads import cross_validate
+from tuner.tasks.scoring import Truth
 
 NAMES = ("O", "B-a", "I-a")
 
@@ -97,7 +97,7 @@ def test_the_penalty_of_words_is_cross_validated_on_single_blocks(monkeypatch):
         tried.append(tuple(l2))
         return cross_validate(*arguments, l2=l2, **options)
 
-    monkeypatch.setattr("advisor.probe.cross_validate", recording)
+    monkeypatch.setattr("advisor.measures.probe.cross_validate", recording)
     probes = probe_blocks(tagged_features(), n_classes=3, metric="entity_f1").probes
     best = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
     assert tried == [WORD_L2_GRID] * 5 + [(best.l2,)] * 3
@@ -152,8 +152,8 @@ def test_one_pass_gives_features_of_sentences_and_of_words(backbone):
 
 
 def test_probes_learn_from_whole_sentences_within_the_limit(backbone, monkeypatch):
-    monkeypatch.setattr("advisor.features.PROBED_WORDS", 100)
-    monkeypatch.setattr("advisor.features.FEWEST_PROBED", 5)
+    monkeypatch.setattr("advisor.measures.features.PROBED_WORDS", 100)
+    monkeypatch.setattr("advisor.measures.features.FEWEST_PROBED", 5)
     features = embed(load_target(learnable()), backbone=backbone)
     assert features.n_probed < len(features.rows)
     assert 90 < features.tagged.n_words.sum() <= 100
@@ -161,7 +161,7 @@ def test_probes_learn_from_whole_sentences_within_the_limit(backbone, monkeypatc
     assert len(features.features[0]) == len(features.rows)
     profile = probe_blocks(features, n_classes=5, metric="entity_f1")
     assert profile.n_rows == features.n_probed
-    monkeypatch.setattr("advisor.features.FEWEST_PROBED", 30)
+    monkeypatch.setattr("advisor.measures.features.FEWEST_PROBED", 30)
     assert embed(load_target(learnable()), backbone=backbone).n_probed == 30
 
 

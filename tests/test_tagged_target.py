@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import advisor.tables
-from advisor.tagged import is_tagged, read_sentences
-from advisor.target import load_target
+import advisor.data.read
+from advisor.data.load import load_target
+from advisor.data.tagged_glance import is_tagged
+from advisor.data.tagged_reading import read_sentences
 from tuner.errors import DataError, OptionError
 
 
@@ -214,7 +215,7 @@ def test_groups_of_tagged_sentences_are_never_divided(tmp_path, kind):
 
 
 def test_groups_reach_what_is_trained_and_scored():
-    from advisor.pipeline import tuning_data
+    from advisor.tuning import tuning_data
 
     target = load_target(grouped(), group="doc")
     data = tuning_data(target, seed=0)
@@ -401,7 +402,7 @@ def test_real_sets_are_divided(shared_data):
 
 def test_sentences_of_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(advisor.tables, "ask_hub", lambda name, kind: "found")
+    monkeypatch.setattr(advisor.data.read, "ask_hub", lambda name, kind: "found")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     names = ["O", "B-person", "I-person", "B-place"]
     features = datasets.Features(

@@ -12,19 +12,19 @@ import tiny
 import torch
 
 import tuner.export  # registers our class with transformers' Auto classes
-import tuner.trials
-from tuner.backbone import load_backbone
-from tuner.classifier import TransferClassifier, classify
+import tuner.search.trials
 from tuner.errors import DataError, OptionError
 from tuner.export import TransferModel
 from tuner.freezing import freeze
-from tuner.heads import FEATURES, fit_head
-from tuner.prefix import PrefixCache
-from tuner.scoring import Truth, check_metric
-from tuner.search import LabelledRows, TuningData, search
-from tuner.space import Candidate, SearchSpace, candidate_at, restrict, space_notes
-from tuner.training import IGNORED, Rows, Stopped, check_replay, cross_entropy
-from tuner.trials import Bench
+from tuner.model.assemble import load_backbone
+from tuner.model.classifier import TransferClassifier, classify
+from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.space import Candidate, SearchSpace, candidate_at, restrict, space_notes
+from tuner.search.trials import Bench
+from tuner.tasks.heads import FEATURES, fit_head
+from tuner.tasks.scoring import Truth, check_metric
+from tuner.training.prefix import PrefixCache
+from tuner.training.train import IGNORED, Rows, Stopped, check_replay, cross_entropy
 
 NAMES = ("O", "B-animal", "I-animal", "B-mood")
 MOODS = ("good", "great", "bad", "awful", "sad")
@@ -61,7 +61,7 @@ BILSTM = Candidate(strategy="feature_based", frozen_blocks=None, features="conca
 
 @pytest.fixture
 def backbone(monkeypatch):
-    monkeypatch.setattr(tuner.trials, "LSTM", (24, 2))
+    monkeypatch.setattr(tuner.search.trials, "LSTM", (24, 2))
     return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
 
 
@@ -116,10 +116,12 @@ def test_a_linear_head_is_fitted_on_every_word(backbone, tmp_path) -> None:
 
 
 def test_a_linear_head_of_many_words_is_fitted_on_some_of_them(backbone, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(tuner.trials, "HEAD_WORDS", 200)
-    monkeypatch.setattr(tuner.trials, "PENALTY_WORDS", 100)
+    monkeypatch.setattr(tuner.search.trials, "HEAD_WORDS", 200)
+    monkeypatch.setattr(tuner.search.trials, "PENALTY_WORDS", 100)
     seen = []
-    monkeypatch.setattr(tuner.trials, "fit_head", lambda x, y, **given: seen.append(len(y)) or fit_head(x, y, **given))
+    monkeypatch.setattr(
+        tuner.search.trials, "fit_head", lambda x, y, **given: seen.append(len(y)) or fit_head(x, y, **given)
+    )
     bench = bench_of(backbone, tmp_path, candidate_at(4, 4))
     assert bench.run_linear("0", candidate_at(4, 4)).score > 0.5
     assert 190 < seen[0] <= 200
@@ -273,7 +275,7 @@ class Elmo(torch.nn.Module):
 
 
 def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(tuner.trials, "LSTM", (16, 1))
+    monkeypatch.setattr(tuner.search.trials, "LSTM", (16, 1))
     torch.manual_seed(0)
     backbone = load_backbone((Elmo(), tiny.tokenizer()), device="cpu")
     assert [block.name for block in backbone.blocks] == ["embeddings", "lstm1", "lstm2"]

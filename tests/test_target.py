@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from advisor.splits import carve
-from advisor.target import TargetData, load_target, read_texts
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_texts
+from advisor.data.splits import carve
+from advisor.data.target import TargetData
 from tuner.errors import DataError, MissingFileError, OptionError
 
 
@@ -73,7 +75,7 @@ def test_splits_and_fingerprint_are_the_same_in_another_process_and_format(tmp_p
     data.to_parquet(tmp_path / "a.parquet")
     expected = load_target(data).fingerprint
     assert {load_target(tmp_path / f"a.{ending}").fingerprint for ending in ("csv", "jsonl", "parquet")} == {expected}
-    code = f"from advisor.target import load_target; print(load_target({str(tmp_path / 'a.csv')!r}).fingerprint)"
+    code = f"from advisor.data.load import load_target; print(load_target({str(tmp_path / 'a.csv')!r}).fingerprint)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert printed.stdout.strip() == expected
 
@@ -500,7 +502,7 @@ def test_texts_are_read_without_labels_in_order_and_complete(tmp_path: Path) -> 
 _LOAD = """
 import resource, sys, time
 import numpy, pandas, pyarrow.csv, pyarrow.json, pyarrow.compute
-from advisor.target import load_target
+from advisor.data.load import load_target
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
 target = load_target(sys.argv[1])

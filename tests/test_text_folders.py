@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from advisor.tables import read_tables
-from advisor.target import load_target, read_new_texts
+from advisor.data.load import load_target
+from advisor.data.new_rows import read_new_texts
+from advisor.data.read import read_tables
 from tuner.errors import DataError
 
 

@@ -10,9 +10,9 @@ from PIL import Image, ImageCms, PngImagePlugin
 from test_cli import printed
 
 from advisor import recommend, tune
+from advisor.data.load import load_target
+from advisor.data.thumbnails import EXAMPLES, Thumbnail, make_thumbnails, read_thumbnails, write_thumbnails
 from advisor.report import write_report
-from advisor.target import load_target
-from advisor.thumbnails import EXAMPLES, Thumbnail, make_thumbnails, read_thumbnails, write_thumbnails
 
 NAMES = ("<script>alert(1)</script>", "plain")
 

@@ -10,7 +10,7 @@ from torchvision import models
 
 from advisor.cli import run
 from tuner.errors import MissingFileError, ModelError, OptionError
-from tuner.vision import load_torchvision
+from tuner.model.vision import load_torchvision
 
 
 @pytest.fixture

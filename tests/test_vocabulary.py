@@ -4,7 +4,7 @@ import tiny
 import torch
 from torch import nn
 
-from tuner.vocabulary import compact_vocabulary
+from tuner.training.vocabulary import compact_vocabulary
 
 
 @pytest.fixture

@@ -22,18 +22,20 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tuner.backbone import Backbone, load_backbone, resolve_device
-from tuner.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
-from tuner.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
+from tuner import memory
 from tuner.errors import DataError, MissingFileError, ModelError
-from tuner.given import rows_to_read
-from tuner.inputs import Encoded
-from tuner.loading import LOADING_ERRORS, TOKENIZER_FILES, check_memory, check_size, load_reader, own_files_only
-from tuner.native import save_native
-from tuner.pairs import BETWEEN, paired
-from tuner.quality import calibration_sentence, class_table, other_metrics
+from tuner.inputs.encoded import Encoded
+from tuner.inputs.given import rows_to_read
+from tuner.inputs.pairs import BETWEEN, paired
+from tuner.model.assemble import load_backbone, resolve_device
+from tuner.model.backbone import Backbone
+from tuner.model.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
+from tuner.model.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
+from tuner.model.loading import LOADING_ERRORS, TOKENIZER_FILES, check_size, load_reader, own_files_only
+from tuner.model.native import save_native
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
+from tuner.tasks.quality import calibration_sentence, class_table, other_metrics
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
@@ -274,7 +276,7 @@ class TransferModel:
         try:
             if _tags_tokens(config.get("architectures")):
                 auto = AutoModelForTokenClassification
-            stored = check_memory(weight_files(path, name), name)
+            stored = memory.check_memory(weight_files(path, name), name)
             options = {"use_safetensors": True, "dtype": torch.float32, "local_files_only": True}
             with view_of(path, name) as view, own_files_only(name):
                 if module is not None:

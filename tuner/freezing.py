@@ -278,11 +278,10 @@ def audit(
     exactly the trainable parameters.
 
     Args:
-        prefix: what `freeze` returned.
-        model: the model that is trained, with or without what distributed training or torch.compile put around it.
-        optimizer: of that training.
-        optimizer_was_first: whether it was made before freezing: it may then hold frozen parameters, without any state.
-        compact: whether a table of the rows that occur stands in for the trained input embedding (`tuner.vocabulary`).
+        prefix: what `freeze` returned. model: the model that is trained, with or without what distributed training or
+        torch.compile put around it. optimizer: of that training. optimizer_was_first: whether it was made before
+        freezing: it may then hold frozen parameters, without any state. compact: whether a table of the rows that occur
+        stands in for the trained input embedding (`tuner.training.vocabulary`).
     """
     foreign = _foreign_blocks(prefix, model)
     if len(foreign) == len(prefix.blocks):

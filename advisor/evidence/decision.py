@@ -44,7 +44,7 @@ def decide(predictions: Sequence[Prediction], *, prefer: str) -> Decision:
 def in_words(found: Prediction, *, n_blocks: int) -> str:
     """A candidate with what it is expected to score.
 
-    >>> from tuner.space import candidate_at
+    >>> from tuner.search.space import candidate_at
     >>> in_words(Prediction(candidate=candidate_at(2, 7), score=0.84, interval=(0.81, 0.87), learning_rate=4.5e-5,
     ...     cost=0.7, seconds=None, why=""), n_blocks=7)
     '2 of 7 blocks frozen, 84.0 % [81.0, 87.0]'

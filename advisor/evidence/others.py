@@ -9,8 +9,8 @@ import numpy as np
 from advisor.evidence.predictions import for_model, item_weights
 from advisor.evidence.sharpening import unknown_level
 from advisor.evidence.table import Evidence, OtherModel, Task, share_of
-from tuner.expectations import USUAL_CORRELATION
-from tuner.gaussian import Floats, logit
+from tuner.search.expectations import USUAL_CORRELATION
+from tuner.search.gaussian import Floats, logit
 
 
 def fit_other(evidence: Evidence, tasks: Sequence[Task], *, paired: Sequence[Task]) -> OtherModel:

@@ -17,8 +17,8 @@ from advisor.stored import check_advice
 from tuner.errors import DataError, RunFolderError
 from tuner.records import Record, user_cache_dir
 from tuner.sealed import damaged, read_sealed, write_sealed
-from tuner.space import Candidate
-from tuner.stored import NUMBER, check_candidates, check_tuning, check_values
+from tuner.search.space import Candidate
+from tuner.search.stored import NUMBER, check_candidates, check_tuning, check_values
 
 VERSION = 1
 _ANEW = "delete it, and add the run again with `advisor evidence add RUN`"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from advisor.evidence.table import LINEAR, Evidence, share_of, trained
-from advisor.probe import Probe
-from tuner.expectations import Expectations
-from tuner.gaussian import Floats, condition, expected_score, logit, score_at
+from advisor.measures.probe import Probe
 from tuner.records import Record
-from tuner.space import Candidate, candidate_at
+from tuner.search.expectations import Expectations
+from tuner.search.gaussian import Floats, condition, expected_score, logit, score_at
+from tuner.search.space import Candidate, candidate_at
 
 EPOCHS, MOST_STEPS, BATCH, LEAST_EPOCHS = 20, 400, 16, 3
 """How long the runs of the evidence trained: so many epochs, cut to so many steps of so many rows, and to no fewer than

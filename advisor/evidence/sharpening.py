@@ -20,13 +20,13 @@ from advisor.evidence.predictions import (
     rows_seen,
 )
 from advisor.evidence.table import Evidence, load_evidence
-from advisor.probe import Probe
+from advisor.measures.probe import Probe
 from tuner.errors import DataError
-from tuner.expectations import USUAL_CORRELATION
-from tuner.gaussian import Floats, condition, logit
-from tuner.heads import feature_blocks
-from tuner.metrics import METRICS
 from tuner.records import Record
+from tuner.search.expectations import USUAL_CORRELATION
+from tuner.search.gaussian import Floats, condition, logit
+from tuner.tasks.heads import feature_blocks
+from tuner.tasks.metrics import METRICS
 
 LENGTH_SD = 0.15
 """Spread, in log odds, of what training e times as long, or as short, as the runs of the evidence changes. A judgement,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tuner.errors import DataError
-from tuner.gaussian import Floats, logit
 from tuner.records import Record
+from tuner.search.gaussian import Floats, logit
 
 FOLDER = Path(__file__).parent
 VERSION = 1

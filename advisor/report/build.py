@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.data.thumbnails import read_thumbnails
 from advisor.report.fields import MOST_BLOCKS, block_count, whole
 from advisor.report.page import make_page
 from advisor.report.parts import Blocks, Fact, Page, Table
 from advisor.report.wording import Markdown, capital, code_block, markdown
 from advisor.runs import read_advice, read_tuning
-from advisor.thumbnails import read_thumbnails
 from tuner.errors import DataError
 from tuner.records import write_text_atomically
 

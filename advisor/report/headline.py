@@ -6,7 +6,7 @@ import math
 
 from advisor.report.fields import Json, interval, line, number, part, rows, whole
 from advisor.report.wording import candidate_words
-from tuner.plan import LEAST_SHARE
+from tuner.search.plan import LEAST_SHARE
 
 NEAR = 0.01
 """Within which of the best expected score a cheaper candidate is named."""

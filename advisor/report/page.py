@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from advisor.data.thumbnails import Thumbnail
 from advisor.report.fields import (
     Json,
     block_count,
@@ -19,14 +20,7 @@ from advisor.report.fields import (
     score_interval,
     whole,
 )
-from advisor.report.findings import (
-    comparison_section,
-    depth_section,
-    examples_section,
-    features_section,
-    reasons_section,
-    situation_section,
-)
+from advisor.report.findings import comparison_section, depth_section, features_section
 from advisor.report.headline import headline
 from advisor.report.particulars import data_section, provenance_section, search_section
 from advisor.report.parts import (
@@ -38,6 +32,8 @@ from advisor.report.parts import (
     sentence,
 )
 from advisor.report.quality import beside, quality_section
+from advisor.report.reasons import reasons_section
+from advisor.report.situation import examples_section, situation_section
 from advisor.report.wording import (
     SITUATIONS,
     capital,
@@ -50,7 +46,6 @@ from advisor.report.wording import (
     strategy_sentence,
     variant_sentence,
 )
-from advisor.thumbnails import Thumbnail
 
 
 def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail, ...] | None = ()) -> Page:

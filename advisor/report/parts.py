@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advisor.data.thumbnails import Thumbnail
+from advisor.report.drawing import Drawing, Mark
 from advisor.report.fields import Json, interval, number, part, rows, score_interval, whole
-from advisor.report.plots import Drawing, Mark
 from advisor.report.wording import (
     SITUATIONS,
     any_value,
@@ -21,7 +22,6 @@ from advisor.report.wording import (
     key_words,
     percent,
 )
-from advisor.thumbnails import Thumbnail
 
 TAGGED_KEYS = {
     "n_examples": "sentences",

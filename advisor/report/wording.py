@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from advisor.report.fields import Json, interval, line, number, part, whole
-from tuner.metrics import WORDS as METRICS
-from tuner.space import AUGMENTATIONS, LOSSES, OPTIONS
+from tuner.search.space import AUGMENTATIONS, LOSSES, OPTIONS
+from tuner.tasks.metrics import WORDS as METRICS
 
 NOT_MEASURED = "not measured"
 

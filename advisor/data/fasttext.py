@@ -1,0 +1,56 @@
+"""fastText's training files -> an Arrow table: ``__label__x`` in front of a text, one a line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from advisor.data.cells import FileTable
+from advisor.data.encoding import python_stream
+from tuner.errors import DataError
+
+_MARK = "__label__"
+_LINE = re.compile(r"((?:__label__\S+\s+)+)(.*)")
+_DELIMITED = re.compile(r"__label__[^\s,;|]+[,;|]")
+
+
+def is_fasttext(sample: str) -> bool:
+    """Whether every line that is not blank begins with a label, parted from its text by white space.
+
+    >>> is_fasttext("__label__good it works\\n__label__bad it broke\\n"), is_fasttext("__label__good,it works\\n")
+    (True, False)
+    """
+    if not sample.lstrip().startswith(_MARK):
+        return False
+    lines = [line for line in sample.split("\n") if line.strip()]
+    return all(line.startswith(_MARK) for line in lines) and not all(_DELIMITED.match(line) for line in lines)
+
+
+def read_fasttext(path: Path, encoding: str) -> FileTable:
+    """The texts and labels of a fastText file. Raises `DataError` where a line has several labels, or no text."""
+    import pyarrow as pa
+
+    texts: list[str] = []
+    labels: list[str] = []
+    with python_stream(path, encoding) as stream:
+        for number, raw in enumerate(stream, 1):
+            line = raw.decode("utf-8").strip()
+            if not line:
+                continue
+            found = _LINE.fullmatch(line)
+            if found is None:
+                raise DataError(
+                    f"{path}, line {number:,}: no text behind a label, as fastText's files have it",
+                    why=f"the other lines are a {_MARK}NAME and a text",
+                    fix="write the line like the others, or leave it out",
+                )
+            of_line = found[1].split()
+            if len(of_line) > 1:
+                raise DataError(
+                    f"{path}, line {number:,}: {len(of_line)} labels in front of a text",
+                    why="several labels a row (multi-label targets) are not supported yet: every row has one class",
+                    fix="keep one label a line, or leave those lines out",
+                )
+            labels.append(of_line[0].removeprefix(_MARK))
+            texts.append(found[2])
+    return FileTable(table=pa.table({"text": texts, "label": labels}))

@@ -1,0 +1,325 @@
+"""Tagged sentences: the records, and the checks that they pass."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.data.schemes import OUTSIDE, illegal_transitions
+from tuner.errors import DataError
+from tuner.records import Record
+from tuner.tasks.entities import count_types, find_entities
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+DOCUMENT = "-DOCSTART-"
+FIRST_ROWS = 3
+BETWEEN_ROWS = re.compile(r"[\s,]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedSentences:
+    """Sentences as words with a tag each. Of n sentences, ``tokens`` and ``tags`` hold n tuples of equal lengths.
+
+    ``tags`` are ``O`` or a letter of the ``scheme`` and a type (``B-person``), and ``tag_names`` are those of all
+    splits, ``O`` among them, so that numbers mean the same in each. ``n_empty`` sentences without a word are not here.
+    ``n_illegal`` transitions break the scheme, such as ``I-person`` after ``O``; they are kept as they are and read as
+    conlleval reads them. ``groups`` names what each sentence belongs to, such as its document, None where nothing does;
+    it is empty where no sentence has one.
+    """
+
+    tokens: tuple[tuple[str, ...], ...] = field(repr=False)
+    tags: tuple[tuple[str, ...], ...] = field(repr=False)
+    tag_names: tuple[str, ...]
+    scheme: str = "BIO"
+    n_empty: int = 0
+    n_illegal: int = 0
+    groups: tuple[str | None, ...] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_words(self) -> int:
+        """Words of all sentences."""
+        return sum(map(len, self.tokens))
+
+    @property
+    def texts(self) -> list[str]:
+        """The sentences as texts, words joined by spaces: what models read (`tuner.inputs.alignment.encode_words`)."""
+        return [" ".join(words) for words in self.tokens]
+
+    @cached_property
+    def tag_numbers(self) -> tuple[NDArray[np.int64], ...]:
+        """For every sentence its (words,) tags as positions in ``tag_names``."""
+        number = {name: index for index, name in enumerate(self.tag_names)}
+        return tuple(np.array([number[tag] for tag in tags], dtype=np.int64) for tags in self.tags)
+
+    @cached_property
+    def sentence_ids(self) -> NDArray[np.int32]:
+        """(n,) numbers of the distinct sentences, in order of first appearance: equal words, equal number."""
+        seen: dict[tuple[str, ...], int] = {}
+        return np.array([seen.setdefault(words, len(seen)) for words in self.tokens], dtype=np.int32)
+
+    @property
+    def n_duplicates(self) -> int:
+        """Sentences beyond the first of each exact sequence of words."""
+        return len(self) - len(np.unique(self.sentence_ids))
+
+    @property
+    def n_conflicting(self) -> int:
+        """Distinct sentences that occur with more than one sequence of tags."""
+        pairs = set(zip(self.sentence_ids.tolist(), self.tags, strict=True))
+        return sum(count > 1 for count in Counter(number for number, _ in pairs).values())
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> TaggedSentences:
+        """Some of the sentences, in the order asked for; what was dropped before is not counted in them."""
+        positions = [int(row) for row in rows]
+        tags = tuple(self.tags[row] for row in positions)
+        return replace(
+            self,
+            tokens=tuple(self.tokens[row] for row in positions),
+            tags=tags,
+            n_empty=0,
+            n_illegal=sum(len(illegal_transitions(row, scheme=self.scheme)) for row in tags),
+            groups=tuple(self.groups[row] for row in positions) if self.groups else (),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedData:
+    """A dataset as it was given: ``parts`` maps ``all``, or ``train``, ``validation`` and ``test``, to its sentences.
+
+    ``columns`` says where words (``text``), tags (``label``) and, where a column was named, groups (``group``) were
+    read; ``warnings`` what was found and done.
+    """
+
+    name: str
+    place: str
+    parts: Mapping[str, TaggedSentences]
+    columns: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityCounts(Record):
+    """How many entities there are, of every type by name, and how many sentences hold one."""
+
+    total: int
+    by_type: dict[str, int]
+    n_sentences: int
+
+
+def count_entities(tags: Sequence[Sequence[str]]) -> EntityCounts:
+    """The entities in the tags of some sentences, by type.
+
+    >>> count_entities([["B-person", "I-person", "O", "B-place"], ["O", "O"], ["B-place"]])
+    EntityCounts(total=3, by_type={'person': 1, 'place': 2}, n_sentences=2)
+    """
+    found = [find_entities(row) for row in tags]
+    by_type = count_types(entity for row in found for entity in row)
+    return EntityCounts(total=sum(by_type.values()), by_type=by_type, n_sentences=sum(map(bool, found)))
+
+
+# --- checks
+
+
+def named_columns(table: pa.Table, names: Sequence[str], *, place: str) -> pa.Table:
+    """The rows with names in place of numbers, which are positions in `names`; masked tags, all below 0, stay."""
+    import pyarrow as pa
+
+    tags = table.column("tags")
+    numbers = {tag for row in tags.to_pylist() for tag in row or ()}
+    if not names or not pa.types.is_integer(tags.type.value_type) or (numbers and max(numbers) < 0):
+        return table
+    if numbers and (min(numbers) < 0 or max(numbers) >= len(names)):
+        raise DataError(
+            f"{place}: tag {min(numbers) if min(numbers) < 0 else max(numbers)} has no name",
+            why=f"there are {len(names)} names, counted from 0",
+            fix="repair the names of the tags, or the tags",
+        )
+    named = pa.array([[names[tag] for tag in row or ()] for row in tags.to_pylist()], pa.list_(pa.string()))
+    return table.set_column(table.column_names.index("tags"), "tags", named)
+
+
+def refuse_numbers(tags: list[list[Any]], *, place: str) -> None:
+    """Raise `DataError` for tags that are numbers still, since nothing names them."""
+    numbers = {tag for row in tags for tag in row if isinstance(tag, int)}
+    if numbers:
+        raise DataError(
+            f"{place}: the tags are numbers without names, from {min(numbers)} to {max(numbers)}",
+            why="which of them begin an entity, and of which type, cannot be known",
+            fix="write the tags as names such as B-person, or save them with `datasets` as a ClassLabel, which names "
+            "its numbers",
+        )
+
+
+def has_no_tags(table: pa.Table) -> bool:
+    """Whether a split's tags are masked, as contests do: all missing, or all numbers below 0."""
+    tags = [tag for row in table.column("tags").to_pylist() for tag in row or ()]
+    return all(isinstance(tag, int) and tag < 0 for tag in tags)
+
+
+def check_numbers(tokens: list[list[str] | None], tags: list[list[str]], *, place: str) -> None:
+    """Raise `DataError` where sentences have more or fewer tags than words, the first of them named."""
+    wrong = [row for row, words in enumerate(tokens) if len(words or ()) != len(tags[row])]
+    if wrong:
+        shown = ", ".join(
+            f"row {row + 1:,} ({len(tokens[row] or ()):,} words, {len(tags[row]):,} tags)" for row in wrong[:FIRST_ROWS]
+        )
+        raise DataError(
+            f"{place}: in {len(wrong):,} of {len(tokens):,} sentences the tags do not match the words in number: "
+            f"{shown}{', ...' if len(wrong) > FIRST_ROWS else ''}",
+            why="the n-th tag is of the n-th word",
+            fix="give every word of these sentences one tag (O outside entities), or leave the sentences out",
+        )
+
+
+def notes_on_sentences(sentences: TaggedSentences, *, place: str) -> list[str]:
+    """What was found in a part, said; by row and tag only, never by word."""
+    notes = []
+    if sentences.n_empty:
+        were = "sentence without a word was" if sentences.n_empty == 1 else "sentences without a word were"
+        notes.append(f"{place}: {sentences.n_empty:,} {were} left out")
+    if sentences.n_illegal:
+        row, position = next(
+            (row, found[0])
+            for row, tags in enumerate(sentences.tags)
+            if (found := illegal_transitions(tags, scheme=sentences.scheme))
+        )
+        tags = (OUTSIDE, *sentences.tags[row], "the end")
+        at = f"sentence {row + 1:,}, word {position + 1:,}"
+        if position == len(sentences.tags[row]):
+            at = f"sentence {row + 1:,}"
+        before = "the beginning" if position == 0 else tags[position]
+        how = "transition between tags is" if sentences.n_illegal == 1 else "transitions between tags are"
+        notes.append(
+            f"{place}: {sentences.n_illegal:,} {how} illegal in {sentences.scheme}, such as {tags[position + 1]} after "
+            f"{before} ({at}); they are kept, and read as conlleval reads them"
+        )
+    return notes
+
+
+# --- cells
+
+
+def tagged_table(
+    tokens: Sequence[Any], tags: Sequence[Any] | None = None, groups: Sequence[Any] | None = None, *, place: str
+) -> pa.Table:
+    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none.
+
+    Groups are names, missing where there are none.
+    """
+    import pyarrow as pa
+
+    tags = [None] * len(tokens) if tags is None else tags
+    groups = [None] * len(tokens) if groups is None else groups
+    words = [
+        [_word(word, row, place=place) for word in _items(cell, row, place=place)] for row, cell in enumerate(tokens)
+    ]
+    tagged = [[_whole(tag) for tag in _items(cell, row, place=place)] for row, cell in enumerate(tags)]
+    numbered = all(isinstance(tag, int) for row in tagged for tag in row)
+    if not numbered:
+        tagged = [["" if tag is None else _clean(str(tag)).strip() for tag in row] for row in tagged]
+    kind = pa.list_(pa.int64() if numbered else pa.string())
+    names = pa.array([_group_name(cell, row, place=place) for row, cell in enumerate(groups)], pa.string())
+    try:
+        return pa.table(
+            {"tokens": pa.array(words, pa.list_(pa.string())), "tags": pa.array(tagged, kind), "groups": names}
+        )
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise DataError(
+            f"{place}: the tags hold numbers beyond 64 bits", why="tags are names or class numbers", fix="repair them"
+        ) from error
+
+
+def _items(cell: Any, row: int, *, place: str) -> list[Any]:
+    """A cell's list, array, or list written as text (JSON or Python); nothing of a missing cell."""
+    if cell is None or (isinstance(cell, float) and cell != cell):
+        return []
+    if hasattr(cell, "tolist") and getattr(cell, "ndim", 1) == 1:
+        cell = cell.tolist()
+    if isinstance(cell, str):
+        written = cell.strip()
+        if not written:
+            return []
+        cell = read_literal(written)
+    if isinstance(cell, (list, tuple)):
+        return list(cell)
+    raise DataError(
+        f"{place}, row {row + 1:,}: the cell holds no list",
+        why="a row is a sentence, as a list of its words beside a list of their tags",
+        fix='write the lists as JSON, such as ["EU", "rejects"] and ["B-org", "O"], or pass a CoNLL file',
+    )
+
+
+def read_literal(written: str) -> Any:
+    """A value written as JSON or Python; None of anything else.
+
+    >>> read_literal('["EU", null]'), read_literal("['EU']"), read_literal("EU")
+    (['EU', None], ['EU'], None)
+    """
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        try:
+            return ast.literal_eval(written)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+
+
+def _word(word: Any, row: int, *, place: str) -> str:
+    word = word.item() if isinstance(word, np.generic) else word
+    if word is None or isinstance(word, (str, int, float)):
+        return "" if word is None else _clean(str(word))
+    raise DataError(
+        f"{place}, row {row + 1:,}: a word is of type {type(word).__name__}, not text",
+        why="the words are given to a tokenizer",
+        fix="write a sentence as a flat list of words",
+    )
+
+
+def _group_name(cell: Any, row: int, *, place: str) -> str | None:
+    """The name of a group, the same for 3 and 3.0; None for a missing cell."""
+    if isinstance(cell, (list, tuple, dict, bytes)) or getattr(cell, "ndim", 0) > 0:
+        raise DataError(
+            f"{place}, row {row + 1:,}: the group is of type {type(cell).__name__}",
+            why="--group needs one text, number or name a row",
+            fix="write one value a row into that column, or name another column with --group",
+        )
+    return None if is_missing(cell) else _clean(str(_whole(cell)))
+
+
+def _whole(tag: Any) -> Any:
+    """3.0 and True as integers: tables with gaps turn class numbers into floats."""
+    tag = tag.item() if isinstance(tag, np.generic) else tag
+    if isinstance(tag, float) and tag.is_integer():
+        return int(tag)
+    return int(tag) if isinstance(tag, bool) else tag
+
+
+def _clean(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can spell but UTF-8 cannot."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def is_placeholder(kind: pa.DataType) -> bool:
+    """The type of columns that a reader kept nothing of (`advisor.data.files.nested_placeholder`)."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) and pa.types.is_null(kind.value_type))
+
+
+def is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip())

@@ -1,0 +1,88 @@
+"""What a search is given: the rows of every split, at most so many, and a run folder that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from advisor import runs
+from advisor.data.target import TargetData
+from advisor.measures.features import sample_rows
+from tuner.errors import OptionError
+from tuner.model.backbone import Backbone
+from tuner.search.search import LabelledRows, TuningData
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+    Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
+    Model: TypeAlias = str | Path | tuple[Any, Any] | None
+
+
+TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 20_000, 2_000, 10_000
+"""Rows the search trains, validates and tests on at most: beyond them a trial no longer fits a sensible budget, and a
+test score is known to a point already."""
+
+
+def tuning_data(target: TargetData, *, seed: int) -> TuningData:
+    """The splits as the search takes them; very large ones are sampled, stratified."""
+
+    def part(rows: np.ndarray, most: int) -> LabelledRows:
+        if len(rows) > most:
+            rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
+        together = target.kept_together(rows)
+        if target.tagged:
+            tags = [target.tags[int(row)] for row in rows]
+            n_words = np.array([len(words) for words in tags])
+            return LabelledRows(
+                rows=target.rows_at(rows), labels=np.concatenate(tags), groups=together, n_words=n_words
+            )
+        return LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=together)
+
+    parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
+    notes = tuple(
+        f"{what} on a sample of {most:,} of {len(rows):,} rows" for what, rows, most in parts if len(rows) > most
+    )
+    return TuningData(
+        name=target.name,
+        train=part(target.train, TRAIN_ROWS),
+        validation=part(target.validation, VALIDATION_ROWS),
+        test=part(target.test, TEST_ROWS),
+        class_names=target.class_names,
+        fingerprint=target.fingerprint,
+        notes=notes,
+    )
+
+
+def tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Backbone, resume: bool) -> tuple[Path, bool]:
+    """The run folder, and whether it was made here and now."""
+    if out is not None:
+        return Path(out), False
+    if resume:
+        earlier = runs.find_run(data_fingerprint=target.fingerprint, model=backbone.fingerprint)
+        if earlier is not None:
+            return earlier, False
+    return runs.claim_folder(target.name, backbone.id), True
+
+
+def check_same_run(
+    stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, metric: str, seed: int, folder: Path | str
+) -> None:
+    model = stored["model"].get("sha256") or stored["model"].get("revision") or stored["model"].get("id")
+    for what, here, there in (
+        ("data", target.fingerprint, stored["data"].get("fingerprint")),
+        ("model", backbone.fingerprint, model),
+        ("metric", metric, stored["metric"]),
+        ("length", backbone.max_length if backbone.is_text else None, stored["model"]["max_length"]),
+        ("seed", seed, stored["seed"]),
+    ):
+        if here != there:
+            raise OptionError(
+                f"{folder} is of another {what}: {there}, not {here}",
+                why="advice and runs can only be continued with what they started with",
+                fix=f"pass the same {what}, columns and seed as then, or --out with a new folder",
+            )

@@ -1,0 +1,315 @@
+"""A model and what reads its inputs -> a `Backbone`: shapes, pooling, length, device, precision."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tuner.blocks import find_blocks
+from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.inputs.images import ImageInputs
+from tuner.inputs.texts import TextInputs
+from tuner.model.backbone import CLASS_TOKENS, HALF_PRECISION_COSINE, POOLINGS, Backbone
+from tuner.model.checkpoint import read_json
+from tuner.model.loading import (
+    DEFAULT_TEXT_MODEL,
+    LOADING_ERRORS,
+    check_built_in,
+    hash_blocks,
+    load_folder,
+    model_folder,
+    weights_error,
+    weights_sha256,
+)
+from tuner.model.vision import PREFIX as TORCHVISION
+from tuner.model.vision import load_torchvision, torchvision_processor
+
+if TYPE_CHECKING:
+    pass
+
+
+DEFAULT_MAX_LENGTH = 128
+
+
+def load_backbone(
+    model: str | Path | tuple[Any, Any] | None = None,
+    *,
+    device: str = "auto",
+    max_length: int | None = None,
+    weights: str | Path | None = None,
+) -> Backbone:
+    """Load a pretrained model, text or image: the built-in text model (None), a built-in one by its name, a folder, a
+    hub id, ``torchvision:NAME`` (with `weights`, a safetensors file), or a pair (model, tokenizer) or (model, image
+    processor).
+
+    Weights are read from safetensors only and no remote code is run. Raises `ModelError` for what is not a usable
+    model and `OptionError` for a device or length that cannot be.
+    """
+    where = resolve_device(device)
+    path: Path | None = None
+    revision: str | None = None
+    warnings: tuple[str, ...] = ()
+    sha256: str | None
+    if model is not None and not isinstance(model, (str, Path)):
+        base, reader = _pair(model)
+        prefix = getattr(base, "base_model_prefix", "")
+        base = getattr(base, prefix, base) if prefix else base
+        config = getattr(base, "config", None)
+        name = str(getattr(config, "_name_or_path", "") or type(base).__name__)
+        sha256 = hash_blocks(base)
+    elif model is not None and str(model).startswith(TORCHVISION):
+        name = str(model)
+        base, sha256 = load_torchvision(name.removeprefix(TORCHVISION), weights=weights)
+        reader = torchvision_processor(name.removeprefix(TORCHVISION))
+    else:
+        name = DEFAULT_TEXT_MODEL if model is None else str(model)
+        if weights is not None:
+            raise weights_error(name, weights)
+        path = model_folder(None if model is None else str(model))
+        sha256 = weights_sha256(path, name)
+        revision = path.name if path.parent.name == "snapshots" else None
+        check_built_in(name, path, sha256)
+        base, reader, warnings = load_folder(path, name)
+    if any(p.is_floating_point() and p.dtype != torch.float32 for p in base.parameters()):
+        base = copy.deepcopy(base)  # the user's own model keeps its type
+    base = base.to(where).float().eval()
+    inputs, pooling, notes = _inputs(base, reader, name=name, path=path, max_length=max_length)
+    if isinstance(inputs, ImageInputs):
+        base = base.to(memory_format=torch.channels_last)
+    backbone = Backbone(
+        id=name,
+        sha256=sha256,
+        revision=revision,
+        path=path,
+        model=base,
+        inputs=inputs,
+        blocks=find_blocks(base),
+        shapes=(),
+        pooling=pooling,
+        device=where,
+        compute_dtype=torch.float32,
+        warnings=(*warnings, *notes),
+    )
+    return _with_compute_dtype(replace(backbone, shapes=_state_shapes(backbone)))
+
+
+def _inputs(
+    base: Any, reader: Any, *, name: str, path: Path | None, max_length: int | None
+) -> tuple[TextInputs | ImageInputs, str, tuple[str, ...]]:
+    """What feeds the model, how its states are pooled, and warnings."""
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(reader, PreTrainedTokenizerBase):
+        if max_length is not None:
+            raise OptionError(
+                f"--max-length {max_length} does not go with {name}, which reads images",
+                why="it is the number of tokens that a text is cut to",
+                fix="leave --max-length away",
+            )
+        # A class token has gathered the whole image; where there is none, all places count the same.
+        has_class_token = any(key.rpartition(".")[2] in CLASS_TOKENS for key, _ in base.named_parameters())
+        try:
+            images = ImageInputs(reader)
+        except LOADING_ERRORS as error:
+            raise ModelError(
+                f"the image processor of {name} does not work on an example",
+                why=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}",
+                fix="save the image processor that the model was trained with into its folder",
+            ) from error
+        return images, "cls" if has_class_token else "mean", ()
+    if reader.pad_token_id is None and reader.eos_token is not None:
+        reader.pad_token = reader.eos_token  # padded positions are masked, so any token serves
+    pooling, notes = _base_pooling(base, path)
+    inputs = TextInputs(
+        reader,
+        max_length=_resolve_max_length(max_length, base),
+        vocabulary=_vocabulary(base, reader),
+        model=name,
+        window=_attention_window(getattr(base, "config", None)),
+    )
+    return inputs, pooling, notes
+
+
+def _vocabulary(base: Any, tokenizer: Any) -> int:
+    """Tokens that the model knows: rows of its embedding table; all of the tokenizer's where it has none (CANINE)."""
+    try:
+        weight = base.get_input_embeddings().weight
+    except (NotImplementedError, AttributeError):
+        return len(tokenizer)
+    return int(weight.shape[0])
+
+
+def _attention_window(config: Any) -> int:
+    """Longformer attends within windows, one size a layer or one for all; its texts are multiples of it."""
+    windows = getattr(config, "attention_window", 1)
+    return max(windows) if isinstance(windows, (list, tuple)) else int(windows or 1)
+
+
+def _pair(given: object) -> tuple[Any, Any]:
+    """A loaded model with its tokenizer or image processor, or an error that says how to pass them."""
+    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
+
+    readers = (PreTrainedTokenizerBase, BaseImageProcessor)
+    fits = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], readers)
+    if not isinstance(given, tuple) or not fits or not isinstance(given[0], torch.nn.Module):
+        shown = [type(item).__name__ for item in given] if isinstance(given, tuple) else type(given).__name__
+        raise OptionError(
+            f"model={shown} is not a model with its tokenizer or image processor",
+            why="texts become tokens, and images pixels, in the way that the model was trained with",
+            fix="pass model=(model, tokenizer), model=(model, image_processor), a folder, or a hub id",
+        )
+    return given[0], given[1]
+
+
+def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
+    """What leaves every block for one row (`Backbone.shapes`), seen on an example.
+
+    Raises `ModelError` where a row does not give one state after every block.
+    """
+    encoded = backbone.inputs.example()
+    inputs = backbone.collate(encoded, np.arange(len(encoded)))
+    shapes: list[tuple[int, ...]] = []
+    try:
+        with torch.inference_mode():
+            hidden = backbone.states(inputs)
+        states = hidden.states
+        leading = tuple(inputs["input_ids"].shape) if backbone.is_text else (len(encoded),)
+        shapes = [tuple(state.shape[len(leading) :]) for state in states]
+        odd = [tuple(state.shape) for state in states if tuple(state.shape[: len(leading)]) != leading]
+        problem = f"a block gives {odd[0]}" if odd else None
+        if backbone.is_text:
+            problem = problem or next(
+                (f"block {i} gives {shape}" for i, shape in enumerate(shapes) if len(shape) != 1), None
+            )
+        if len(shapes) != backbone.n_blocks:
+            problem = f"{len(shapes)} of {backbone.n_blocks} blocks give a state"
+        elif hidden.order != sorted(hidden.order):
+            problem = f"its blocks run in the order {hidden.order}, not in the one they were found in"
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
+    if problem is not None:
+        wanted = "one state a token is needed after every block" if backbone.is_text else "one state an image is needed"
+        known = "a text encoder or decoder, such as BERT, RoBERTa, GPT-2 or Llama"
+        raise ModelError(
+            f"{backbone.id} cannot be read block by block from {'texts' if backbone.is_text else 'images'} alone "
+            f"({problem})",
+            why=f"{wanted}; {len(encoded)} rows were tried",
+            fix=f"use {known}" if backbone.is_text else "use an image classifier, such as ResNet, ViT or MobileNet",
+        )
+    return tuple(shapes)
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the GPU where there is one. Raises `OptionError` for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = ("auto", "cpu", "cuda", "mps")
+    kind = device.partition(":")[0]
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    try:
+        resolved = torch.device(device) if kind in available else None
+    except RuntimeError:
+        resolved = None
+    too_high = kind == "cuda" and resolved is not None and (resolved.index or 0) >= max(torch.cuda.device_count(), 1)
+    if resolved is None or too_high:
+        raise OptionError(
+            f"unknown device {device!r}.{did_you_mean(device, known)}",
+            why="the model runs there",
+            fix=f"use one of {', '.join(known)}",
+        )
+    if not available[kind]:
+        raise OptionError(
+            f"device {device!r} is not available on this machine",
+            why="torch finds no such device",
+            fix="leave --device away, or use --device cpu",
+        )
+    return resolved
+
+
+def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:
+    """The base's own pooling, what sentence-transformers stored beside it, else by architecture; and warnings."""
+    stored = path / "1_Pooling" / "config.json" if path is not None else None
+    if path is None or stored is None or not stored.exists():
+        config = getattr(model, "config", None)
+        return ("last" if getattr(config, "is_decoder", False) or _is_causal(config) else "mean"), ()
+    config = read_json(stored, path, str(path))
+    modes = [
+        key.removeprefix("pooling_mode_") for key, used in config.items() if used is True and "pooling_mode_" in key
+    ]
+    modes = modes or [str(config.get("pooling_mode", "mean"))]
+    names = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
+    pooling = names.get(modes[0], modes[0])
+    if len(modes) > 1 or pooling not in POOLINGS:
+        asked = " and ".join(modes)
+        return "mean", (f"the model was trained with {asked} pooling, which is not supported: the mean is used",)
+    return pooling, ()
+
+
+def _is_causal(config: Any) -> bool:
+    """A decoder's last token has seen the whole text, its first has seen nothing."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    kind = type(config)
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
+
+
+def _resolve_max_length(asked: int | None, model: Any) -> int:
+    config = getattr(model, "config", None)
+    positions = int(getattr(config, "max_position_embeddings", 0) or 10**6)
+    if positions < 1:  # XLNet says -1 for no limit
+        positions = 10**6
+    # RoBERTa's positions start behind the padding index, so two of its declared positions do not exist.
+    if getattr(config, "model_type", "") in (
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "xmod",
+        "xlm-roberta-xl",
+        "longformer",
+    ):
+        positions -= 2
+    if asked is None:
+        return min(DEFAULT_MAX_LENGTH, positions)
+    if not 4 <= asked <= positions:
+        raise OptionError(
+            f"--max-length {asked} is not between 4 and {positions}",
+            why=f"the model has {positions} positions",
+            fix=f"pass a length between 4 and {positions}",
+        )
+    return asked
+
+
+def half_precision_supported(device: torch.device) -> bool:
+    """Whether bf16 matrix products run in hardware there."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and os.environ.get("TRANSFER_ADVISOR_FP32") != "1":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def _with_compute_dtype(backbone: Backbone) -> Backbone:
+    """bf16 where the hardware has it and the pooled features of every block stay those of full precision."""
+    if not half_precision_supported(backbone.device):
+        return backbone
+    sample = backbone.inputs.example()
+    full = backbone._pooled_batch(sample, np.arange(4), half=False)
+    try:
+        half = backbone._pooled_batch(sample, np.arange(4), half=True)
+    except RuntimeError as error:
+        note = f"bf16 is not used: the model does not run in it ({str(error).splitlines()[0]})"
+        return replace(backbone, warnings=(*backbone.warnings, note))
+    cosine = min(
+        float(((a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) + 1e-12)).min())
+        for a, b in zip(full, half, strict=True)
+    )
+    if cosine >= HALF_PRECISION_COSINE:  # NaN is not
+        return replace(backbone, compute_dtype=torch.bfloat16)
+    note = f"bf16 is not used: features differ from fp32 (cosine {cosine:.4f})"
+    return replace(backbone, warnings=(*backbone.warnings, note))

@@ -1,0 +1,261 @@
+"""A pretrained base as this project uses it: its blocks, its states after every one of them, how they are pooled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tuner.blocks import Block
+from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.inputs.encoded import Encoded
+from tuner.inputs.images import ImageInputs, has_channels_last
+from tuner.inputs.texts import TextInputs
+from tuner.inputs.tokens import Tokens
+from tuner.model.hidden import HiddenStates
+from tuner.records import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+# Half precision is used only where pooled features keep at least this cosine similarity to full precision.
+Features = tuple[np.ndarray, ...]
+"""Pooled states of some rows: one array (n, width) a block."""
+HALF_PRECISION_COSINE = 0.999
+CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+POOLINGS = ("mean", "cls", "last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A pretrained base, with all that is needed to run texts or images through it.
+
+    ``shapes`` holds what leaves every block for one row: (width,) a token, or (tokens, width), or (channels, h, w).
+    """
+
+    id: str
+    sha256: str | None
+    revision: str | None
+    path: Path | None
+    model: torch.nn.Module
+    inputs: TextInputs | ImageInputs
+    blocks: tuple[Block, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    pooling: str
+    device: torch.device
+    compute_dtype: torch.dtype
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks, the stem included."""
+        return len(self.blocks)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Size of the pooled state after every block."""
+        return tuple(pooled_width(shape) for shape in self.shapes)
+
+    @property
+    def width(self) -> int:
+        """Size of the pooled state after the last block."""
+        return self.widths[-1]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it reads texts; else images."""
+        return isinstance(self.inputs, TextInputs)
+
+    @property
+    def text(self) -> TextInputs:
+        """Tokenizer and length. Raises `ModelError` for an image model."""
+        if not isinstance(self.inputs, TextInputs):
+            raise ModelError(
+                f"{self.id} reads images, not texts",
+                why="texts need a model with a tokenizer",
+                fix="leave --model away for the built-in text model, or pass a text model",
+            )
+        return self.inputs
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of a text model."""
+        return self.text.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text is cut to."""
+        return self.text.max_length
+
+    @cached_property
+    def parameters(self) -> int:
+        """Parameters of all blocks."""
+        return sum(parameter.numel() for block in self.blocks for parameter in block.parameters())
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the weights: the hash of the file, else the revision, else the id."""
+        return self.sha256 or self.revision or self.id
+
+    @cached_property
+    def architecture(self) -> str:
+        """What else decides what the weights compute: the configuration, or the modules of a model without one."""
+        config = getattr(self.model, "config", None)
+        return str(config.to_json_string(use_diff=False)) if config is not None else repr(self.model)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which forward passes run: half precision where it was checked, else full."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16, cache_enabled=True
+        )
+
+    def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
+        """Texts as token ids, or images as pixels (`tuner.inputs.encode`)."""
+        return self.inputs.encode(rows, progress=progress)
+
+    def batches(self, encoded: Encoded) -> Iterator[np.ndarray]:
+        """Positions of the rows that run together, all rows in turn."""
+        return self.inputs.batches(encoded)  # type: ignore[arg-type]  # made by the same inputs
+
+    def padded(self, encoded: Encoded, rows: np.ndarray) -> int:
+        """Tokens that every row of a batch of these is padded to; 1 for images."""
+        return self.inputs.padded(encoded, rows)  # type: ignore[arg-type]
+
+    def collate(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """The model's inputs for some rows, on the device."""
+        inputs = self.inputs.collate(encoded, rows)  # type: ignore[arg-type]
+        if "token_type_ids" in inputs and not reads_types(self.model):
+            del inputs["token_type_ids"]
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
+
+    def states(self, inputs: dict[str, torch.Tensor]) -> HiddenStates:
+        """One forward pass of the base: what leaves every block, the last state as the model returns it."""
+        with HiddenStates(self.blocks) as hidden:
+            run_base(self.model, inputs, hidden)
+        return hidden
+
+    def block_features(self, encoded: Encoded, *, progress: Progress | None = None) -> Features:
+        """Pooled states after every block, n_blocks arrays (n, width) of float32, in one forward pass.
+
+        Of n sentences of words (`tuner.inputs.alignment`) the states of their N words, (N, width) of float16, sentence
+        below sentence.
+        """
+        features = self.empty_features(encoded)
+        done = 0
+        for rows in self.batches(encoded):
+            inputs = self.collate(encoded, rows)
+            with torch.inference_mode(), self.autocast():
+                states = self.states(inputs).states
+            self.pool_into(features, states=states, encoded=encoded, rows=rows, mask=inputs.get("attention_mask"))
+            done += len(rows)
+            if progress is not None:
+                progress(f"embedding: {done:,} of {len(encoded):,} rows", done / len(encoded))
+        return features
+
+    def empty_features(self, encoded: Encoded) -> Features:
+        """Room for the pooled states of some rows, float32; of sentences of words for their words', float16."""
+        if isinstance(encoded, Tokens) and encoded.first is not None:
+            return tuple(np.zeros((int(encoded.n_words.sum()), width), dtype=np.float16) for width in self.widths)
+        return tuple(np.empty((len(encoded), width), dtype=np.float32) for width in self.widths)
+
+    def pool_into(
+        self,
+        features: Features,
+        *,
+        states: Sequence[torch.Tensor],
+        encoded: Encoded,
+        rows: np.ndarray,
+        mask: torch.Tensor | None,
+    ) -> None:
+        """Write the pooled states of a batch of rows into those of all: what `block_features` returns.
+
+        Of sentences of words that is the state of every word's first subword, and zero for words without one.
+        """
+        if not isinstance(encoded, Tokens) or encoded.first is None:
+            for block, state in zip(features, states, strict=True):
+                block[rows] = pool(state.float(), mask, pooling=self.pooling).cpu().numpy()
+            return
+        places, sentences, tokens = encoded.words_in(rows)
+        at = (torch.from_numpy(sentences).to(self.device), torch.from_numpy(tokens).to(self.device))
+        for block, state in zip(features, states, strict=True):
+            block[places] = state[at].float().cpu().numpy()
+
+    def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> list[np.ndarray]:
+        inputs = self.collate(encoded, rows)
+        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
+        with torch.inference_mode(), autocast:
+            states = self.states(inputs).states
+        mask = inputs.get("attention_mask")
+        return [pool(state.float(), mask, pooling=self.pooling).cpu().numpy() for state in states]
+
+
+def reads_types(model: torch.nn.Module) -> bool:
+    """Whether a base tells the two texts of a pair apart by types of their tokens."""
+    kinds = getattr(getattr(model, "config", None), "type_vocab_size", 0) or 0
+    return kinds > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
+
+
+def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: HiddenStates) -> None:
+    """Call a base inside `hidden`, whose last state becomes the model's own last one where it returns one.
+
+    A final norm stands between the two in many models. A decoder reads the text shifted by one, as in T5's own
+    classifier. Models that are not transformers' take their inputs in order.
+    """
+    shift = getattr(model, "_shift_right", None)  # models without it shift by themselves
+    if shift is not None and "input_ids" in inputs:
+        inputs = inputs | {"decoder_input_ids": shift(inputs["input_ids"])}
+    output = model(**inputs) if hasattr(model, "config") else model(*inputs.values())
+    last = getattr(output, "last_hidden_state", None)
+    if last is not None:
+        hidden.replace_last(last)
+
+
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, pooling: str) -> torch.Tensor:
+    """One vector a row: mean over tokens or places, first token, or last token; ``tokens`` leaves one a token.
+
+    (b, t, d) with a mask (b, t) of the tokens that count, all by default; or (b, c, h, w) or (b, h, w, c), whose places
+    are averaged; or (b, d), as it is.
+
+    >>> hidden = torch.tensor([[[1.0], [3.0], [9.0]]])
+    >>> pool(hidden, torch.tensor([[1, 1, 0]]), pooling="mean").tolist()
+    [[2.0]]
+    >>> pool(hidden, torch.tensor([[1, 1, 0]]), pooling="last").tolist()
+    [[3.0]]
+    >>> pool(torch.ones(2, 5, 4, 4), pooling="mean").shape
+    torch.Size([2, 5])
+    """
+    if hidden.ndim == 2 or pooling == "tokens":
+        return hidden
+    if hidden.ndim == 4:
+        return hidden.mean((1, 2) if has_channels_last(hidden.shape[1:]) else (2, 3))
+    if pooling == "cls":
+        return hidden[:, 0]
+    if attention_mask is None:
+        attention_mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+    if pooling == "mean":
+        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if pooling == "last":
+        last = attention_mask.sum(1).clamp(min=1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    raise OptionError(
+        f"unknown pooling {pooling!r}.{did_you_mean(pooling, POOLINGS)}",
+        why="it says how the hidden states of a row become one vector",
+        fix=f"use one of {', '.join(POOLINGS)}",
+    )
+
+
+def pooled_width(shape: Sequence[int]) -> int:
+    """Size of the pooled state of one row whose state has this shape (`Backbone.shapes`).
+
+    >>> pooled_width((384,)), pooled_width((197, 768)), pooled_width((64, 56, 56)), pooled_width((7, 7, 96))
+    (384, 768, 64, 96)
+    """
+    return shape[-1] if len(shape) < 3 or has_channels_last(shape) else shape[0]

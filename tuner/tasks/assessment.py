@@ -1,0 +1,143 @@
+"""How good a model is on rows that it has not seen: every metric, every class, and what its probabilities are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuner.records import Record
+from tuner.tasks.calibration import (
+    BINS,
+    calibration_error_by_chance,
+    calibration_interval,
+    expected_calibration_error,
+    softmax,
+)
+from tuner.tasks.metrics import effective_rows, scores_by_metric, wilson
+from tuner.tasks.scoring import Truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore(Record):
+    """How the ``n`` rows of a class fare, and the ``n_predicted`` rows that are taken for it.
+
+    ``interval`` is the recall's, 95 %. What there are no rows for is None.
+    """
+
+    name: str
+    n: int
+    n_predicted: int
+    recall: float | None
+    interval: tuple[float, float] | None
+    precision: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Record):
+    """What probabilities say against what is right, on ``n`` rows (or words), before and after a temperature.
+
+    ``ece_*`` are expected calibration errors (`tuner.tasks.calibration`) with 95 % intervals; ``ece_by_chance`` is what
+    perfect probabilities would show on so few rows. ``confidence_*`` are mean probabilities of what is predicted,
+    beside ``accuracy``.
+    """
+
+    n: int
+    bins: int
+    ece_before: float
+    ece_before_interval: tuple[float, float]
+    ece_after: float
+    ece_after_interval: tuple[float, float]
+    ece_by_chance: float
+    confidence_before: float
+    confidence_after: float
+    accuracy: float
+
+
+def scores_by_class(
+    labels: np.ndarray, predictions: np.ndarray, *, names: Sequence[str], groups: np.ndarray | None = None
+) -> tuple[ClassScore, ...]:
+    """Recall, precision and F1 of every class, from (n,) true and predicted class numbers.
+
+    The recall's interval is Wilson's; rows of a group that are right or wrong together count as fewer.
+
+    >>> rare, common = scores_by_class(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 1]), names=("rare", "common"))
+    >>> rare.recall, rare.precision, common.recall, common.precision
+    (0.5, 1.0, 1.0, 0.75)
+    """
+    found = []
+    for number, name in enumerate(names):
+        own = labels == number
+        right, n = predictions[own] == number, int(own.sum())
+        n_predicted, hits = int((predictions == number).sum()), int(right.sum())
+        bounds = None
+        if n:
+            bounds = wilson(hits / n, effective_rows(right, groups=None if groups is None else groups[own]))
+        found.append(
+            ClassScore(
+                name=name,
+                n=n,
+                n_predicted=n_predicted,
+                recall=hits / n if n else None,
+                interval=bounds,
+                precision=hits / n_predicted if n_predicted else None,
+                f1=2 * hits / (n + n_predicted) if n + n_predicted else None,
+            )
+        )
+    return tuple(found)
+
+
+def measure_calibration(
+    logits: np.ndarray, labels: np.ndarray, *, temperature: float, groups: np.ndarray | None = None, seed: int = 0
+) -> Calibration:
+    """Of (n, C) logits that were divided by a temperature already: what they say, and what they said before."""
+    before, after = softmax(temperature * logits.astype(np.float64)), softmax(logits)
+    options: dict[str, Any] = {"groups": groups, "seed": seed}
+    return Calibration(
+        n=len(labels),
+        bins=BINS,
+        ece_before=expected_calibration_error(before, labels),
+        ece_before_interval=calibration_interval(before, labels, **options),
+        ece_after=expected_calibration_error(after, labels),
+        ece_after_interval=calibration_interval(after, labels, **options),
+        ece_by_chance=calibration_error_by_chance(after, seed=seed),
+        confidence_before=float(before.max(1).mean()),
+        confidence_after=float(after.max(1).mean()),
+        accuracy=float(np.mean(logits.argmax(1) == labels)),
+    )
+
+
+def assess(
+    logits: np.ndarray, truth: Truth, *, temperature: float, seen: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Everything that is said of (n, C) logits of a model with its temperature in it, as JSON values.
+
+    ``metrics`` by name, ``by_class`` (of tagged words ``entities`` by type), and ``calibration``, which counts the
+    words that are `seen` only, (N,) booleans: others have no probabilities.
+    """
+    predicted, labels, groups = logits.argmax(1), truth.labels, truth.groups
+    if truth.n_words is None:
+        scores = scores_by_metric(labels, predicted, groups=groups, seed=seed)
+        found = {
+            "metrics": {metric: scored.to_json() for metric, scored in scores.items()},
+            "by_class": [s.to_json() for s in scores_by_class(labels, predicted, names=truth.names, groups=groups)],
+        }
+    else:
+        interval = truth.interval(predicted, seed=seed)
+        found = {
+            "metrics": {truth.metric: {"score": truth.score(predicted), "interval": interval}},
+            "entities": truth.by_type(predicted).to_json(),
+        }
+        units = np.arange(len(truth.n_words)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        groups = np.repeat(units, truth.n_words)
+    counted = np.ones(len(labels), dtype=bool) if seen is None else seen
+    if counted.any():
+        groups = None if groups is None else groups[counted]
+        calibration = measure_calibration(
+            logits[counted], labels[counted], temperature=temperature, groups=groups, seed=seed
+        )
+        found["calibration"] = calibration.to_json()
+    return found
