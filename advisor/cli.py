@@ -1,4 +1,7 @@
-"""The command line: results to stdout, progress to stderr."""
+"""The command line: results to stdout, progress to stderr.
+
+Heavy imports stay inside the commands, so that ``advisor --help`` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -56,10 +59,6 @@ from advisor.showing import print_advice, print_error, print_json, print_out, pr
 from advisor.streams import ended_like_ctrl_c, patient_streams
 from advisor.terminal import printable
 from tuner.errors import OptionError, TransferError, did_you_mean
-
-if TYPE_CHECKING:
-    pass
-
 
 # Typer carries its own copy of click, so the base of its usage errors is reached through the one it exports.
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]

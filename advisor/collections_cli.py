@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,6 @@ from advisor.parameters import DeviceOption, JsonOption, ModelOption, QuietOptio
 from advisor.progressing import shown_progress
 from advisor.showing import print_error, print_json, print_out
 from advisor.terminal import in_one_line
-
-if TYPE_CHECKING:
-    pass
-
 
 source_app = typer.Typer(
     help="Source profiles: what a model was pretrained on.", no_args_is_help=True, rich_markup_mode=None

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
-
 
 DataArgument = Annotated[
     str, typer.Argument(metavar="DATA", help="File, folder, hub id, or example:NAME for a built-in example.")

@@ -6,12 +6,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advisor.terminal import class_lines, in_lines, in_one_line, printable, printable_json, short
-
-if TYPE_CHECKING:
-    pass
 
 
 def print_out(line: str) -> None:

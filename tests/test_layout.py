@@ -137,6 +137,32 @@ def test_only_the_command_line_prints(path):
     assert "sys.stdout" not in path.read_text()
 
 
+def is_there(name):
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part) and part not in getattr(found, "__dataclass_fields__", ()):
+                return False
+            found = getattr(found, part, None)
+        return True
+    return False
+
+
+def test_what_texts_name_is_there():
+    """Modules, functions and records that docs, docstrings and comments name between backticks."""
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.*"), *FILES]
+    named = re.compile(r"`((?:advisor|tuner)(?:\.\w+)+)`")
+    names = {match for path in texts if path.suffix in (".md", ".py") for match in named.findall(path.read_text())}
+    assert [name for name in sorted(names) if not is_there(name)] == []
+    assert is_there("tuner.search.space.Candidate.trains_blocks")
+    assert not is_there("tuner.search.space.Candidates")
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_hold(name):
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS, verbose=False)

@@ -1,4 +1,7 @@
-"""From a model's module tree to parts, in the order data flows, and the architectures that flow otherwise."""
+"""From a model's module tree to parts, in the order data flows.
+
+Most models say where their blocks are by the lists they keep their layers in; `EXCEPTIONS` holds those that do not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A model's blocks: the units that are frozen or trained as a whole, in the order data flows."""
+"""The ordered blocks of any model: the stem first, then one block per layer or residual unit, as the data flows.
+
+Freezing, caching and probing all speak of "the first k blocks", so the order is the order in which data flows, and
+blocks and head together cover every parameter exactly once. `tuner.block_tree` finds them in the tree of modules.
+"""
 
 from __future__ import annotations
 

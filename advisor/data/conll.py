@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from advisor.data.files import (
     CONLL_SUFFIXES,
@@ -16,10 +15,6 @@ from advisor.data.files import (
 from advisor.data.schemes import OUTSIDE, PREFIXED
 from advisor.data.tagged import DOCUMENT, FIRST_ROWS
 from tuner.errors import DataError
-
-if TYPE_CHECKING:
-    pass
-
 
 MAY_BE_CONLL = frozenset({".txt", ".tsv", ".tab", ".data"})
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,6 @@ from advisor.data.splits import (
 )
 from advisor.data.target import TargetData
 from tuner.errors import DataError
-
-if TYPE_CHECKING:
-    pass
-
 
 _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them without training rows
 

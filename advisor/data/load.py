@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advisor.data.classes import check_texts, name_classes
 from advisor.data.column_kinds import column_of_splits
@@ -35,9 +35,6 @@ from advisor.data.tables import Tables
 from advisor.data.tagged_glance import is_tagged
 from advisor.data.target import TargetData
 from tuner.errors import DataError, OptionError
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_target(

@@ -210,7 +210,7 @@ def _written(column: pa.ChunkedArray) -> set[str]:
 
 
 def _content(table: pa.Table, columns: Columns) -> pa.ChunkedArray:
-    """The texts, of pairs both in one (`tuner.inputs.encode.paired`), missing where one of them is."""
+    """The texts, of pairs both in one (`tuner.inputs.pairs.paired`), missing where one of them is."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

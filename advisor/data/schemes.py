@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tuner.errors import DataError
-
-if TYPE_CHECKING:
-    pass
-
 
 OUTSIDE = "O"
 SCHEMES = ("IO", "IOB1", "BIO", "BIOES", "BILOU")

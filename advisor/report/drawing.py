@@ -1,4 +1,10 @@
-"""How figures are drawn: one look, inline SVG that follows the page's colours, axes of scores."""
+"""How figures are drawn: with matplotlib, as SVG markup for one page.
+
+Nothing is computed here and nothing is read from files. Every figure is drawn twice, wide and narrow, because text in a
+scaled-down picture cannot be read on a phone; the page shows one of the two. Colours are placeholders that become
+CSS variables, so that one drawing serves light and dark; ids get a prefix, so that figures can share a page; the hash
+salt is fixed and there is no date, so that the same records give the same bytes.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import copy
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +29,6 @@ from tuner.model.loading import (
 )
 from tuner.model.vision import PREFIX as TORCHVISION
 from tuner.model.vision import load_torchvision, torchvision_processor
-
-if TYPE_CHECKING:
-    pass
-
 
 DEFAULT_MAX_LENGTH = 128
 

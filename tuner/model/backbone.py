@@ -117,7 +117,7 @@ class Backbone:
         )
 
     def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
-        """Texts as token ids, or images as pixels (`tuner.inputs.encode`)."""
+        """Texts as token ids, or images as pixels (`tuner.inputs.encoded.Encoded`)."""
         return self.inputs.encode(rows, progress=progress)
 
     def batches(self, encoded: Encoded) -> Iterator[np.ndarray]:
