@@ -79,12 +79,12 @@ def check_sample(sample: int, seed: int) -> None:
         raise OptionError(
             f"--sample {sample} is less than 20",
             why="probes are cross-validated on the sampled rows",
-            fix="pass 20 or more, or leave it away for 2,000",
+            fix="pass 20 or more, or omit it for 2,000",
         )
 
 
 def command_of(data: Any, *, model: Any, sample: int, device: str, metric: str, **options: Any) -> str:
-    """The `advisor tune` line that continues from a recommendation; defaults are left away.
+    """The `advisor tune` line that continues from a recommendation; defaults are omitted.
 
     What is in memory has no line: then it is the call in Python.
     """

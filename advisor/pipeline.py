@@ -448,7 +448,7 @@ def load_fitting(
         raise ModelError(
             f"{backbone.id} reads {reads}, but {target.name} holds {held}",
             why="features of the data come from the model",
-            fix=f"pass a model of {held}, or leave --model away for the built-in one",
+            fix=f"pass a model of {held}, or omit --model for the built-in one",
         )
     return backbone
 

@@ -1012,7 +1012,7 @@ def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
     ("tell", "why"),
     [
         (None, "the search stopped before its turn"),
-        ("pruned", "its trial was pruned: it lay behind the others on the way"),
+        ("pruned", "its trial was pruned: it scored less than the others after the same number of steps"),
         ("out of time", "the time was up before its trial came to an end"),
         ("failed", "its trial failed"),
         ("limited", "the search was limited to other strategies"),

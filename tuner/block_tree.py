@@ -21,7 +21,7 @@ HEAD_NAMES = frozenset(
      "sequence_summary", "pre_classifier", "pre_logits", "qa_outputs", "last_convolution", "aux1", "aux2",
      "visual_projection", "text_projection"}
 )  # fmt: skip
-"""What stands behind the last block under these names belongs to the head."""
+"""What follows the last block under these names belongs to the head."""
 
 HEAD_PARTS = {"PerceiverModel": {"decoder", "output_postprocessor"}}
 """The same by class, where the name says otherwise."""
@@ -32,24 +32,24 @@ STAGES = frozenset(
 """Units by position that are stages in truth: they hold a list of residual units (beside those called ...Stage)."""
 
 STEM_PARTS = {"DebertaEncoder": ("LayerNorm",), "DebertaV2Encoder": ("LayerNorm",)}
-"""Norms registered behind the layers that every layer reads: they normalise the relative positions."""
+"""Norms registered after the layers that every layer reads: they normalise the relative positions."""
 
 FIRST_BLOCK_PARTS = {"DebertaV2Encoder": ("conv",)}
-"""Modules registered behind the layers that run after the first of them."""
+"""Modules registered after the layers that run after the first of them."""
 
 LAST_BLOCK_PARTS = {
     "EsmEncoder": ("emb_layer_norm_after",),
     "BigBirdPegasusEncoder": ("layernorm_embedding",),
     "BigBirdPegasusDecoder": ("layernorm_embedding",),
 }
-"""Modules that are named after embeddings and run behind the last layer."""
+"""Modules that are named after embeddings and run after the last layer."""
 
 FINAL_NORM = re.compile(r"norm|final_.*norm")
-"""Norms that are registered before the layers but run behind them (OPT, T5Gemma); transformers' models only, since a
+"""Norms that are registered before the layers but run after them (OPT, T5Gemma); transformers' models only, since a
 module's own order is the best guess for others."""
 
 POSITIONS = re.compile(r"rel_|relative|pos_|position")
-"""Registered behind the layers, read by all of them: biases of relative positions."""
+"""Registered after the layers, read by all of them: biases of relative positions."""
 
 NO_HEADS = {"SelecSls": {"head"}}
 """Pretrained parts that are called as heads are, by class."""

@@ -154,7 +154,7 @@ class _Deaf:
 
 
 class _Container:
-    """Stands for the ``train`` of what holds the blocks: its children follow, itself only behind the frozen prefix."""
+    """Stands for the ``train`` of what holds the blocks: its children follow, itself only after the frozen prefix."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module

@@ -100,7 +100,7 @@ def choose_columns(
         raise OptionError(
             f"--group and --{'label' if group == label else 'text'} both name the column '{group}'",
             why="rows of a group stay in one split, so every text or class would be a group of its own",
-            fix="leave --group away, or name the column of what belongs together, such as an author",
+            fix="omit --group, or name the column of what belongs together, such as an author",
         )
     sample = _sample(table)
     if images and image is None and text is None and text_pair is None:
@@ -169,7 +169,7 @@ def _check_image_option(table: pa.Table, image: str, *, text: str | None, label:
         raise OptionError(
             f"--image {image} and --text {text} contradict each other",
             why="one model reads images, another one texts; both together are not supported yet",
-            fix="leave one of them away",
+            fix="omit one of them",
         )
     for option, name in (("--label", label), ("--group", group)):
         if name == image:

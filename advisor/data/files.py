@@ -97,7 +97,7 @@ def _refuse_header(path: Path, header: bool | None) -> None:
         raise OptionError(
             f"--no-header does not go with {path}",
             why="its columns have names of their own",
-            fix="leave --no-header away",
+            fix="omit --no-header",
         )
 
 

@@ -325,5 +325,5 @@ def refuse_root(root: str | Path | None) -> None:
         raise OptionError(
             f"--images-root {root} does not go with this data",
             why="it says where the images lie that a table names by their paths, and no such column is read here",
-            fix="leave it away, or pass a table with --image and the column of paths",
+            fix="omit it, or pass a table with --image and the column of paths",
         )

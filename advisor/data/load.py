@@ -139,7 +139,7 @@ def _check_test_labels(tables: Tables, columns: Columns, test: str | Path) -> No
             f"{test} has no labels in a column '{columns.label}'"
             + (f": every row holds '{shortened(mask)}', which no training row does" if mask else ""),
             why="the winner is scored on its rows",
-            fix="pass a test file with the same columns, or leave --test away: rows of the data are then held out",
+            fix="pass a test file with the same columns, or omit --test: rows of the data are then held out",
         )
 
 

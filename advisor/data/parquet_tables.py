@@ -182,7 +182,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _texts_as_bytes(file: parquet.ParquetFile, schema: pa.Schema, features: Mapping[str, Any]) -> set[str]:
-    """Columns of bytes whose first ones are UTF-8 text, as some writers leave the type of text away."""
+    """Columns of bytes whose first ones are UTF-8 text, as some writers omit the type of text."""
     import pyarrow as pa
 
     types = pa.types

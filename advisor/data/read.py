@@ -68,7 +68,7 @@ def read_tables(
         raise OptionError(
             f"header={header} does not go with data in memory",
             why="it says whether the first line of a file names its columns",
-            fix="leave header away",
+            fix="omit header",
         )
     tables = _read_any(data, header=header, names=names, labelled=labelled)
     tables = replace(tables, parts={name: plain_texts(part) for name, part in tables.parts.items()})

@@ -278,13 +278,13 @@ class _Reader:
                 raise OptionError(
                     f"{option} {name} does not go with {path}: it is a CoNLL file",
                     why="its columns have no names: the first holds the words and the last one the tags",
-                    fix=f"leave {option} away, or pass a table whose columns hold lists",
+                    fix=f"omit {option}, or pass a table whose columns hold lists",
                 )
         if self._group is not None:
             raise OptionError(
                 f"--group does not go with tagged sentences in a CoNLL file such as {path}",
                 why=f"its columns have no names; lines that begin with {DOCUMENT} mark its documents",
-                fix=f"leave --group away: documents between {DOCUMENT} lines are kept whole where splits are made",
+                fix=f"omit --group: documents between {DOCUMENT} lines are kept whole where splits are made",
             )
 
     def _parquet(self, path: Path, chosen: Mapping[str, str]) -> pa.Table:
@@ -376,7 +376,7 @@ class _Reader:
                 raise OptionError(
                     f"--group names the column '{self._group}', which holds words or tags",
                     why="sentences of a group stay in one split, and every sentence would be a group of its own",
-                    fix="leave --group away, or name the column of what belongs together, such as a document",
+                    fix="omit --group, or name the column of what belongs together, such as a document",
                 )
             self.columns["group"] = self._group
         return self.columns

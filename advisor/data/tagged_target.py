@@ -75,7 +75,7 @@ def refuse_options(options: Mapping[str, Any]) -> None:
     }
     for name, value in options.items():
         if value:
-            raise OptionError(f"--{name} does not go with tagged sentences", why=why[name], fix=f"leave --{name} away")
+            raise OptionError(f"--{name} does not go with tagged sentences", why=why[name], fix=f"omit --{name}")
 
 
 def _with_test(

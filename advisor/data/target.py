@@ -30,7 +30,7 @@ class TargetData:
     ``texts`` and ``labels`` hold every usable row (n of them), and texts that are equal but for capitals, white space
     and forms of characters share their ``text_ids``; ``train``,
     ``validation`` and ``test`` are positions in them. Rows of ``train`` or ``validation`` whose text also occurs in a
-    later split stand in no split: they are left out so that scores are not flattered.
+    later split belong to no split: they are dropped, so that scores are not flattered.
 
     Of image data (``kind`` is "image") ``texts`` holds references, each a path or a place in what is ``held`` in
     memory; images of equal content share their ``text_ids``, and `pictures_at` opens them.

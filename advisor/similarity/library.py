@@ -90,7 +90,7 @@ def build_from_files(
         raise OptionError(
             f"--group {group} names a column, and {backbone.id} reads images",
             why="it says which document a text is from",
-            fix="leave --group away",
+            fix="omit --group",
         )
     else:
         profile = build_image_profile(

@@ -92,7 +92,7 @@ def read_source_text(paths: Sequence[Path], *, group: str | None = None) -> Sour
         raise OptionError(
             f"--group {group} names a column, and {', '.join(map(str, paths))} holds no table",
             why="it says which document a text is from",
-            fix="leave it away (in plain text an empty line, or a file for each, divides documents), or pass a table "
+            fix="omit it (in plain text an empty line, or a file for each, divides documents), or pass a table "
             f"with the columns text and {group}",
         )
     return joined(_read_file(file, group=group) for file in files)

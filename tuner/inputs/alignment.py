@@ -104,7 +104,7 @@ def label_tokens(encoded: Tokens, rows: np.ndarray, *, tags: np.ndarray, width: 
     """
     labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
     places, sentences, tokens = encoded.words_in(rows)
-    of_words = tags[places % len(tags)]  # views of the sentences come one behind the other, with the same words
+    of_words = tags[places % len(tags)]  # views of the sentences come one after the other, with the same words
     backwards = np.arange(len(places) - 1, -1, -1)  # of several words in one token, the first one is written last
     labels[sentences[backwards], tokens[backwards]] = of_words[backwards]
     return labels

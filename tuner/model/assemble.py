@@ -106,7 +106,7 @@ def _inputs(
             raise OptionError(
                 f"--max-length {max_length} does not go with {name}, which reads images",
                 why="it is the number of tokens that a text is cut to",
-                fix="leave --max-length away",
+                fix="omit --max-length",
             )
         # A class token has gathered the whole image; where there is none, all places count the same.
         has_class_token = any(key.rpartition(".")[2] in CLASS_TOKENS for key, _ in base.named_parameters())
@@ -223,7 +223,7 @@ def resolve_device(device: str) -> torch.device:
         raise OptionError(
             f"device {device!r} is not available on this machine",
             why="torch finds no such device",
-            fix="leave --device away, or use --device cpu",
+            fix="omit --device, or use --device cpu",
         )
     return resolved
 
@@ -260,7 +260,7 @@ def _resolve_max_length(asked: int | None, model: Any) -> int:
     positions = int(getattr(config, "max_position_embeddings", 0) or 10**6)
     if positions < 1:  # XLNet says -1 for no limit
         positions = 10**6
-    # RoBERTa's positions start behind the padding index, so two of its declared positions do not exist.
+    # RoBERTa's positions start after the padding index, so two of its declared positions do not exist.
     if getattr(config, "model_type", "") in (
         "roberta",
         "xlm-roberta",

@@ -80,7 +80,7 @@ class Backbone:
             raise ModelError(
                 f"{self.id} reads images, not texts",
                 why="texts need a model with a tokenizer",
-                fix="leave --model away for the built-in text model, or pass a text model",
+                fix="omit --model for the built-in text model, or pass a text model",
             )
         return self.inputs
 

@@ -28,7 +28,7 @@ class HiddenStates:
         self._states: dict[int, torch.Tensor] = {}
         self._layouts: dict[int, list[Layout]] = {}
         self.order: list[int] = []
-        """Blocks behind the stem in the order in which they ran first."""
+        """Blocks after the stem, in the order in which they ran first."""
 
     @property
     def states(self) -> list[torch.Tensor]:
@@ -41,7 +41,7 @@ class HiddenStates:
 
     @property
     def layouts(self) -> list[list[Layout]]:
-        """What every block's unit and its companions return (`layout_of`), the first block's behind the stem first."""
+        """What every block's unit and its companions return (`layout_of`), the first block's after the stem first."""
         return [self._layouts[index] for index in sorted(self._layouts)]
 
     def __enter__(self) -> HiddenStates:

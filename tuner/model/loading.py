@@ -70,7 +70,7 @@ def weights_error(name: str, weights: str | Path) -> OptionError:
     return OptionError(
         f"--weights {weights} goes with a torchvision model only",
         why=f"{name} brings its own weights",
-        fix="leave --weights away, or pass torchvision:NAME",
+        fix="omit --weights, or pass torchvision:NAME",
     )
 
 
@@ -118,7 +118,7 @@ def _hub_snapshot(model: str) -> Path:
         raise ModelError(
             f"{model!r} is neither a folder nor a hub id",
             why="a hub id looks like owner/name",
-            fix="pass a model folder, a hub id, or leave --model away for the built-in model",
+            fix="pass a model folder, a hub id, or omit --model for the built-in model",
         ) from error
     except (OSError, ValueError):
         pass  # not in the cache: it has to be fetched

@@ -47,5 +47,5 @@ def _no_fresh(name: str, why: str) -> ModelError:
     return ModelError(
         f"{name} cannot be trained from scratch: {why}",
         why="nobody has said how its weights are drawn",
-        fix="give the layer a method reset_parameters(), or leave --strategy scratch away",
+        fix="give the layer a method reset_parameters(), or omit --strategy scratch",
     )

@@ -116,7 +116,7 @@ def _nothing_came_of(bench: Bench) -> ModelError:
     return ModelError(
         f"nothing that was trained came to a score{': ' + said[-1] if said else ''}",
         why="weights whose loss is no number predict nothing",
-        fix="leave --strategy away, so that heads on frozen features are candidates too, or use another --model",
+        fix="omit --strategy, so that heads on frozen features are candidates too, or use another --model",
     )
 
 

@@ -513,7 +513,7 @@ class Trials:
         if TrialState.PRUNED in states:
             if states[TrialState.PRUNED].user_attrs.get("out_of_time"):
                 return "the time was up before its trial came to an end"
-            return "its trial was pruned: it lay behind the others on the way"
+            return "its trial was pruned: it scored less than the others after the same number of steps"
         if states:
             return "its trial failed"
         if candidate not in (*self.bench.space.first, *self.bench.space.controls):

@@ -191,7 +191,7 @@ def _check_limit(then: str | None, now: str | None, *, folder: Path) -> None:
             f"the search in {folder} was {'not limited' if then is None else f'limited to {then}'}, not "
             f"{'without a limit' if now is None else f'to {now}'}",
             why="candidates of both would be mixed, and the winner would be neither's",
-            fix=f"{'leave --strategy away' if then is None else f'pass --strategy {then}'}, or --out with a new folder",
+            fix=f"{'omit --strategy' if then is None else f'pass --strategy {then}'}, or --out with a new folder",
         )
 
 

@@ -144,7 +144,7 @@ def check_augmentation(name: str, *, strategy: str | None = None) -> None:
         raise OptionError(
             f"--augment {name} does not go with --strategy {strategy}",
             why="what trains pretrained blocks best is trained once more with it, and that strategy trains none",
-            fix=f"leave one of the two away, or use --strategy {', '.join(trained[:-1])} or {trained[-1]}",
+            fix=f"omit one of the two, or use --strategy {', '.join(trained[:-1])} or {trained[-1]}",
         )
 
 
@@ -185,7 +185,7 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
             head_ratio=(1.0, 1.0), epochs=SCRATCH_EPOCHS, options=(), augmentation=None,
         )  # fmt: skip
     if strategy in OPTIONS:
-        # What is not trained cannot be trained otherwise: the depths that train something, three quarters first.
+        # An option changes how blocks are trained, so only depths that train blocks are tried: three quarters first.
         tried = dict.fromkeys((round(0.75 * n), round(n / 2), 0))
         trained = tuple(replace(candidate_at(depth, n), option=strategy) for depth in tried if depth < n)
         return replace(space, first=trained, controls=(), depths=(0, n - 1), option=strategy, options=())

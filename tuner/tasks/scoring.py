@@ -71,7 +71,7 @@ class Truth:
         return score_entities(self._gold, self._named(predictions))
 
     def take(self, rows: np.ndarray) -> Truth:
-        """Of some rows."""
+        """The truth of a subset of the rows, in the order of ``rows``."""
         groups = None if self.groups is None else self.groups[rows]
         if self.n_words is None:
             return replace(self, labels=self.labels[rows], groups=groups)
@@ -125,7 +125,7 @@ def check_metric(metric: str | None, *, tagged: bool) -> str:
         raise OptionError(
             f"--metric {metric} does not go with {held}",
             why=f"it scores {other}",
-            fix=f"leave --metric away, or use {', '.join(known)}",
+            fix=f"omit --metric, or use {', '.join(known)}",
         )
     if metric not in known:
         return metrics.check_metric(metric)

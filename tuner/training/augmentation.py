@@ -92,7 +92,7 @@ def check_policy(policy: str, *, backbone: Backbone, tagged: bool = False) -> No
     why_not = misfit(policy, backbone=backbone, tagged=tagged)
     if why_not is not None:
         raise OptionError(
-            f"--augment {policy} does not fit: {why_not[0]}", why=why_not[1], fix="leave --augment away, or use another"
+            f"--augment {policy} does not fit: {why_not[0]}", why=why_not[1], fix="omit --augment, or use another"
         )
 
 

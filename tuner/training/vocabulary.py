@@ -16,7 +16,7 @@ from torch import nn
 
 
 class CompactEmbedding(nn.Module):
-    """Some rows of an embedding table behind the token numbers of the whole table."""
+    """A compact embedding table that is looked up by the token numbers of the whole table."""
 
     lookup: torch.Tensor
 
