@@ -68,7 +68,7 @@ class TaggedPredictions(Record):
 
     @property
     def share_unlike(self) -> float:
-        """One plain dictionary for each sentence, in the order of the input."""
+        """Share of the sentences that are unlike the training data."""
         return float(self.unlike.mean()) if len(self.unlike) else 0.0
 
 

@@ -423,7 +423,7 @@ def test_unmeasured_similarity_gives_no_situation() -> None:
 def test_the_classic_rule_stands_beside_what_was_measured(tuned: str) -> None:
     words = Reader(tuned).words
     assert "4 · small, similar 32% Train only the classifier 77.8% (head only, validation)" in words
-    assert "1 · large, dissimilar 8% Train the whole network 90.5% (all trained, validation)" in words
+    assert "1 · large, dissimilar 8% Train the whole network 90.5% (everything trained, validation)" in words
 
     advice = make_advice()
     advice["situation"]["probabilities"] = {"1": 0.02, "2": 0.04, "3": 0.14, "4": 0.8}

@@ -60,7 +60,7 @@ def _classic_scores(run: Run) -> dict[int, tuple[float, str]]:
         inner = [mark for mark in measured if 0 < mark.x < total]
         best = max(inner, key=lambda mark: mark.score) if inner else None
         if 0 in by_depth:
-            found[1] = (by_depth[0].score, "all trained, validation")
+            found[1] = (by_depth[0].score, "everything trained, validation")
         if best:
             found[2] = found[3] = (best.score, f"{best.label}, validation")
         if total in by_depth:

@@ -199,7 +199,7 @@ def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
     elif strategy == "head_only" or (depth is not None and depth == n_blocks):
         name = "head only"
     elif strategy == "train_all" or depth == 0:
-        name = "all trained"
+        name = "everything trained"
     elif depth is not None:
         name = f"{depth} of {n_blocks} frozen" if n_blocks else f"{depth} frozen"
     else:
