@@ -7,7 +7,7 @@ import pytest
 import test_cli
 import tiny
 
-import advisor.pipeline
+import advisor.tuning
 from advisor import recommend, tune
 from advisor.data.load import load_target
 from advisor.options import parse_budget
@@ -80,8 +80,8 @@ def test_unreadable_budgets_are_said(text):
 
 
 def test_very_large_splits_are_sampled_and_said(monkeypatch):
-    monkeypatch.setattr(advisor.pipeline, "TRAIN_ROWS", 40)
-    monkeypatch.setattr(advisor.pipeline, "TEST_ROWS", 20)
+    monkeypatch.setattr(advisor.tuning, "TRAIN_ROWS", 40)
+    monkeypatch.setattr(advisor.tuning, "TEST_ROWS", 20)
     data = advisor.tuning.tuning_data(load_target(FRAME), seed=0)
     assert (len(data.train.rows), len(data.test.rows)) == (40, 20)
     assert np.bincount(data.train.labels).tolist() == [20, 20]
