@@ -44,8 +44,20 @@ def test_an_arm_between_two_rates_lies_between_them_and_is_less_certain():
 
 
 def test_a_shorter_schedule_scores_less():
-    (mean,), _ = EXPECTED.of([Arm(candidate=ALL, learning_rate=1e-3, share=0.5)])
+    (mean,), _ = EXPECTED.of([Arm(candidate=ALL, learning_rate=1e-3 / 0.5**0.5, share=0.5)])
     assert mean == pytest.approx(2.0 - cut_loss(0.5))
+
+
+def test_a_rate_that_goes_as_far_in_fewer_steps_is_that_of_the_evidence():
+    """Half of the evidence's schedule at the square root of two times its rate; a quarter at twice the rate."""
+    arms = [
+        Arm(candidate=ALL, learning_rate=1e-4),
+        Arm(candidate=ALL, learning_rate=1e-4 * 2**0.5, schedule=0.5),
+        Arm(candidate=ALL, learning_rate=2e-4, share=0.5, schedule=0.5),
+    ]
+    mean, covariance = EXPECTED.of(arms)
+    assert mean == pytest.approx([1.0, 1.0, 1.0 - cut_loss(0.5)])
+    assert covariance == pytest.approx(np.ones((3, 3)))
 
 
 def test_variants_stand_beside_their_plain_candidate():
@@ -55,11 +67,12 @@ def test_variants_stand_beside_their_plain_candidate():
     assert covariance == pytest.approx(np.array([[1.0 + VARIANT_SD**2, 1.0], [1.0, 1.0]]))
 
 
-def test_what_nothing_is_known_of_is_expected_to_be_average():
+def test_what_nothing_is_known_of_is_expected_to_be_as_its_like_are_on_average():
     block = Candidate(strategy="feature_based", frozen_blocks=None, features="block_2")
-    mean, covariance = EXPECTED.of([Arm(candidate=block)])
-    assert mean == pytest.approx([1.0])
-    assert covariance[0, 0] == pytest.approx(np.array(EXPECTED.covariance).mean() + UNKNOWN_SD**2)
+    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
+    mean, covariance = EXPECTED.of([Arm(candidate=block), Arm(candidate=scratch)])
+    assert mean == pytest.approx([0.0, 1.5])  # a head as the head, what trains blocks as those at both rates
+    assert np.diag(covariance) == pytest.approx([1.0 + UNKNOWN_SD**2, (1 + 1 + 2 * 0.8) / 4 + UNKNOWN_SD**2])
 
 
 def test_a_measurement_moves_all_that_goes_with_it():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.search.expectations import Arm, Measurement, cut_loss, noise_of, update
+from tuner.search.expectations import SCHEDULE_SHARE, Arm, Measurement, cut_loss, noise_of, update
 from tuner.search.expectations import scores as scores_of
 from tuner.search.store import Run
 from tuner.search.trials import Bench
@@ -84,7 +84,7 @@ def compare(bench: Bench) -> list[Comparison]:
 def arm_of(run: Run) -> Arm:
     """What a run says something of."""
     rate, share = run.recipe.get("learning_rate"), run.recipe.get("share", 1.0)
-    return Arm(candidate=run.candidate, learning_rate=rate, share=share)
+    return Arm(candidate=run.candidate, learning_rate=rate, share=share, schedule=SCHEDULE_SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,12 +30,25 @@ UNKNOWN_SEEDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What is asked about: a candidate, trained at a learning rate (None of what trains no block) for a share of the
-    schedule that the expectations are of."""
+    """What is asked about: a candidate, trained at a learning rate (None of what trains no block) for a share of its
+    schedule. ``schedule`` is that schedule, as a share of the one that the expectations are of."""
 
     candidate: Candidate
     learning_rate: float | None = None
     share: float = 1.0
+    schedule: float = 1.0
+
+    @property
+    def rate_of_evidence(self) -> float | None:
+        """The learning rate that goes as far in the steps of the evidence as this one does in fewer: their squares are
+        as the steps.
+
+        >>> Arm(candidate=Candidate(strategy="train_all", frozen_blocks=0), learning_rate=2e-4, share=0.5,
+        ...     schedule=0.5).rate_of_evidence
+        0.0001
+        """
+        taken = self.schedule * self.share
+        return None if self.learning_rate is None else self.learning_rate * math.sqrt(taken)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +72,8 @@ class Expectations(Record):
         """(m,) means and (m, m) covariance of the log odds of some arms.
 
         An arm between two learning rates lies between their entries on a log scale. What has no entry of its own is
-        expected to be as good as the average one, with a spread that says that nothing is known of it.
+        expected to be as good as the average of those that train blocks like it, or that train none, with a spread that
+        says that nothing is known of it.
         """
         weights = np.zeros((len(arms), len(self.candidates)))
         own = np.zeros(len(arms))
@@ -69,10 +83,12 @@ class Expectations(Record):
             own[row] = 0.0 if plain == arm.candidate else VARIANT_SD**2
             places = [place for place, candidate in enumerate(self.candidates) if candidate == plain]
             if not places:
-                weights[row] = 1 / len(self.candidates)
+                like = np.array([known.trains_blocks == arm.candidate.trains_blocks for known in self.candidates])
+                like = like if like.any() else np.ones(len(like), dtype=bool)
+                weights[row] = like / like.sum()
                 own[row] += UNKNOWN_SD**2
                 continue
-            weights[row, places] = _between([self.rates[place] for place in places], arm.learning_rate)
+            weights[row, places] = _between([self.rates[place] for place in places], arm.rate_of_evidence)
             own[row] += 0.0 if weights[row].max() == 1 else RECIPE_SD**2
         mean, covariance = np.asarray(self.mean), np.asarray(self.covariance)
         return weights @ mean - cut, weights @ covariance @ weights.T + np.diag(own)
@@ -99,7 +115,7 @@ def _between(rates: Sequence[float | None], rate: float | None) -> Floats:
     order = np.argsort(known)
     units = np.eye(len(known))[order]
     places = np.log(np.array(known)[order])
-    return np.array([np.interp(math.log(rate), places, unit) for unit in units.T])
+    return np.array([np.interp(math.log(rate), places, unit) for unit in units.T]).round(9)
 
 
 def unknown(space: SearchSpace, *, rows_seen: int) -> Expectations:

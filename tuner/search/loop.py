@@ -220,7 +220,7 @@ class Trials:
                 continue
             steps = share * bench.schedule + bench.check_steps
             run_s = steps * self.step_s(candidate.frozenness(n_blocks))
-            arm = Arm(candidate=candidate, learning_rate=at, share=share)
+            arm = Arm(candidate=candidate, learning_rate=at, share=share, schedule=SCHEDULE_SHARE)
             offers.append(Offer(arm=arm, run_s=run_s, final_s=self._final_s(candidate)))
         for run in bench.leaders():
             if not run.candidate.trains_blocks:
@@ -308,7 +308,8 @@ class Trials:
 
     def expected(self, candidate: Candidate, recipe: Mapping[str, float]) -> float:
         """The score that a candidate is expected to reach which was not measured."""
-        mean, covariance = self._posterior([Arm(candidate=candidate, learning_rate=recipe.get("learning_rate"))])
+        arm = Arm(candidate=candidate, learning_rate=recipe.get("learning_rate"), schedule=SCHEDULE_SHARE)
+        mean, covariance = self._posterior([arm])
         return float(scores(mean, covariance)[0])
 
     def report_final(self, candidate: Candidate) -> Callable[[int, int, int], None]:
