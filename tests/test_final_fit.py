@@ -226,6 +226,33 @@ def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
     assert shipped.final.share == pytest.approx(8.0 / (0.5 * 20 * 156 / 96), abs=0.03)
 
 
+def test_a_fit_that_nothing_was_measured_for_takes_the_time_that_is_left(bench, tmp_path, monkeypatch):
+    """Twice the steps of a run at most, at the rate that goes as far in them."""
+    space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
+    bench.space, bench.step_seconds = space, {2: 0.5}
+    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=16 * 20 * 2)
+    trials = trials_of(bench, tmp_path / "study", recommended=candidate_at(2, 4))
+    trials.by_time = True
+    plan = dataclasses.replace(trials_plan(trials), share=2.0)
+    monkeypatch.setattr(trials, "plan", lambda: plan)
+    shipped = tuner.search.finish.ship(bench, trials=trials, interrupted=False)
+    usual = trials.usual(candidate_at(2, 4), rate=plan.final.arm.learning_rate)
+    assert shipped.recipe["steps"] == 2 * usual["steps"]
+    assert shipped.recipe["learning_rate"] == pytest.approx(usual["learning_rate"] / 2**0.5)
+    assert shipped.final.steps == round(2 * usual["steps"] * 156 / 96)
+    assert shipped.final.share == 1.0
+
+
+def trials_plan(trials):
+    """The plan for half a final fit, which is one without runs."""
+    left = trials._left
+    trials._left = lambda: 8.0
+    found = trials.plan()
+    trials._left = left
+    assert found.runs == ()
+    return found
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monkeypatch, error):
     batches, original = [], tuner.search.trials.train

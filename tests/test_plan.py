@@ -10,6 +10,7 @@ from tuner.search.plan import (
     AVERAGE_GAIN,
     LEAST_SHARE,
     LEAST_WORTH,
+    LONGEST,
     Offer,
     in_words,
     make_plan,
@@ -38,6 +39,17 @@ def test_with_time_for_a_single_fit_the_highest_expectation_gets_it():
     found = plan(offers, [1.0, 0.8, 0.5], [0.3, 0.3, 0.1], left=125.0, averages=False)
     assert (found.runs, found.final, found.share) == ((), offers[0], 1.0)
     assert found.seconds == pytest.approx(120.0)
+
+
+@pytest.mark.parametrize(("left", "times"), [(125.0, 1.0), (189.0, 0.95 * 189 / 120), (1000.0, LONGEST)])
+def test_time_that_is_left_prolongs_a_fit_that_nothing_was_measured_for(left, times):
+    offers = [offer(0, math.inf, 120.0), offer(4, None, 0.0)]
+    found = plan(offers, [1.0, 0.5], [0.3, 0.1], left=left, averages=False)
+    assert (found.runs, found.final) == ((), offers[0])
+    assert found.share == pytest.approx(times)
+    assert found.seconds == pytest.approx(120.0 * times)
+    text = in_words(found, n_blocks=4, rows=300, tail_s=8.0)
+    assert ("times the schedule of a run" in text) == (times > 1)
 
 
 def test_a_shorter_schedule_is_weighed_against_a_cheaper_candidate():
@@ -81,7 +93,7 @@ def test_runs_that_gain_little_altogether_are_not_bought(sd, bought):
     offers = [offer(0, 10.0, 12.0), offer(4, None, 0.0)]
     found = plan(offers, [0.0, 0.0], [sd, 0.0], left=100.0, averages=False, noise=1e-6)
     assert bool(found.runs) == bought == (0.4 * sd / 4 > LEAST_WORTH)
-    assert found.share == 1.0
+    assert found.share == (1.0 if bought else LONGEST)
 
 
 def test_the_gain_of_a_run_is_that_of_the_better_of_two():

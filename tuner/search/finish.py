@@ -67,7 +67,7 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
     if plan is not None and plan.final.arm.candidate.trains_blocks:
         # Time for a single run: it goes to what is expected to score most, on all labelled rows.
         candidate = plan.final.arm.candidate
-        recipe = trials.usual(candidate, rate=plan.final.arm.learning_rate)
+        recipe = prolonged(trials.usual(candidate, rate=plan.final.arm.learning_rate), by=max(plan.share, 1.0))
         winner, seeds, why = None, 1, "there was time for one fit"
     elif not bench.runs:
         raise _nothing_came_of(bench)
@@ -108,6 +108,16 @@ def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Shipped:
         model=bench.as_exported(model), name=name, candidate=candidate, recipe=recipe, run=winner, final=final,
         logits=logits,
     )  # fmt: skip
+
+
+def prolonged(recipe: Mapping[str, float], *, by: float) -> dict[str, float]:
+    """A recipe for so many times its steps, at the learning rate that goes as far in them.
+
+    >>> prolonged({"learning_rate": 2e-4, "head_ratio": 5.0, "epochs": 5.0, "steps": 75.0}, by=4.0)
+    {'learning_rate': 0.0001, 'head_ratio': 5.0, 'epochs': 20.0, 'steps': 300.0}
+    """
+    longer = {"learning_rate": 1 / math.sqrt(by), "epochs": by, "steps": by}
+    return {name: value * longer.get(name, 1.0) for name, value in recipe.items()}
 
 
 def _nothing_came_of(bench: Bench) -> ModelError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tuner.records import Record
-from tuner.search.expectations import Arm, cut_loss
+from tuner.search.expectations import SCHEDULE_SHARE, Arm, cut_loss
 from tuner.search.gaussian import Floats, condition, score_at
 
 LEAST_SHARE = 0.2
@@ -22,6 +22,10 @@ on left-out datasets, choosing with the scores of one or two runs gained a fifth
 AVERAGE_GAIN = 5e-3
 """Of the score, by which the average of three seeds' weights beats a single one: measured on twelve text sets."""
 MOST_SEEDS = 3
+LONGEST = 1 / SCHEDULE_SHARE
+"""How many times its schedule a final fit may take that nothing was measured for: as long as the evidence's runs."""
+SPENT = 0.95
+"""Of the time that is left, which such a fit may take: nothing after it makes up for a slower machine."""
 NEVER = -100.0
 """Log odds of what may not be chosen."""
 DRAWS = 1_024
@@ -43,8 +47,9 @@ class Offer(Record):
 class Plan(Record):
     """Runs in the order of their worth, then the final fit.
 
-    ``share`` is the part of its schedule that the final fit has time for, ``seeds`` over how many it is averaged, and
-    ``seconds`` what all of it takes. ``expected`` is the score that the final model is expected to reach.
+    ``share`` is the part of its schedule that the final fit has time for, more than 1 where nothing is measured and
+    time is left; ``seeds`` over how many it is averaged, and ``seconds`` what all of it takes. ``expected`` is the
+    score that the final model is expected to reach.
     """
 
     runs: tuple[Offer, ...]
@@ -127,6 +132,9 @@ def make_plan(
     share = share_of(float(final_s[final]), left=left - reserved)
     # Whichever of the runs wins is fitted in the end: the slowest of them may.
     most_s = max(float(final_s[place]) for place in (final, *chosen))
+    if trains[final] and not chosen and not measured and not only_measured and most_s > 0:
+        longer = max(1.0, min(LONGEST, SPENT * left / most_s))
+        share, most_s = (longer if longer > 1 else share), most_s * longer
     fit_s = min(most_s, max(left - reserved, 0.0))
     plan = Plan(
         runs=tuple(offers[place] for place in chosen),
@@ -208,6 +216,8 @@ def in_words(plan: Plan, *, n_blocks: int, rows: int, tail_s: float, refits: boo
     text = f"{some} final fit of {what} on all {rows:,} labelled rows"
     if plan.share < 1:
         text += f", {100 * plan.share:.0f} % of its schedule"
+    elif plan.share > 1:
+        text += f", {plan.share:.1f} times the schedule of a run"
     text += ", three seeds averaged" if plan.seeds > 1 else ""
     return f"{text}; about {duration(plan.seconds + tail_s)}"
 
