@@ -8,6 +8,7 @@ import tiny
 from test_search_study import DATA, default_space, kept, trials_of
 
 from tuner.model.assemble import load_backbone
+from tuner.search.choice import arm_of
 from tuner.search.expectations import SCHEDULE_SHARE, Arm
 from tuner.search.loop import FINAL_SHARE, SAVING_S, Deadline
 from tuner.search.plan import Offer, Plan
@@ -74,6 +75,26 @@ def test_where_no_run_is_worth_its_time_what_is_expected_to_score_most_is_fitted
     kept(bench, "1", 3, 30)  # something that trains blocks is measured: what is left may go to further runs
     monkeypatch.setattr(trials, "_trial", lambda *_args, **_options: None)
     assert trials._by_plan() is None
+
+
+def test_a_head_that_was_measured_is_offered_as_it_was_measured(bench, tmp_path):
+    """Of a block that the evidence does not know, too: the plan believes its score, not what it was expected to be."""
+    kept(bench, "0", 4, 30)
+    block = dataclasses.replace(candidate_at(4, 4), strategy="feature_based", frozen_blocks=None, features="block_2")
+    bench.runs["1"] = dataclasses.replace(bench.runs["0"], name="1", candidate=block)
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(1000.0))
+    offers, _ = trials._offers(1.0)
+    heads = [offer.arm for offer in offers if not offer.arm.candidate.trains_blocks]
+    assert heads == [arm_of(run) for run in bench.leaders()]
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(1000.0, 1), (25.0, 0)])
+def test_what_is_fitted_is_run_first_where_there_is_time_for_both(bench, tmp_path, monkeypatch, seconds, runs):
+    """A run of three of four blocks frozen takes 10 s, its fit 13 s, and saving 5 s."""
+    monkeypatch.setattr("tuner.search.plan.LEAST_WORTH", 1.0)
+    bench.space = dataclasses.replace(bench.space, depths=(0, 0))
+    trials = trials_of(bench, tmp_path / "study", deadline=Deadline(seconds))
+    assert len(trials.plan().runs) == runs
 
 
 def test_a_run_may_end_before_its_first_check(bench, tmp_path, monkeypatch):

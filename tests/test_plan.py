@@ -16,6 +16,7 @@ from tuner.search.plan import (
     make_plan,
     share_of,
     speeds,
+    validated,
 )
 from tuner.search.space import candidate_at
 
@@ -91,9 +92,22 @@ def test_runs_that_gain_little_altogether_are_not_bought(sd, bought):
     """Of two that are expected to score alike, one is measured: the better of both is worth 0.4 standard deviations of
     it, a quarter of which is score at 0.5: two points, or a fifth of one."""
     offers = [offer(0, 10.0, 12.0), offer(4, None, 0.0)]
-    found = plan(offers, [0.0, 0.0], [sd, 0.0], left=100.0, averages=False, noise=1e-6)
+    found = plan(offers, [0.01, 0.0], [sd, 0.0], left=20.0, averages=False, noise=1e-6)
     assert bool(found.runs) == bought == (0.4 * sd / 4 > LEAST_WORTH)
-    assert found.share == (1.0 if bought else LONGEST)
+    assert found.share == pytest.approx(10.0 / 12.0 if bought else 0.95 * 20 / 12)
+
+
+@pytest.mark.parametrize(("left", "runs", "seeds"), [(21.0, 0, 1), (23.0, 1, 1), (65.0, 1, 1), (67.0, 1, 3)])
+def test_what_is_fitted_is_validated_first_where_there_is_time_for_both(left, runs, seeds):
+    """A run of 10 s and a fit of 12 s; three of each where seeds are averaged."""
+    offers = [offer(0, 10.0, 12.0), offer(4, None, 0.0)]
+    at_once = plan(offers, [1.0, 0.5], [0.02, 0.0], left=left, averages=False)
+    assert at_once.runs == ()
+    found = validated(at_once, offers, left_s=left)
+    assert found.final.arm == offers[0].arm
+    assert (len(found.runs), found.seeds) == (runs, seeds)
+    if runs:
+        assert (found.share, found.seconds) == (1.0, 22.0 * seeds)
 
 
 def test_the_gain_of_a_run_is_that_of_the_better_of_two():

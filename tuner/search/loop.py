@@ -18,7 +18,7 @@ from tuner.search.choice import arm_of, choose_winner, measure, seed_variance
 from tuner.search.expectations import DISTRUST, SCHEDULE_SHARE, USUAL_CORRELATION, Arm, cut_loss, scores, update
 from tuner.search.final import averages
 from tuner.search.journal import seal_journal
-from tuner.search.plan import LEAST_SHARE, MOST_SEEDS, Offer, Plan, duration, in_words, make_plan
+from tuner.search.plan import LEAST_SHARE, MOST_SEEDS, Offer, Plan, duration, in_words, make_plan, validated
 from tuner.search.space import SCRATCH_EPOCHS, SCRATCH_RATES, Candidate, candidate_at
 from tuner.search.store import Pruned, Run
 from tuner.search.trials import CLASS_WEIGHTED, Bench
@@ -195,7 +195,7 @@ class Trials:
                 offers, mean=mean, covariance=covariance, noise=noise, left_s=max(self._left(), 0.0),
                 averages=self.bench.refits, measured=measured, only_measured=not self.bench.refits,
             )  # fmt: skip
-            plans.append(made)
+            plans.append(validated(made, offers, left_s=self._left()) if self.bench.refits else made)
             # Runs at a part of their schedule are bought where none fits at all of it, its final fit included.
             left = self._left()
             if measured or any(o.run_s is not None and o.run_s + FINAL_SHARE * o.final_s <= left for o in offers):
@@ -224,8 +224,7 @@ class Trials:
             offers.append(Offer(arm=arm, run_s=run_s, final_s=self._final_s(candidate)))
         for run in bench.leaders():
             if not run.candidate.trains_blocks:
-                arm = Arm(candidate=run.candidate)
-                offers.append(Offer(arm=arm, run_s=None, final_s=0.0))  # seconds, which there are in any case
+                offers.append(Offer(arm=arm_of(run), run_s=None, final_s=0.0))  # seconds, which there are in any case
             elif run.candidate.augmentation is None and run.candidate.head == "own":
                 measured.append(len(offers))
                 offers.append(Offer(arm=arm_of(run), run_s=None, final_s=self._final_s(run.candidate)))

@@ -74,7 +74,7 @@ def make_plan(
     A run is worth what choosing with its score gains in expectation: the mean of the best posterior expectation minus
     the best one before (knowledge gradient: Frazier, Powell & Dayanik 2009), by simulation. Where there is time for a
     single fit, there is none to measure with: it is the candidate with the highest expected score, at as much of its
-    schedule as fits.
+    schedule as fits. So it is where all runs are worth less than `LEAST_WORTH`.
 
     Args:
         offers: what may be run and fitted.
@@ -152,6 +152,26 @@ def make_plan(
         if plan.expected - at_once.expected < LEAST_WORTH:
             return at_once
     return plan
+
+
+def validated(plan: Plan, offers: Sequence[Offer], *, left_s: float) -> Plan:
+    """A plan without runs as one with a run of what it fits in the end, where there is time for both: it tells nothing
+    of what to fit, but gives the model a validation score, and logits to calibrate it with. Others as they are.
+
+    Args:
+        plan: of these offers.
+        offers: what may be run and fitted.
+        left_s: seconds for run and final fit.
+    """
+    offer = next(offer for offer in offers if offer.arm == plan.final.arm)
+    if plan.runs or offer.run_s is None or offer.run_s + offer.final_s > left_s:
+        return plan
+    once_s = offer.run_s + offer.final_s
+    seeds = MOST_SEEDS if MOST_SEEDS * once_s <= left_s else 1
+    gain = AVERAGE_GAIN if seeds > 1 else 0.0
+    return Plan(
+        runs=(offer,), final=offer, share=1.0, seeds=seeds, seconds=seeds * once_s, expected=plan.expected + gain
+    )
 
 
 def share_of(final_s: float, *, left: float) -> float:
