@@ -37,6 +37,17 @@ def test_gains_and_the_cheapest_near_are_said_with_their_numbers():
     assert "under-trained" not in found
 
 
+@pytest.mark.parametrize(("mean", "alternatives"), [(0.85, 2), (None, 3)])
+def test_what_was_fitted_at_once_is_not_among_the_alternatives_that_were_measured(mean, alternatives):
+    from advisor.report.page import _lead
+    from advisor.report.parts import Run
+
+    stored = tuning(changed_from_advice=None)
+    stored["winner"] |= {"validation": {"mean": mean}}
+    run = Run(advice={}, tuning=stored, name="run", n_blocks=7, metric="accuracy")
+    assert f"The tuner measured {alternatives} alternatives and kept the advice." in _lead(run)
+
+
 def test_what_is_under_trained_stands_first():
     found = headline(tuning(final={"rows": 300, "steps": 20, "seeds": [0], "averaged": False, "why": "", "share": 0.1}))
     assert found[0][0] == "under-trained"

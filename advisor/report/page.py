@@ -149,7 +149,9 @@ def _lead(run: Run) -> tuple[str, ...]:
                 f"{_change(run, changed.get('to'))}. {sentence(line(changed.get('why')))}".strip()
             )
         else:
-            others = len(rows(run.tuning, "candidates")) - 1
+            # What was fitted at once, without a score on validation rows, is not among what was measured.
+            validated = score(part(run.winner, "validation")) is not None
+            others = len(rows(run.tuning, "candidates")) - validated
             said.append(
                 f"The tuner measured {plural(others, 'alternative')} and kept the advice."
                 if others > 0
