@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tuner.errors import DataError
+from tuner.inputs.encoded import WholeRows
 from tuner.inputs.pictures import Pictures
 from tuner.records import Progress
 
@@ -20,7 +21,7 @@ IMAGES_PER_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixels:
+class Pixels(WholeRows):
     """Images as the model's processor cuts them, (n, 3, h, w): bytes, or floats where it does more than scale them."""
 
     values: np.ndarray
@@ -32,6 +33,11 @@ class Pixels:
     def lengths(self) -> np.ndarray:
         """One a row: all images are of one size."""
         return np.ones(len(self.values), dtype=np.int64)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, h, w)."""
+        return self.values.shape[1:]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
         """Some of the rows, in the order asked for."""
@@ -52,7 +58,7 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
+class Views(WholeRows):
     """Images several times over, made as they are asked for: row ``view * n + i`` is a view of image ``i``.
 
     View 0 is the image itself. Every view is drawn from its own seed, so that it comes out the same whenever and in
@@ -72,6 +78,15 @@ class Views:
     def lengths(self) -> np.ndarray:
         """One a row, as of `Pixels`."""
         return np.ones(len(self), dtype=np.int64)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, h, w)."""
+        return self.original.input_shape
+
+    def joined(self, other: Views) -> Pixels:
+        """These views and others below them, all of them made."""
+        return Pixels(values=np.concatenate([part.pixels(np.arange(len(part))) for part in (self, other)]))
 
     def digest(self) -> str:
         """SHA-256 of what the views are made from."""

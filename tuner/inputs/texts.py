@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
 LENGTH_STEP = 16
 TOKENS_PER_BATCH = 4096
+Known = TypeVar("Known", bound=Tokens)
 
 
 class TextInputs:
@@ -108,7 +109,7 @@ class TextInputs:
             )
         )
 
-    def _known(self, encoded: Tokens) -> Tokens:
+    def _known(self, encoded: Known) -> Known:
         """The tokens, all of which the model must have an embedding of. Raises `ModelError` where it does not."""
         if any(int(row.max()) >= self.vocabulary or int(row.min()) < 0 for row in encoded.input_ids):
             raise ModelError(

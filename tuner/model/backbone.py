@@ -17,7 +17,6 @@ from tuner.errors import ModelError, OptionError, did_you_mean
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.images import ImageInputs, has_channels_last
 from tuner.inputs.texts import TextInputs
-from tuner.inputs.tokens import Tokens
 from tuner.model.hidden import HiddenStates
 from tuner.records import Progress
 
@@ -161,9 +160,7 @@ class Backbone:
 
     def empty_features(self, encoded: Encoded) -> Features:
         """Room for the pooled states of some rows, float32; of sentences of words for their words', float16."""
-        if isinstance(encoded, Tokens) and encoded.first is not None:
-            return tuple(np.zeros((int(encoded.n_words.sum()), width), dtype=np.float16) for width in self.widths)
-        return tuple(np.empty((len(encoded), width), dtype=np.float32) for width in self.widths)
+        return tuple(np.zeros((encoded.n_labelled, width), dtype=encoded.feature_type) for width in self.widths)
 
     def pool_into(
         self,
@@ -178,14 +175,10 @@ class Backbone:
 
         Of sentences of words that is the state of every word's first subword, and zero for words without one.
         """
-        if not isinstance(encoded, Tokens) or encoded.first is None:
-            for block, state in zip(features, states, strict=True):
-                block[rows] = pool(state.float(), mask, pooling=self.pooling).cpu().numpy()
-            return
-        places, sentences, tokens = encoded.words_in(rows)
-        at = (torch.from_numpy(sentences).to(self.device), torch.from_numpy(tokens).to(self.device))
+        pooling = encoded.pooling(self.pooling)
         for block, state in zip(features, states, strict=True):
-            block[places] = state[at].float().cpu().numpy()
+            places, picked = encoded.pick(pool(state.float(), mask, pooling=pooling), rows)
+            block[places] = picked.cpu().numpy()
 
     def _pooled_batch(self, encoded: Encoded, rows: np.ndarray, *, half: bool) -> list[np.ndarray]:
         inputs = self.collate(encoded, rows)

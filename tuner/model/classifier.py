@@ -15,7 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tuner.blocks import find_blocks
 from tuner.errors import ModelError
-from tuner.inputs.tokens import Tokens
+from tuner.inputs.encoded import IGNORED
 from tuner.model.backbone import pool, reads_types, run_base
 from tuner.model.bilstm import DROPOUT, HIDDEN, LAYERS, BiLSTMTagger
 from tuner.model.hidden import HiddenStates
@@ -251,24 +251,16 @@ def classify(
 
 def word_starts(encoded: Encoded, rows: np.ndarray, *, like: torch.Tensor) -> torch.Tensor:
     """(b, t) booleans, as the token ids `like`: whether a token is its word's first one."""
-    assert isinstance(encoded, Tokens)
-    starts = torch.zeros_like(like, dtype=torch.bool)
-    _, sentences, tokens = encoded.words_in(rows)
-    starts[torch.from_numpy(sentences), torch.from_numpy(tokens)] = True
-    return starts
+    marked = encoded.targets(np.zeros(encoded.n_labelled, dtype=np.int64), rows, width=like.shape[1])
+    return torch.from_numpy(marked != IGNORED).to(like.device)
 
 
 def empty_logits(encoded: Encoded, *, n_classes: int) -> np.ndarray:
     """Room for the logits of some rows, or of the words of sentences: zeros, under which the first class leads."""
-    n = int(encoded.n_words.sum()) if isinstance(encoded, Tokens) else len(encoded)
-    return np.zeros((n, n_classes), dtype=np.float32)
+    return np.zeros((encoded.n_labelled, n_classes), dtype=np.float32)
 
 
 def read_logits(logits: np.ndarray, part: torch.Tensor, *, encoded: Encoded, rows: np.ndarray) -> None:
     """Write the logits of a batch into those of all: (b, C) of rows, or of (b, t, C) those at words' first subwords."""
-    values = part.float().cpu().numpy()
-    if isinstance(encoded, Tokens) and encoded.first is not None:
-        places, sentences, tokens = encoded.words_in(rows)
-        logits[places] = values[sentences, tokens]
-    else:
-        logits[rows] = values
+    places, picked = encoded.pick(part.float().cpu().numpy(), rows)
+    logits[places] = picked

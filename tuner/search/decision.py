@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.inputs.tokens import Tokens
 from tuner.model.classifier import final_linear
 from tuner.records import Record
 from tuner.search.space import Candidate
@@ -74,7 +73,7 @@ def decide(bench: Bench, logits: np.ndarray | None, *, takes_offsets: bool = Tru
         offsets = choose_offsets(logits, bench.truth, shares=shares, seed=bench.seed)
     elif bench.metric in BALANCED_METRICS:
         why_not = "the architecture's own last layer has no bias to add them to"
-    if isinstance(bench.validation_encoded, Tokens) and bench.data.is_tagged:
+    if bench.data.is_tagged:
         seen = bench.validation_encoded.seen  # of others the model says nothing
         logits, labels = logits[seen], labels[seen]
     decision = Decision(temperature=Temperature(value=1.0, n=0), offsets=offsets, why_no_offsets=why_not)

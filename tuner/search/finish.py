@@ -14,7 +14,6 @@ import numpy as np
 
 from tuner.errors import ModelError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
-from tuner.inputs.tokens import Tokens
 from tuner.interruption import Interruption
 from tuner.model.classifier import TransferClassifier, classify
 from tuner.sealed import read_sealed, seal_folder, write_sealed
@@ -337,7 +336,7 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, name: str, decision: Dec
             "n": len(part.rows),
             "notes": list(notes),
         }
-        seen = encoded.seen if isinstance(encoded, Tokens) and bench.data.is_tagged else None
+        seen = encoded.seen
         scored[name] |= assess(logits, truth, temperature=decision.temperature.value, seen=seen, seed=bench.seed)
         write_sealed(bench.work / TESTED, scored)
     return {"notes": [], **scored[name], "times": len(scored)}

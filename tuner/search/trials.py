@@ -16,7 +16,6 @@ import torch
 
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
-from tuner.inputs.alignment import notes_on_words
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.images import Pixels, Views, mirrored
 from tuner.inputs.pictures import Pictures
@@ -143,10 +142,8 @@ def encode_rows(
     Raises `DataError` where most of them could not.
     """
     encoded = backbone.encode(part.rows, progress=progress)
-    if isinstance(encoded, Tokens) and encoded.first is not None:
-        return encoded, part, notes_on_words(encoded, what=f"{what} sentences")
     if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
-        return encoded, part, ()
+        return encoded, part, encoded.notes(f"{what} sentences")
     note = part.rows.note(f"{what} images")
     kept = part.rows.readable()
     return encoded.take(kept), part.take(kept), (note,)
@@ -167,10 +164,10 @@ def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return trained | {key: b.detach().contiguous() for key, b in model.named_buffers() if key in stored}
 
 
-def _words_of(encoded: Tokens, order: np.ndarray, *, most: int) -> np.ndarray:
+def _words_of(encoded: Encoded, order: np.ndarray, *, most: int) -> np.ndarray:
     """Places of the words that are seen in the first sentences of an order, five at least, of so many words at most."""
-    enough = int((np.cumsum(encoded.n_words[order]) <= most).sum())
-    words = places_of(encoded.n_words, order[: max(enough, 5)])
+    enough = int((np.cumsum(encoded.per_row[order]) <= most).sum())
+    words = encoded.places(order[: max(enough, 5)])
     seen: np.ndarray = words[encoded.seen[words]]
     return seen
 
@@ -392,8 +389,7 @@ class Bench:
         folds = (rng.permutation(len(distinct)) % 5)[unit]
         fitted = tried = np.arange(n)
         if self.data.is_tagged:
-            assert isinstance(self.train_encoded, Tokens)
-            folds, order = np.repeat(folds, self.train_encoded.n_words), rng.permutation(n)
+            folds, order = np.repeat(folds, self.train_encoded.per_row), rng.permutation(n)
             tried, fitted = (_words_of(self.train_encoded, order, most=most) for most in (PENALTY_WORDS, HEAD_WORDS))
         options: dict[str, Any] = {"n_classes": self.n_classes, "weighted": weighted}
         if class_weighted:
@@ -634,11 +630,10 @@ class Bench:
         after `most_seconds` no epoch begins and the best one so far counts.
         """
         encoded, groups = self.train_encoded, self.data.train.groups
-        assert isinstance(encoded, Tokens)
         unit = np.arange(len(encoded)) if groups is None else groups
         shuffled = np.random.default_rng(seed).permutation(np.unique(unit))
         held_out = np.isin(unit, shuffled[: max(round(EARLY_STOPPING * len(shuffled)), 1)])
-        of_sentence = np.repeat(np.arange(len(encoded)), encoded.n_words)
+        of_sentence = np.repeat(np.arange(len(encoded)), encoded.per_row)
 
         def words_of(sentences: np.ndarray) -> WordRows:
             places = np.flatnonzero(encoded.seen & sentences[of_sentence])
@@ -688,7 +683,6 @@ class Bench:
     def _of_seen(self, predictions: np.ndarray) -> np.ndarray:
         """Predictions of the validation rows; words that the model does not see are outside of entities."""
         if self.data.is_tagged:
-            assert isinstance(self.validation_encoded, Tokens)
             predictions[~self.validation_encoded.seen] = OUTSIDE
         return predictions
 
@@ -820,7 +814,7 @@ class Bench:
         whole = copy.copy(self)
         train, validation = self.data.train, self.data.validation
         whole.data = replace(self.data, train=train.joined(validation))
-        whole.train_encoded = self.train_encoded.joined(self.validation_encoded)  # type: ignore[arg-type, union-attr]
+        whole.train_encoded = self.train_encoded.joined(self.validation_encoded)
         whole.train_features = tuple(
             np.concatenate(blocks) for blocks in zip(self.train_features, self.validation_features, strict=True)
         )

@@ -155,9 +155,4 @@ def token_views(
             rows.append(np.delete(changed, dropped))
             if tokens.types is not None:
                 types.append(np.delete(tokens.types[row], dropped))
-    return Tokens(
-        input_ids=tuple(rows),
-        truncated=np.tile(tokens.truncated, copies),
-        types=tuple(types) if types else None,
-        first=None if tokens.first is None else tokens.first * copies,  # masking moves no token
-    )
+    return tokens.viewed(input_ids=rows, types=types or None, copies=copies)

@@ -14,8 +14,7 @@ import torch
 
 from tuner.blocks import Block, head_parameters
 from tuner.freezing import FrozenPrefix, audit
-from tuner.inputs.alignment import IGNORED, label_tokens
-from tuner.inputs.encoded import Encoded
+from tuner.inputs.encoded import IGNORED, Encoded
 from tuner.inputs.tokens import Tokens
 from tuner.model.backbone import Backbone
 from tuner.model.classifier import empty_logits, read_logits
@@ -97,13 +96,9 @@ class Rows:
 
     def targets(self, positions: np.ndarray, *, backbone: Backbone) -> torch.Tensor:
         """(b,) class numbers of some encoded rows, or (b, t) tags of their tokens, `IGNORED` where none is read."""
-        encoded = self.encoded
-        if isinstance(encoded, Tokens) and encoded.first is not None:
-            width = backbone.padded(encoded, positions)
-            labels = label_tokens(encoded, positions, tags=self.labels, width=width)
-        else:
-            labels = self.labels[positions % len(self)].astype(np.int64)
-        return torch.from_numpy(labels).to(backbone.device)
+        width = backbone.padded(self.encoded, positions)
+        targets = self.encoded.targets(self.labels, positions, width=width)
+        return torch.from_numpy(targets.astype(np.int64)).to(backbone.device)
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -218,7 +213,7 @@ def _train(
     model.train()
     dropout = cheap_dropout(backbone.device, seed=recipe.seed)
     rng = np.random.default_rng((recipe.seed, 1))
-    shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else _input_shape(train_rows.encoded)
+    shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else train_rows.encoded.input_shape
     weights = None
     if recipe.class_weights is not None:
         weights = torch.tensor(recipe.class_weights, device=backbone.device)
@@ -314,11 +309,6 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Te
     )
     mean: torch.Tensor = total / (targets != IGNORED).sum().clamp(min=1)
     return mean
-
-
-def _input_shape(encoded: Encoded) -> tuple[int, ...]:
-    """The shape of one row as the model is fed it; of a text nothing."""
-    return () if isinstance(encoded, Tokens) else encoded.pixels(np.zeros(1, dtype=np.int64)).shape[1:]
 
 
 def rows_on_the_way(n: int) -> np.ndarray:
