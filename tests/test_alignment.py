@@ -10,9 +10,9 @@ import torch
 from tuner.errors import ModelError
 from tuner.inputs.alignment import encode_words
 from tuner.inputs.encoded import IGNORED
+from tuner.inputs.token_views import token_views
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
-from tuner.training.augmentation import token_views
 
 SENTENCES = [
     ["EU", "rejects", "Waltengoo", "'s", "unbelievably", "cheap", "lamb", "."],

@@ -20,6 +20,7 @@ import tuner.tasks.heads
 from advisor.report.wording import candidate_words, variant_sentence
 from tuner.errors import OptionError
 from tuner.export import TransferModel
+from tuner.inputs.mixing import Mixture
 from tuner.model.assemble import load_backbone
 from tuner.search.decision import decide
 from tuner.search.search import LabelledRows, TuningData, search
@@ -31,7 +32,6 @@ from tuner.tasks.heads import cross_validate, fit_head
 from tuner.tasks.imbalance import choose_offsets, choose_strength, class_weights, log_shares
 from tuner.tasks.metrics import bootstrap_scores, check_metric, interval
 from tuner.tasks.scoring import Truth
-from tuner.training.augmentation import Mixture
 from tuner.training.train import cross_entropy
 
 # -- pure functions ---------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_the_weighted_loss_by_hand():
     assert float(cross_entropy(logits[:1], targets[:1], weights)) == pytest.approx(-0.5 * np.log(0.8))
     mixture = Mixture(other=torch.tensor([1, 0]), share=0.75)
     mixed = -(0.5 * (0.75 * np.log(0.8) + 0.25 * np.log(0.6)) + 3 * (0.75 * np.log(0.4) + 0.25 * np.log(0.2))) / 2
-    assert float(mixture.loss(logits, targets, weights)) == pytest.approx(mixed)
+    assert float(mixture.loss(cross_entropy, logits, targets, weights)) == pytest.approx(mixed)
 
 
 def test_logits_are_lowered_by_the_logarithm_of_shares():

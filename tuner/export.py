@@ -23,16 +23,16 @@ from transformers import (
 )
 
 from tuner import memory
-from tuner.errors import DataError, MissingFileError, ModelError
+from tuner.errors import MissingFileError, ModelError
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.given import rows_to_read
-from tuner.inputs.pairs import BETWEEN, paired
+from tuner.inputs.given import SENTENCES, Form, rows_to_read
+from tuner.inputs.known import INPUTS, input_of_folder
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
-from tuner.model.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
+from tuner.model.checkpoint import check_files, check_folder, read_json, view_of, weight_files
 from tuner.model.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
-from tuner.model.loading import LOADING_ERRORS, TOKENIZER_FILES, check_size, load_reader, own_files_only
-from tuner.model.native import save_native
+from tuner.model.loading import LOADING_ERRORS, check_size, load_reader, own_files_only
+from tuner.model.native import TOKEN_HEAD, save_native
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
 from tuner.tasks.quality import calibration_sentence, class_table, other_metrics
@@ -198,16 +198,16 @@ class TransferModel:
     def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
         """The rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
         rows = self._rows(rows)
-        if self.tags_words:
-            _check_sentences(rows)
-        elif self.reads_text:
-            rows = _as_texts(rows, pairs=self.pairs)
-        return self._read_by.encode(rows, progress=progress)
+        return self._read_by.encode(self._form.checked(rows, self.pairs), progress=progress)
 
     def _rows(self, rows: Any) -> Any:
         """The rows as a list, out of whatever holds them."""
-        kind = "words" if self.tags_words else "text" if self.reads_text else "image"
-        return rows_to_read(rows, kind=kind, pairs=bool(self.pairs))
+        return rows_to_read(rows, form=self._form, pairs=bool(self.pairs))
+
+    @property
+    def _form(self) -> Form:
+        """What a row is."""
+        return SENTENCES if self.tags_words else self._read_by.inputs.form
 
     @property
     def _read_by(self) -> Backbone:
@@ -251,8 +251,6 @@ class TransferModel:
 
         A model that was tuned from a module of your own needs such a `module`, which is filled with the tuned weights.
         """
-        from transformers import AutoImageProcessor, AutoTokenizer
-
         path, name = Path(folder), str(folder)
         check_files(path, name)
         check_sealed_folder(path)
@@ -270,12 +268,10 @@ class TransferModel:
                 why="its head and its labels are not ours",
                 fix="pass a run folder, or use transformers.pipeline with this model",
             )
-        reads_text = any((path / file).exists() for file in TOKENIZER_FILES)
-        auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
-        reader_of = AutoTokenizer if reads_text else AutoImageProcessor
+        kind = input_of_folder(path) or INPUTS[-1]
         try:
-            if _tags_tokens(config.get("architectures")):
-                auto = AutoModelForTokenClassification
+            head = TOKEN_HEAD if _tags_tokens(config.get("architectures")) else kind.head
+            auto = head.auto_class
             stored = memory.check_memory(weight_files(path, name), name)
             options = {"use_safetensors": True, "dtype": torch.float32, "local_files_only": True}
             with view_of(path, name) as view, own_files_only(name):
@@ -286,9 +282,7 @@ class TransferModel:
                     check_size(auto, loaded, stored=stored, name=name)
                     classifier = auto.from_pretrained(view, trust_remote_code=False, **options)
             classifier.config._name_or_path = classifier.name_or_path = name
-            if not reads_text:
-                check_processor(path, name)
-            reader = load_reader(path, name, reader_of)
+            reader = load_reader(path, name, kind)
             support = _read_support(path / SUPPORT_FILE)
             pairs = None
             if (path / ADVICE_FILE).exists():
@@ -331,42 +325,6 @@ def _read_support(file: Path) -> Support:
 def _tags_tokens(architectures: Sequence[str] | None) -> bool:
     """Whether a saved configuration is of one of transformers' token classifiers."""
     return any(name.endswith("ForTokenClassification") for name in architectures or ())
-
-
-def _check_sentences(rows: Sequence[Any]) -> None:
-    wrong = next((row for row in rows if isinstance(row, str) or not all(isinstance(word, str) for word in row)), None)
-    if wrong is not None:
-        raise DataError(
-            f"a sentence is a list of words, not {type(wrong).__name__} {str(wrong)[:40]!r}",
-            why="this model gives every word a tag",
-            fix='pass sentences as lists of words, such as [["EU", "rejects", "lamb", "."]]',
-        )
-
-
-def _as_texts(rows: Sequence[Any], *, pairs: bool | None) -> list[str]:
-    """Texts as they are, and the two of a pair in one. Raises `DataError` for the kind that is not read."""
-    texts = []
-    for number, row in enumerate(rows, 1):
-        text = row
-        if isinstance(row, (tuple, list)) and len(row) == 2 and all(isinstance(part, str) for part in row):
-            text = paired(*row)
-        if not isinstance(text, str):
-            raise DataError(
-                f"row {number:,} is neither a text nor a pair of texts: {type(row).__name__} {str(row)[:40]!r}",
-                why="they are given to a tokenizer",
-                fix='pass texts such as ["It is warm."], or pairs such as [("Is it warm?", "It is.")]',
-            )
-        if pairs is not None and pairs != (BETWEEN in text):
-            raise DataError(
-                f"row {number:,} is {'one text' if pairs else 'a pair'}, but this model reads "
-                f"{'pairs' if pairs else 'single texts'}",
-                why=f"it was tuned on {'two texts' if pairs else 'one text'} a row",
-                fix='pass pairs, such as [("Is it warm?", "It is.")]'
-                if pairs
-                else 'pass texts, such as ["It is warm."]',
-            )
-        texts.append(text)
-    return texts
 
 
 def model_card(

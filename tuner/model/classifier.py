@@ -184,7 +184,7 @@ def build_classifier(
         pooling=backbone.pooling,
         features=features,
         widths=backbone.widths,
-        max_length=backbone.max_length if backbone.is_text else 0,
+        max_length=backbone.inputs.max_length or 0,
         frozen_blocks=frozen_blocks,
         top=top,
         lstm=lstm,

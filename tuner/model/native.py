@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import (
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
-from tuner.inputs.encoded import Encoded
-from tuner.inputs.tokens import Tokens
+from tuner.inputs.base import NativeHead
 from tuner.model.classifier import TransferClassifier, final_linear, head_inputs
 
 if TYPE_CHECKING:
     from tuner.model.backbone import Backbone
 
+TOKEN_HEAD = NativeHead(
+    auto="AutoModelForTokenClassification",
+    mapping="MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
+    pipeline="token-classification",
+    described="A tagger of words",
+    per_token=True,
+)
 TRIAL_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
@@ -36,21 +36,18 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     """
     base = backbone.model
     tags_tokens = backbone.pooling == "tokens"
-    mapping = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if backbone.is_text else MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-    if tags_tokens:
-        mapping = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
-    if not isinstance(base, PreTrainedModel) or type(base.config) not in mapping:
+    head = TOKEN_HEAD if tags_tokens else backbone.inputs.head
+    native = head.class_for(base.config) if isinstance(base, PreTrainedModel) else None
+    if native is None or not isinstance(base, PreTrainedModel):
         return "the architecture has no classification head of its own"
     config = copy.deepcopy(base.config)
     config.id2label = dict(enumerate(class_names))
     config.label2id = {name: index for index, name in enumerate(class_names)}
     if not tags_tokens:
         config.problem_type = "single_label_classification"
-    if backbone.is_text and config.pad_token_id is None:
-        config.pad_token_id = backbone.text.padding
+    backbone.inputs.configure(config)
     torch.manual_seed(seed)
-    listed = mapping[type(base.config)]
-    model: PreTrainedModel = (listed[0] if isinstance(listed, tuple) else listed)(config)
+    model: PreTrainedModel = native(config)
     if not isinstance(base, type(getattr(model, model.base_model_prefix, None))):
         return "the base that was loaded is not the one of the architecture's classifier"
     setattr(model, model.base_model_prefix, base)
@@ -58,7 +55,7 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     linear = final_linear(model, backbone.blocks, n_classes=len(class_names))
     if linear is None:
         return "its classification head does not end in one linear layer"
-    encoded = _uneven_example(backbone)
+    encoded = backbone.inputs.example(uneven=True)
     try:
         with torch.inference_mode(), backbone.autocast(), head_inputs(linear) as seen:
             logits = model(**backbone.collate(encoded, np.arange(len(encoded)))).logits
@@ -75,15 +72,6 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
     return model
 
 
-def _uneven_example(backbone: Backbone) -> Encoded:
-    """The example that a model is tried with; texts of several lengths, so that the shorter ones are padded."""
-    encoded = backbone.inputs.example()
-    if not isinstance(encoded, Tokens):
-        return encoded
-    rows = tuple(ids[: max(len(ids) - 5 * row, 2)] for row, ids in enumerate(encoded.input_ids))
-    return replace(encoded, input_ids=rows)
-
-
 def as_native(classifier: TransferClassifier, *, backbone: Backbone) -> PreTrainedModel | None:
     """The same classifier as transformers' own class, where that one pools and classifies just as ours does.
 
@@ -98,7 +86,7 @@ def as_native(classifier: TransferClassifier, *, backbone: Backbone) -> PreTrain
     if linear is None or linear.bias is None or linear.weight.shape != ours.weight.shape:
         return None
     linear.load_state_dict(ours.state_dict())
-    encoded = _uneven_example(backbone)
+    encoded = backbone.inputs.example(uneven=True)
     inputs = backbone.collate(encoded, np.arange(len(encoded)))
     classifier.eval()
     with torch.inference_mode():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -223,10 +222,7 @@ def finish(
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
-    reader = copy.deepcopy(bench.backbone.inputs.reader)
-    if bench.backbone.is_text:
-        # Pipelines cut texts at the tokenizer's own limit, which may lie far beyond what the model was tuned on.
-        reader.model_max_length = bench.backbone.max_length
+    reader = bench.backbone.inputs.saved_reader()
     TransferModel(classifier=model, reader=reader, support=measure_support(features), card=card).save_pretrained(saving)
     if (folder / ADVICE_FILE).exists():
         shutil.copyfile(folder / ADVICE_FILE, saving / ADVICE_FILE)

@@ -17,9 +17,7 @@ import torch
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.images import Pixels, Views, mirrored
 from tuner.inputs.pictures import Pictures
-from tuner.inputs.tokens import Tokens
 from tuner.interruption import uninterrupted
 from tuner.model.backbone import Backbone
 from tuner.model.bilstm import HIDDEN, LAYERS, MOST_EPOCHS, WordRows, fit_tagger
@@ -37,12 +35,9 @@ from tuner.tasks.imbalance import class_weights
 from tuner.tasks.scoring import OUTSIDE, Truth, places_of
 from tuner.training.augmentation import (
     CACHED_VIEWS,
-    FRESH_TEXT_VIEWS,
-    FRESH_VIEWS,
     MIRROR_LOSS,
     MIX_POLICIES,
     VIEW_POLICIES,
-    token_views,
 )
 from tuner.training.prefix import JoinedCache, PrefixCache
 from tuner.training.train import (
@@ -466,16 +461,12 @@ class Bench:
         return replace(rows, encoded=views, cached=None, views=len(views) // len(rows))
 
     def _views_of(self, encoded: Encoded, *, policy: str, cached: bool) -> Encoded:
-        if isinstance(encoded, Tokens):
-            reader = self.backbone.tokenizer
-            return token_views(
-                encoded, policy=policy, copies=CACHED_VIEWS if cached else FRESH_TEXT_VIEWS, seed=self.seed,
-                special=reader.all_special_ids, mask=reader.mask_token_id,
-            )  # fmt: skip
-        assert isinstance(encoded, Pixels)
-        flip = policy == "flip" or self.mirror_loss < MIRROR_LOSS
-        copies = CACHED_VIEWS if cached else FRESH_VIEWS
-        return Views(original=encoded, policy=policy, copies=copies, flip=flip, seed=self.seed)
+        inputs = self.backbone.inputs
+        viewed: Encoded = inputs.views(
+            encoded, policy=policy, copies=CACHED_VIEWS if cached else inputs.fresh_views, seed=self.seed,
+            mirrors=lambda: self.mirror_loss < MIRROR_LOSS,
+        )  # fmt: skip
+        return viewed
 
     def why_not_augmented(self, candidate: Candidate) -> str | None:
         """Why a candidate is not worth training on changed rows; None where it is."""
@@ -483,7 +474,7 @@ class Bench:
         depth = candidate.frozenness(self.backbone.n_blocks)
         if (
             candidate.augmentation == "mixup"
-            and self.backbone.is_text
+            and self.backbone.inputs.per_token
             and depth > 1
             and depth not in self.cached_depths
         ):
@@ -514,9 +505,9 @@ class Bench:
         The backbone must hold its pretrained weights.
         """
         if self._mirror_loss is None:
-            assert isinstance(self.validation_encoded, Pixels)
-            head = self.head("last")
-            mirrored_features = self.backbone.block_features(mirrored(self.validation_encoded))
+            head, mirrored = self.head("last"), self.backbone.inputs.mirrored(self.validation_encoded)
+            assert mirrored is not None  # only augmentations of images ask
+            mirrored_features = self.backbone.block_features(mirrored)
             scores = [
                 self.truth.score(head.logits(select_features(features, name="last")).argmax(1))
                 for features in (self.validation_features, mirrored_features)

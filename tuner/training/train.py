@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +16,11 @@ import torch
 from tuner.blocks import Block, head_parameters
 from tuner.freezing import FrozenPrefix, audit
 from tuner.inputs.encoded import IGNORED, Encoded
-from tuner.inputs.tokens import Tokens
+from tuner.inputs.mixing import Mixture, draw_mixture
 from tuner.model.backbone import Backbone
 from tuner.model.classifier import empty_logits, read_logits
 from tuner.model.hidden import changed, replay, rounded
 from tuner.records import Record
-from tuner.training.augmentation import Mixture, draw_mixture
 from tuner.training.dropout import cheap_dropout
 from tuner.training.prefix import CachedDepth, JoinedDepth
 from tuner.training.vocabulary import CompactEmbedding, compact_vocabulary
@@ -48,7 +48,7 @@ class Recipe(Record):
     """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
 
     ``mixing`` names how the rows of a batch are mixed at the freeze boundary
-    (`tuner.training.augmentation.draw_mixture`). ``class_weights`` are factors of the rows' losses by class
+    (`tuner.inputs.mixing.draw_mixture`). ``class_weights`` are factors of the rows' losses by class
     (`tuner.tasks.imbalance.class_weights`).
     """
 
@@ -160,7 +160,7 @@ def train(
         on_step: called with the number of steps done; may raise `Stopped`, or return after how many steps to end,
             fewer than asked for: the learning rate then falls to zero until there.
     """
-    tokens = _tokens(train_rows, validation_rows, backbone)
+    tokens = backbone.inputs.tokens_met(train_rows.encoded, validation_rows.encoded)
     with (
         nullcontext(None)
         if tokens is None or prefix.frozen_blocks
@@ -178,15 +178,6 @@ def train(
             on_step=on_step,
             embedding_rows=embedding_rows,
         )
-
-
-def _tokens(train_rows: Rows, validation_rows: Rows, backbone: Backbone) -> np.ndarray | None:
-    """The token ids that a run can meet, padding included; None for images."""
-    encoded = (train_rows.encoded, validation_rows.encoded)
-    if not backbone.is_text:
-        return None
-    ids = [row for part in encoded if isinstance(part, Tokens) for row in part.input_ids]
-    return np.unique(np.concatenate([*ids, np.array([backbone.text.padding])]))
 
 
 def _train(
@@ -230,7 +221,8 @@ def _train(
                 mixture=mixture,
             )
         targets = train_rows.targets(positions, backbone=backbone)
-        loss = (cross_entropy if mixture is None else mixture.loss)(logits.float(), targets, weights)
+        loss_of = cross_entropy if mixture is None else partial(mixture.loss, cross_entropy)
+        loss = loss_of(logits.float(), targets, weights)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
         optimizer.step()
@@ -356,30 +348,11 @@ def forward(
         if rows.cached is not None:
             around.enter_context(_from_cache(backbone, rows, positions, prefix))
         if mixture is not None:
-            around.enter_context(_mixed(backbone, inputs, mixture, depth=prefix.frozen_blocks))
+            inputs, depth, mix = backbone.inputs.mixed(inputs, mixture, depth=prefix.frozen_blocks)
+            if mix is not None:
+                around.enter_context(changed(backbone.blocks, depth=depth, change=mix))
         logits: torch.Tensor = model(**inputs).logits
     return logits
-
-
-def _mixed(
-    backbone: Backbone, inputs: dict[str, torch.Tensor], mixture: Mixture, *, depth: int
-) -> AbstractContextManager[None]:
-    """Rows are mixed where the frozen blocks end; with none frozen, pixels, or the embeddings of texts.
-
-    A mixed text is as long as the longer one, and the shorter one's padding counts as zero.
-    """
-    if not backbone.is_text and depth == 0:
-        inputs["pixel_values"] = mixture.states(inputs["pixel_values"])
-        return nullcontext()
-    if not backbone.is_text:
-        return changed(backbone.blocks, depth=depth, change=mixture.states)
-    own = inputs["attention_mask"]
-    inputs["attention_mask"] = torch.maximum(own, own[mixture.other.to(own.device)])
-
-    def mix(states: torch.Tensor) -> torch.Tensor:
-        return mixture.states(states * own.unsqueeze(-1).to(states.dtype))
-
-    return changed(backbone.blocks, depth=max(depth, 1), change=mix)
 
 
 def _from_cache(
