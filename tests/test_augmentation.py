@@ -22,8 +22,10 @@ from tuner.model.classifier import build_classifier
 from tuner.search.search import search
 from tuner.search.space import SearchSpace, candidate_at
 from tuner.search.trials import Bench, LabelledRows, TuningData
+from tuner.tasks.classes import Classes
+from tuner.tasks.one_of import cross_entropy
 from tuner.training.augmentation import CACHED_VIEWS, check_policy
-from tuner.training.train import Rows, cross_entropy, forward
+from tuner.training.train import Rows, forward
 
 PIXELS = Pixels(values=np.random.default_rng(0).integers(0, 256, size=(6, 3, 16, 16), dtype=np.uint8))
 
@@ -170,10 +172,10 @@ def test_token_views_keep_special_tokens_and_at_least_one_other():
 
 def test_a_mixed_text_is_as_long_as_the_longer_and_padding_is_zero(text_backbone):
     model = build_classifier(
-        text_backbone.model, backbone=text_backbone, class_names=("a", "b"), features="last", frozen_blocks=0
+        text_backbone.model, backbone=text_backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=0
     ).eval()
     encoded = tokens([2, 7, 8, 3], [2, 9, 10, 11, 12, 13, 14, 3])
-    rows = Rows(encoded=encoded, labels=np.array([0, 1]))
+    rows = Rows(encoded=encoded, labels=np.array([0, 1]), task=Classes(names=("a", "b")))
     prefix = freeze(model, text_backbone.blocks, frozen_blocks=2)
     seen = {}
     text_backbone.blocks[2].entrance.register_forward_pre_hook(

@@ -28,11 +28,11 @@ from tuner.search.space import Candidate, candidate_at, default_space, restrict
 from tuner.search.trials import Bench
 from tuner.tasks.assessment import scores_by_class
 from tuner.tasks.calibration import softmax
+from tuner.tasks.classes import ClassTruth
 from tuner.tasks.heads import cross_validate, fit_head
 from tuner.tasks.imbalance import choose_offsets, choose_strength, class_weights, log_shares
 from tuner.tasks.metrics import bootstrap_scores, check_metric, interval
-from tuner.tasks.scoring import Truth
-from tuner.training.train import cross_entropy
+from tuner.tasks.one_of import cross_entropy
 
 # -- pure functions ---------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ def test_balanced_accuracy_takes_all_of_the_shares():
 def test_offsets_are_judged_on_rows_that_did_not_choose_them():
     logits, labels = imbalanced(600, seed=1)
     shares = log_shares(labels, n_classes=2)
-    truth = Truth(labels=labels, metric="balanced_accuracy", names=("a", "b"))
+    truth = ClassTruth(labels=labels, metric="balanced_accuracy", names=("a", "b"))
     found = choose_offsets(logits, truth, shares=shares)
     assert found.helps
     assert found.interval[0] < found.difference < found.interval[1]
@@ -112,14 +112,14 @@ def test_offsets_are_judged_on_rows_that_did_not_choose_them():
     gains = []
     for seed in range(30):
         noise, drawn = generator.normal(size=(60, 2)), generator.integers(0, 2, 60)
-        truth = Truth(labels=drawn, metric="macro_f1", names=("a", "b"))
+        truth = ClassTruth(labels=drawn, metric="macro_f1", names=("a", "b"))
         gains.append(choose_offsets(noise, truth, shares=np.array([0.6, -0.6]), seed=seed).difference)
     assert abs(np.mean(gains)) < 0.03
 
 
 def test_offsets_that_change_nothing_are_none():
     logits = np.array([[9.0, 0.0], [0.0, 9.0]] * 10)
-    truth = Truth(labels=np.array([0, 1] * 10), metric="macro_f1", names=("a", "b"))
+    truth = ClassTruth(labels=np.array([0, 1] * 10), metric="macro_f1", names=("a", "b"))
     found = choose_offsets(logits, truth, shares=np.array([0.3, -0.3]))
     assert (found.strength, found.difference, found.helps) == (0.0, 0.0, False)
 

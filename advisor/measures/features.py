@@ -15,7 +15,9 @@ from tuner.inputs.pairs import in_words
 from tuner.inputs.pictures import Pictures
 from tuner.inputs.sentences import Sentences
 from tuner.inputs.tokens import Tokens
-from tuner.tasks.scoring import Truth
+from tuner.tasks.classes import ClassTruth
+from tuner.tasks.tags import TagTruth
+from tuner.tasks.truth import Truth
 
 if TYPE_CHECKING:
     from advisor.data.target import TargetData
@@ -91,9 +93,9 @@ class BlockFeatures:
     def truth(self, metric: str) -> Truth:
         """What predictions of these rows are scored against: classes, or tags of words."""
         if self.tagged is None:
-            return Truth(labels=self.labels, metric=metric, groups=self.groups)
+            return ClassTruth(labels=self.labels, metric=metric, groups=self.groups)
         tagged = self.tagged
-        return Truth(
+        return TagTruth(
             labels=tagged.tags, metric=metric, groups=self.probed_groups, n_words=tagged.n_words, names=tagged.names
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,40 +10,30 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tuner.inputs.base import NativeHead
 from tuner.model.classifier import TransferClassifier, final_linear, head_inputs
 
 if TYPE_CHECKING:
     from tuner.model.backbone import Backbone
+    from tuner.tasks.base import Task
 
-TOKEN_HEAD = NativeHead(
-    auto="AutoModelForTokenClassification",
-    mapping="MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
-    pipeline="token-classification",
-    described="A tagger of words",
-    per_token=True,
-)
 TRIAL_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
-def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: int) -> PreTrainedModel | str:
-    """transformers' own classifier (of tokens, where the backbone's pooling says so) around the base, or why not.
+def native_classifier(backbone: Backbone, *, task: Task, seed: int) -> PreTrainedModel | str:
+    """transformers' own classifier for a task around the base, or why not.
 
     The base is the same module, so that its blocks are frozen and cached as they are; what the checkpoint knows of the
     head (BERT's pooler) is part of it. The rest of the head is fresh, from `seed`, and outside the blocks, so that it
     is never frozen.
     """
     base = backbone.model
-    tags_tokens = backbone.pooling == "tokens"
-    head = TOKEN_HEAD if tags_tokens else backbone.inputs.head
+    head = task.head(backbone.inputs.head)
     native = head.class_for(base.config) if isinstance(base, PreTrainedModel) else None
     if native is None or not isinstance(base, PreTrainedModel):
         return "the architecture has no classification head of its own"
     config = copy.deepcopy(base.config)
-    config.id2label = dict(enumerate(class_names))
-    config.label2id = {name: index for index, name in enumerate(class_names)}
-    if not tags_tokens:
-        config.problem_type = "single_label_classification"
+    for key, value in task.config().items():
+        setattr(config, key, value)
     backbone.inputs.configure(config)
     torch.manual_seed(seed)
     model: PreTrainedModel = native(config)
@@ -52,7 +41,7 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
         return "the base that was loaded is not the one of the architecture's classifier"
     setattr(model, model.base_model_prefix, base)
     model.to(backbone.device).eval()
-    linear = final_linear(model, backbone.blocks, n_classes=len(class_names))
+    linear = final_linear(model, backbone.blocks, n_classes=task.n_outputs)
     if linear is None:
         return "its classification head does not end in one linear layer"
     encoded = backbone.inputs.example(uneven=True)
@@ -65,8 +54,10 @@ def native_classifier(backbone: Backbone, *, class_names: Sequence[str], seed: i
         return (
             f"the architecture's classification head does not run on this base ({type(error).__name__}: {first_line})"
         )
-    if seen[-1].ndim != (3 if tags_tokens else 2):
-        return "its head reads the text, not every token" if tags_tokens else "its head reads every token, not the text"
+    if seen[-1].ndim != (3 if head.per_token else 2):
+        return (
+            "its head reads the text, not every token" if head.per_token else "its head reads every token, not the text"
+        )
     if not torch.allclose(logits, given):  # a temperature is folded into that layer
         return "its logits are not what its last linear layer gives"
     return model
@@ -78,7 +69,7 @@ def as_native(classifier: TransferClassifier, *, backbone: Backbone) -> PreTrain
     Measured, not looked up: with our linear layer in it, it gives the same logits on an example, padded rows included
     (some heads average over padding too). None where it differs.
     """
-    model = native_classifier(backbone, class_names=tuple(classifier.config.id2label.values()), seed=0)
+    model = native_classifier(backbone, task=classifier.task, seed=0)
     if isinstance(model, str) or classifier.config.features != "last":
         return None
     linear = final_linear(model, backbone.blocks, n_classes=classifier.config.num_labels)

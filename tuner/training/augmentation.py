@@ -8,6 +8,7 @@ from tuner.errors import OptionError
 
 if TYPE_CHECKING:
     from tuner.model.backbone import Backbone
+    from tuner.tasks.base import Task
 
 VIEW_POLICIES = ("flip", "randaugment", "trivialaugment", "token_dropout", "masking")
 MIX_POLICIES = ("cutmix", "mixup")
@@ -20,18 +21,22 @@ MIRROR_LOSS = 0.02
 """Mirroring keeps the label plausible where a probe loses less than this on mirrored images."""
 
 
-def check_policy(policy: str, *, backbone: Backbone, tagged: bool = False) -> None:
-    """Raise `OptionError` for an augmentation that does not fit what a model is fed, its states, or `tagged` words."""
-    why_not = misfit(policy, backbone=backbone, tagged=tagged)
+def check_policy(policy: str, *, backbone: Backbone, task: Task | None = None) -> None:
+    """Raise `OptionError` for an augmentation that does not fit what a model is fed, its states, or the task."""
+    why_not = misfit(policy, backbone=backbone, task=task)
     if why_not is not None:
         raise OptionError(
             f"--augment {policy} does not fit: {why_not[0]}", why=why_not[1], fix="omit --augment, or use another"
         )
 
 
-def misfit(policy: str, *, backbone: Backbone, tagged: bool = False) -> tuple[str, str] | None:
+def misfit(policy: str, *, backbone: Backbone, task: Task | None = None) -> tuple[str, str] | None:
     """In what an augmentation does not fit, and why that matters; None where it fits."""
     why_not = backbone.inputs.misfit(policy, base=backbone)
-    if why_not is None and tagged and policy != "masking":
-        return "the data is tagged words", "every word keeps its tag; masking changes words and keeps their tags"
-    return why_not
+    return task.misfit(policy) if why_not is None and task is not None else why_not
+
+
+def usual_policy(backbone: Backbone, task: Task) -> str | None:
+    """The augmentation that is tried where none is asked for; None where none fits."""
+    able = (policy for policy in task.preferred(backbone.inputs.preferred))
+    return next((policy for policy in able if misfit(policy, backbone=backbone, task=task) is None), None)

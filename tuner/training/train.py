@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,13 @@ import torch
 
 from tuner.blocks import Block, head_parameters
 from tuner.freezing import FrozenPrefix, audit
-from tuner.inputs.encoded import IGNORED, Encoded
+from tuner.inputs.encoded import Encoded
 from tuner.inputs.mixing import Mixture, draw_mixture
 from tuner.model.backbone import Backbone
 from tuner.model.classifier import empty_logits, read_logits
 from tuner.model.hidden import changed, replay, rounded
 from tuner.records import Record
+from tuner.tasks.base import Task
 from tuner.training.dropout import cheap_dropout
 from tuner.training.prefix import CachedDepth, JoinedDepth
 from tuner.training.vocabulary import CompactEmbedding, compact_vocabulary
@@ -87,6 +88,7 @@ class Rows:
 
     encoded: Encoded
     labels: np.ndarray
+    task: Task
     cached: CachedDepth | JoinedDepth | None = None
     views: int = 1
 
@@ -94,11 +96,16 @@ class Rows:
         """Rows that are labelled, whatever the views of them."""
         return len(self.encoded) // self.views
 
+    def first(self) -> Rows:
+        """The first row alone, without a cache."""
+        labels = self.labels[self.encoded.places(np.array([0]))]
+        return replace(self, encoded=self.encoded.take([0]), labels=labels, cached=None, views=1)
+
     def targets(self, positions: np.ndarray, *, backbone: Backbone) -> torch.Tensor:
-        """(b,) class numbers of some encoded rows, or (b, t) tags of their tokens, `IGNORED` where none is read."""
+        """Labels of some encoded rows as the task's loss is computed against them, on the device."""
         width = backbone.padded(self.encoded, positions)
         targets = self.encoded.targets(self.labels, positions, width=width)
-        return torch.from_numpy(targets.astype(np.int64)).to(backbone.device)
+        return torch.from_numpy(targets).to(backbone.device)
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -193,6 +200,7 @@ def _train(
     on_step: Callable[[int], int | None] | None,
     embedding_rows: int | None,
 ) -> Outcome:
+    task = train_rows.task
     torch.manual_seed(recipe.seed)
     optimizer = optimizer_for(model, backbone.blocks, recipe)
     course = Course(recipe.steps)
@@ -221,7 +229,7 @@ def _train(
                 mixture=mixture,
             )
         targets = train_rows.targets(positions, backbone=backbone)
-        loss_of = cross_entropy if mixture is None else partial(mixture.loss, cross_entropy)
+        loss_of = task.loss if mixture is None else partial(mixture.loss, task.loss)
         loss = loss_of(logits.float(), targets, weights)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
@@ -239,7 +247,7 @@ def _train(
             if at_end or (done % check_every == 0 and on_check is not None):
                 looked_at = None if at_end else rows_on_the_way(len(validation_rows))
                 logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=looked_at)
-                predictions = logits_now.argmax(1)
+                predictions = task.decode(logits_now)
                 model.train()
                 if on_check is not None:
                     on_check(done, predictions)
@@ -287,20 +295,6 @@ class Course:
         if now >= self._warm_up:
             self._height, self._from = self.rate(now), now
         self.steps = min(max(steps, now), self.steps)
-
-
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean over the rows of (b, C) logits, or over the labelled tokens of (b, t, C) ones; 0 where none is labelled.
-
-    With (C,) `weights` of the classes, the sum of the weighted losses is divided by the number of rows all the same:
-    divided by the sum of the weights, as torch does, a batch of common rows alone would count as much as one of rare
-    ones.
-    """
-    total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2), targets.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum"
-    )
-    mean: torch.Tensor = total / (targets != IGNORED).sum().clamp(min=1)
-    return mean
 
 
 def rows_on_the_way(n: int) -> np.ndarray:
@@ -380,16 +374,20 @@ def check_replay(
     positions = np.arange(min(size, len(rows.encoded)))
     targets = rows.targets(positions, backbone=backbone)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    plain = Rows(encoded=rows.encoded, labels=rows.labels)
+    plain = replace(rows, cached=None)
 
     def run(part: Rows) -> torch.Tensor:
         with backbone.autocast():
             return forward(model, backbone=backbone, rows=part, positions=positions, prefix=prefix).float()
 
     def gradient(logits: torch.Tensor) -> torch.Tensor:
-        loss = cross_entropy(logits, targets)
+        loss = rows.task.loss(logits, targets)
         parts = torch.autograd.grad(loss, trainable, allow_unused=True)
         return torch.cat([part.float().reshape(-1) for part in parts if part is not None])
+
+    def read(logits: torch.Tensor) -> torch.Tensor:
+        picked: torch.Tensor = rows.encoded.pick(logits, positions)[1]
+        return picked
 
     model.eval()
     with torch.no_grad():
@@ -408,7 +406,7 @@ def check_replay(
         return "different weights get gradients"
     for what, full, ours, tolerance in (
         # What a tagger says of padding and of word ends is never read, and differs: padding is cached as zeros.
-        ("logits", full_logits[targets != IGNORED], logits.detach()[targets != IGNORED], OUTPUT_TOLERANCE),
+        ("logits", read(full_logits), read(logits.detach()), OUTPUT_TOLERANCE),
         ("gradients", full_gradient, cached_gradient, GRADIENT_TOLERANCE),
     ):
         difference = float((full - ours).norm() / full.norm().clamp(min=1e-12))
@@ -429,7 +427,7 @@ def predict(
     model.eval()
     chosen = np.arange(len(rows.encoded)) if positions is None else positions
     encoded = rows.encoded if positions is None else rows.encoded.take(chosen)
-    logits = empty_logits(encoded, n_classes=model.config.num_labels)
+    logits = empty_logits(encoded, n_outputs=rows.task.n_outputs)
     with torch.inference_mode(), backbone.autocast():
         for batch in backbone.batches(encoded):
             part = forward(model, backbone=backbone, rows=rows, positions=chosen[batch], prefix=prefix)
