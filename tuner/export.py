@@ -27,7 +27,7 @@ from tuner.errors import MissingFileError, ModelError
 from tuner.inputs.base import NativeHead
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.given import Form, rows_to_read
-from tuner.inputs.known import INPUTS, input_of_folder
+from tuner.inputs.known import INPUTS, input_of_folder, input_of_reader
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
 from tuner.model.checkpoint import check_files, check_folder, read_json, view_of, weight_files
@@ -136,6 +136,8 @@ class TransferModel:
         """Whether it was tuned on pairs of texts; None where that is not known."""
         self.task = task_of_config(classifier.config)
         """What it predicts."""
+        self.input = input_of_reader(reader) or INPUTS[-1]
+        """What it reads."""
         self._backbone: Backbone | None = None
 
     @property
@@ -203,7 +205,7 @@ class TransferModel:
     @property
     def _form(self) -> Form:
         """What a row is."""
-        return self.task.form(self._read_by.inputs.form)
+        return self.task.form(self.input.form)
 
     @property
     def _read_by(self) -> Backbone:
