@@ -122,11 +122,13 @@ class TuningData:
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    posed: Task | None = None
+    """What is predicted, where that is neither a class of every row nor a tag of every word."""
 
     @property
     def task(self) -> Task:
         """What is predicted."""
-        return task_of(self.class_names, tagged=self.train.n_words is not None)
+        return self.posed or task_of(self.class_names, tagged=self.train.n_words is not None)
 
 
 def encode_rows(
@@ -220,7 +222,9 @@ class Bench:
             self.backbone, self.data.validation, what="validation", progress=self.progress
         )
         self.data = replace(self.data, train=train, validation=validation)
-        self.truth = validation.truth(metric=self.metric, names=self.data.class_names)
+        self.truth = self.task.truth(
+            validation.labels, metric=self.metric, groups=validation.groups, n_words=validation.n_words
+        )
         self.warnings += [*train_notes, *validation_notes]
         if (note := self.task.probe_note(len(train.labels))) is not None:
             self.warnings.append(note)
