@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from advisor.measures.features import DEFAULT_SAMPLE
 from tuner.errors import OptionError
 from tuner.tasks.metrics import METRICS, check_metric
-from tuner.tasks.scoring import ENTITY_F1
+from tuner.tasks.metrics import OF_TAGS as ENTITY_F1
 
 if TYPE_CHECKING:
     import datasets

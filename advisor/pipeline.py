@@ -58,7 +58,8 @@ from tuner.search.result import TuningResult
 from tuner.search.search import has_finished_runs, search
 from tuner.search.space import SearchSpace, check_augmentation, check_strategy, restrict, space_notes
 from tuner.search.storage import open_storage, storage_failures
-from tuner.tasks.scoring import check_metric as check_fitting
+from tuner.tasks.known import check_metric as check_fitting
+from tuner.tasks.known import task_of
 from tuner.training.augmentation import check_policy, misfit
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def recommend(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
-    metric = check_fitting(metric, tagged=target.tagged)
+    metric = check_fitting(metric, task=task_of(target.class_names, tagged=target.tagged))
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
@@ -359,7 +360,7 @@ def tune(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
-    metric = check_fitting(metric, tagged=target.tagged)
+    metric = check_fitting(metric, task=task_of(target.class_names, tagged=target.tagged))
     command = command_of(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=asked_sample, max_length=max_length,
@@ -371,7 +372,7 @@ def tune(
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone, tagged=target.tagged)
+        check_policy(augment, backbone=backbone, task=task_of(target.class_names, tagged=target.tagged))
     if strategy is not None:
         check_strategy(strategy, widths=backbone.widths, tagged=target.tagged)
     folder, claimed = tuning_folder(out, target=target, backbone=backbone, resume=resume)

@@ -15,7 +15,6 @@ from advisor.data.new_rows import notes_on_texts, read_images, read_new_texts
 from advisor.data.tagged_reading import read_sentences
 from advisor.data.tagged_target import refuse_options
 from tuner.export import ADVICE_FILE, TransferModel
-from tuner.inputs.alignment import notes_on_words
 from tuner.inputs.pairs import in_words
 from tuner.inputs.pictures import Pictures
 from tuner.inputs.tokens import Tokens
@@ -139,7 +138,7 @@ def predict_tags(model: TransferModel, data: Any, *, text: str | None, progress:
     probabilities, unlike = model.predict_encoded(encoded, progress=progress)
     names, ends = model.class_names, np.cumsum([len(words) for words in sentences])[:-1]
     if sentences:
-        warnings = (*warnings, *notes_on_words(encoded, what="sentences"))
+        warnings = (*warnings, *encoded.notes("sentences"))
     most_probable = np.where(encoded.seen, probabilities.max(1), np.nan)
     return TaggedPredictions(
         tokens=tuple(map(tuple, sentences)),

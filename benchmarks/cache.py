@@ -27,6 +27,7 @@ from tuner.freezing import freeze, thaw
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
 from tuner.model.classifier import build_classifier
+from tuner.tasks.classes import Classes
 from tuner.training import train as training
 from tuner.training.prefix import PrefixCache
 from tuner.training.train import Recipe, Rows, train, training_batches
@@ -56,7 +57,11 @@ def examples_per_second(backbone: Backbone, rows: Rows, *, depth: int, way: str,
     """Of one way at one depth, from the median step."""
     thaw(backbone.model)
     model = build_classifier(
-        backbone.model, backbone=backbone, class_names=class_names(rows.labels), features="last", frozen_blocks=depth
+        backbone.model,
+        backbone=backbone,
+        task=Classes(names=class_names(rows.labels)),
+        features="last",
+        frozen_blocks=depth,
     )
     recipe = Recipe(learning_rate=1e-5, head_ratio=1.0, steps=steps, batch_size=BATCH, seed=0)
     marks: list[float] = []
@@ -64,7 +69,7 @@ def examples_per_second(backbone: Backbone, rows: Rows, *, depth: int, way: str,
         _plain(model, backbone, rows, depth=depth, recipe=recipe, marks=marks)
     else:
         prefix = freeze(model, backbone.blocks, frozen_blocks=depth)
-        one = Rows(encoded=rows.encoded.take([0]), labels=rows.labels[:1])
+        one = Rows(encoded=rows.encoded.take([0]), labels=rows.labels[:1], task=Classes(names=("a", "b")))
         train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=one,
               on_step=lambda _done: marks.append(time.perf_counter()))  # fmt: skip
     return BATCH / statistics.median(np.diff(marks[2:]))
@@ -115,7 +120,7 @@ def main() -> None:
             for depth in depths:
                 for way in ("plain", "no-grad prefix", "cache"):
                     stored = cache.get(depth) if way == "cache" and depth else None
-                    rows = Rows(encoded=encoded, labels=labels, cached=stored)
+                    rows = Rows(encoded=encoded, labels=labels, cached=stored, task=Classes(names=("a", "b")))
                     if way == "cache" and not depth:
                         continue
                     speed = examples_per_second(backbone, rows, depth=depth, way=way, steps=options.steps)

@@ -26,6 +26,7 @@ from tuner.freezing import FreezingError, freeze, thaw
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
 from tuner.model.classifier import build_classifier
+from tuner.tasks.classes import Classes
 from tuner.training.prefix import PrefixCache
 from tuner.training.train import Recipe, Rows, check_replay, train
 
@@ -38,7 +39,7 @@ def random_rows(backbone: Backbone, n: int) -> Rows:
     """Texts of 5 to 60 words in two classes."""
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS.split(), size=int(rng.integers(5, 60)))) for _ in range(n)]
-    return Rows(encoded=backbone.encode(texts), labels=np.arange(n) % 2)
+    return Rows(encoded=backbone.encode(texts), labels=np.arange(n) % 2, task=Classes(names=("a", "b")))
 
 
 class Check:
@@ -53,7 +54,7 @@ class Check:
     def trained(self, depth: int, *, steps: int, cached: bool) -> float:
         """Seconds of the median step; `train` audits and raises `FreezingError`."""
         model, prefix, rows = self.model(depth, cached=cached)
-        one = Rows(encoded=self.rows.encoded.take([0]), labels=self.rows.labels[:1])
+        one = Rows(encoded=self.rows.encoded.take([0]), labels=self.rows.labels[:1], task=Classes(names=("a", "b")))
         marks: list[float] = []
 
         def mark(_done: int) -> None:
@@ -71,11 +72,19 @@ class Check:
         thaw(self.backbone.model)
         self.backbone.model.load_state_dict(self.initial)
         model = build_classifier(
-            self.backbone.model, backbone=self.backbone, class_names=("a", "b"), features="last", frozen_blocks=depth
+            self.backbone.model,
+            backbone=self.backbone,
+            task=Classes(names=("a", "b")),
+            features="last",
+            frozen_blocks=depth,
         )
         prefix = freeze(model, self.backbone.blocks, frozen_blocks=depth)
         stored = self.cache.get(depth) if cached and 0 < depth < self.backbone.n_blocks else None
-        return model, prefix, Rows(encoded=self.rows.encoded, labels=self.rows.labels, cached=stored)
+        return (
+            model,
+            prefix,
+            Rows(encoded=self.rows.encoded, labels=self.rows.labels, cached=stored, task=Classes(names=("a", "b"))),
+        )
 
     def replayed(self, depth: int) -> str | None:
         """None where the suffix from the cache equals the full model in logits and gradients, else the difference."""

@@ -27,7 +27,7 @@ from advisor.data.tagged_reading import read_tagged
 from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.search.trials import Bench, LabelledRows, Run, TuningData
 from tuner.tasks.heads import FEATURES
-from tuner.tasks.scoring import Truth
+from tuner.tasks.truth import Truth
 
 TABLE = RESULTS / "tagging.csv"
 SETS, SEEDS = ("wnut17", "ncbi_disease"), (0, 1, 2)

@@ -8,10 +8,11 @@ import tiny
 import torch
 
 from tuner.errors import ModelError
-from tuner.inputs.alignment import IGNORED, encode_words, label_tokens, notes_on_words
+from tuner.inputs.alignment import encode_words
+from tuner.inputs.encoded import IGNORED
+from tuner.inputs.token_views import token_views
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
-from tuner.training.augmentation import token_views
 
 SENTENCES = [
     ["EU", "rejects", "Waltengoo", "'s", "unbelievably", "cheap", "lamb", "."],
@@ -52,7 +53,7 @@ def test_tokens_of_byte_level_bpe_spell_their_words(trim: bool) -> None:
     for row, words in enumerate(SENTENCES):
         assert covered(tokenizer, aligned, row) == words
     assert aligned.seen.all()
-    assert notes_on_words(aligned, what="sentences") == ()
+    assert aligned.notes("sentences") == ()
 
 
 def test_tokens_of_the_built_in_model_spell_their_words(minilm: Backbone) -> None:
@@ -87,7 +88,7 @@ def test_words_beyond_the_length_are_counted_and_said(minilm: Backbone) -> None:
     # [CLS] lamb walt [SEP]: the first piece of the second word is seen, and speaks for it.
     assert aligned.first[0].tolist() == [1, 2, -1]
     assert aligned.seen.tolist() == [True, True, False, True]
-    assert notes_on_words(aligned, what="training sentences") == (
+    assert aligned.notes("training sentences") == (
         "1 of 2 training sentences are longer than the model's length and were cut: 1 of 4 words are not seen and "
         "predicted O",
     )
@@ -105,7 +106,7 @@ def test_words_cut_at_the_left_are_counted_too() -> None:
 def test_words_without_a_token_are_counted_and_said(minilm: Backbone) -> None:
     aligned = encode_words(minilm.tokenizer, [["a", "\u200b", "cat", "", "\u200d"]], max_length=128)
     assert aligned.first[0].tolist() == [1, -1, 2, -1, -1]
-    assert notes_on_words(aligned, what="sentences") == (
+    assert aligned.notes("sentences") == (
         "3 of 5 words in the sentences have no token (such as control characters) and are predicted O",
     )
 
@@ -126,7 +127,7 @@ def test_a_token_over_two_words_speaks_for_both_and_is_labelled_by_the_first() -
     aligned = encode_words(tokenizer, [["a", "b"], []], max_length=8)
     assert aligned.input_ids[0].tolist() == [4]
     assert aligned.first[0].tolist() == [0, 0]
-    labels = label_tokens(aligned, np.array([0, 1]), tags=np.array([1, 2]), width=2)
+    labels = aligned.targets(np.array([1, 2]), np.array([0, 1]), width=2)
     assert labels.tolist() == [[1, IGNORED], [IGNORED, IGNORED]]
     # A sentence without a token still has a row, which says padding.
     assert aligned.input_ids[1].tolist() == [5]
@@ -137,8 +138,8 @@ def test_labels_stand_at_first_subwords(minilm: Backbone) -> None:
     tags = np.array([3, 7, 4, 5, 6, 8])
     # Labels of words that are not seen are in no loss.
     expected = [[IGNORED, 5, 6, IGNORED, IGNORED], [IGNORED, 3, 4, IGNORED, IGNORED]]
-    assert label_tokens(aligned, np.array([1, 0]), tags=tags, width=5).tolist() == expected
-    assert aligned.n_words.tolist() == [3, 3]
+    assert aligned.targets(tags, np.array([1, 0]), width=5).tolist() == expected
+    assert aligned.per_row.tolist() == [3, 3]
     assert aligned.word_begins.tolist() == [0, 3]
     assert aligned.seen.tolist() == [True, False, True, True, True, False]
 
@@ -157,8 +158,8 @@ def test_views_have_the_labels_of_their_sentences(minilm: Backbone) -> None:
     special = minilm.tokenizer.all_special_ids
     views = token_views(aligned, policy="masking", copies=3, seed=0, special=special, mask=mask)
     tags = np.array([1, 2, 3])
-    first = label_tokens(views, np.array([0, 1]), tags=tags, width=5)
-    np.testing.assert_array_equal(label_tokens(views, np.array([2, 5]), tags=tags, width=5), first)
+    first = views.targets(tags, np.array([0, 1]), width=5)
+    np.testing.assert_array_equal(views.targets(tags, np.array([2, 5]), width=5), first)
 
 
 def test_word_features_are_the_states_at_first_subwords(tmp_path) -> None:

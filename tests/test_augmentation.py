@@ -13,14 +13,18 @@ from test_cli import failed, printed
 
 from tuner.errors import OptionError
 from tuner.freezing import freeze
-from tuner.inputs.images import Pixels, Views, mirrored
+from tuner.inputs.images import ImageInputs, Pixels, Views, mirrored
+from tuner.inputs.mixing import Mixture, draw_mixture
+from tuner.inputs.token_views import token_views
 from tuner.inputs.tokens import Tokens
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import build_classifier
 from tuner.search.search import search
 from tuner.search.space import SearchSpace, candidate_at
 from tuner.search.trials import Bench, LabelledRows, TuningData
-from tuner.training.augmentation import CACHED_VIEWS, FRESH_VIEWS, Mixture, check_policy, draw_mixture, token_views
+from tuner.tasks.classes import Classes
+from tuner.tasks.one_of import cross_entropy
+from tuner.training.augmentation import CACHED_VIEWS, check_policy
 from tuner.training.train import Rows, forward
 
 PIXELS = Pixels(values=np.random.default_rng(0).integers(0, 256, size=(6, 3, 16, 16), dtype=np.uint8))
@@ -72,7 +76,7 @@ def test_mixup_mixes_states_and_labels_by_the_same_share():
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
     entropy = torch.nn.functional.cross_entropy
     expected = 0.75 * entropy(logits, labels) + 0.25 * entropy(logits, torch.tensor([1, 0]))
-    assert mixture.loss(logits, labels) == pytest.approx(float(expected))
+    assert mixture.loss(cross_entropy, logits, labels) == pytest.approx(float(expected))
 
 
 def test_cutmix_shares_are_those_of_what_is_really_cut():
@@ -168,10 +172,10 @@ def test_token_views_keep_special_tokens_and_at_least_one_other():
 
 def test_a_mixed_text_is_as_long_as_the_longer_and_padding_is_zero(text_backbone):
     model = build_classifier(
-        text_backbone.model, backbone=text_backbone, class_names=("a", "b"), features="last", frozen_blocks=0
+        text_backbone.model, backbone=text_backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=0
     ).eval()
     encoded = tokens([2, 7, 8, 3], [2, 9, 10, 11, 12, 13, 14, 3])
-    rows = Rows(encoded=encoded, labels=np.array([0, 1]))
+    rows = Rows(encoded=encoded, labels=np.array([0, 1]), task=Classes(names=("a", "b")))
     prefix = freeze(model, text_backbone.blocks, frozen_blocks=2)
     seen = {}
     text_backbone.blocks[2].entrance.register_forward_pre_hook(
@@ -262,12 +266,12 @@ def test_what_the_views_cost_is_known_before(bench):
 def test_views_that_do_not_fit_the_budget_of_bytes_are_made_anew(bench, monkeypatch):
     monkeypatch.setattr("tuner.search.trials.CACHE_BYTES", 0)
     _, _, (rows, _) = bench.build(augmented(bench, 2, "flip"), seed=0)
-    assert (rows.views, rows.cached) == (FRESH_VIEWS, None)
+    assert (rows.views, rows.cached) == (ImageInputs.fresh_views, None)
 
 
 def test_without_a_frozen_block_every_step_makes_views_of_its_own(bench):
     _, _, (train_rows, validation_rows) = bench.build(augmented(bench, 0, "trivialaugment"), seed=0)
-    assert (train_rows.views, train_rows.cached) == (FRESH_VIEWS, None)
+    assert (train_rows.views, train_rows.cached) == (ImageInputs.fresh_views, None)
     assert (validation_rows.views, len(validation_rows.encoded)) == (1, 48)
 
 

@@ -31,6 +31,7 @@ from tuner.tasks.calibration import (
     fold,
     softmax,
 )
+from tuner.tasks.classes import Classes
 
 # -- pure functions ---------------------------------------------------------------------------------------------------
 
@@ -277,9 +278,9 @@ def test_a_head_whose_logits_are_not_those_of_its_last_layer_is_not_taken(monkey
         found.logits = 2 * found.logits
         return found
 
-    assert not isinstance(native_classifier(backbone, class_names=("a", "b"), seed=0), str)
+    assert not isinstance(native_classifier(backbone, task=Classes(names=("a", "b")), seed=0), str)
     monkeypatch.setattr(BertForSequenceClassification, "forward", doubled)
-    assert native_classifier(backbone, class_names=("a", "b"), seed=0) == (
+    assert native_classifier(backbone, task=Classes(names=("a", "b")), seed=0) == (
         "its logits are not what its last linear layer gives"
     )
 

@@ -10,12 +10,15 @@ from tuner.errors import OptionError
 from tuner.freezing import FreezingError, audit, count_trainable, freeze, thaw
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import build_classifier
+from tuner.tasks.classes import Classes
 
 
 @pytest.fixture
 def model():
     backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
-    return build_classifier(backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=0)
+    return build_classifier(
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=0
+    )
 
 
 def one_step(model, optimizer):

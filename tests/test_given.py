@@ -14,7 +14,8 @@ import torch
 from advisor.data.load import load_target
 from advisor.data.new_rows import read_texts
 from tuner.errors import DataError
-from tuner.inputs.given import plain_list, plain_value, rows_to_read
+from tuner.inputs.given import IMAGES, SENTENCES, Form, plain_list, plain_value, rows_to_read
+from tuner.inputs.given import TEXTS as AS_TEXTS
 
 TEXTS = [f"sentence number {i} about things" for i in range(60)]
 NUMBERS = [0, 1] * 30
@@ -102,40 +103,40 @@ NEW = ["the pan was quiet", "the tram broke", "the gate looked new"]
     ],
 )
 def test_rows_to_label(rows: Any) -> None:
-    assert rows_to_read(rows, kind="text") == NEW
-    assert all(type(text) is str for text in rows_to_read(NEW, kind="text"))
+    assert rows_to_read(rows, form=AS_TEXTS) == NEW
+    assert all(type(text) is str for text in rows_to_read(NEW, form=AS_TEXTS))
 
 
 def test_one_text_missing_ones_and_pairs() -> None:
-    assert rows_to_read("one text", kind="text") == ["one text"]
-    assert rows_to_read(["a", None, float("nan"), pd.NA], kind="text") == ["a", "", "", ""]
+    assert rows_to_read("one text", form=AS_TEXTS) == ["one text"]
+    assert rows_to_read(["a", None, float("nan"), pd.NA], form=AS_TEXTS) == ["a", "", "", ""]
     pairs = pd.DataFrame({"first": ["a", "b"], "second": ["c", None], "n": [1, 2]})
-    assert rows_to_read(pairs, kind="text", pairs=True) == [("a", "c"), ("b", "")]
-    assert rows_to_read(iter([("a", "b")]), kind="text", pairs=True) == [("a", "b")]
+    assert rows_to_read(pairs, form=AS_TEXTS, pairs=True) == [("a", "c"), ("b", "")]
+    assert rows_to_read(iter([("a", "b")]), form=AS_TEXTS, pairs=True) == [("a", "b")]
 
 
 def test_sentences_of_words_and_images() -> None:
     sentences = [["Ann", "saw"], ["Berlin"]]
-    assert rows_to_read(pd.DataFrame({"id": [1, 2], "tokens": sentences}), kind="words") == sentences
-    assert rows_to_read((words for words in sentences), kind="words") == sentences
+    assert rows_to_read(pd.DataFrame({"id": [1, 2], "tokens": sentences}), form=SENTENCES) == sentences
+    assert rows_to_read((words for words in sentences), form=SENTENCES) == sentences
     picture = np.zeros((8, 8, 3), np.uint8)
-    assert rows_to_read(picture, kind="image")[0] is picture
-    assert len(rows_to_read(pd.DataFrame({"img": [picture, picture], "n": [1, 2]}), kind="image")) == 2
+    assert rows_to_read(picture, form=IMAGES)[0] is picture
+    assert len(rows_to_read(pd.DataFrame({"img": [picture, picture], "n": [1, 2]}), form=IMAGES)) == 2
     many = np.zeros((5, 8, 8, 3), np.uint8)
-    assert rows_to_read(many, kind="image") is many
+    assert rows_to_read(many, form=IMAGES) is many
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "message"),
+    ("rows", "form", "message"),
     [
-        (pd.DataFrame({"a": NEW, "b": NEW}), "text", "the columns a, b, where 1 of texts"),
-        (pd.DataFrame({"n": [1, 2]}), "text", "the columns n"),
-        (set(NEW), "text", "a set has no order"),
+        (pd.DataFrame({"a": NEW, "b": NEW}), AS_TEXTS, "the columns a, b, where 1 of texts"),
+        (pd.DataFrame({"n": [1, 2]}), AS_TEXTS, "the columns n"),
+        (set(NEW), AS_TEXTS, "a set has no order"),
     ],
 )
-def test_rows_that_are_not_clear(rows: Any, kind: str, message: str) -> None:
+def test_rows_that_are_not_clear(rows: Any, form: Form, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        rows_to_read(rows, kind=kind)
+        rows_to_read(rows, form=form)
 
 
 def test_texts_to_label_in_memory() -> None:

@@ -19,6 +19,7 @@ from tuner.hub import no_network
 from tuner.model import checkpoint, loading
 from tuner.model.assemble import load_backbone
 from tuner.model.loading import load_model
+from tuner.tasks.classes import Classes
 
 
 @pytest.fixture(scope="module")
@@ -436,7 +437,7 @@ def saved(tmp_path_factory):
     backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
     backbone = replace(backbone, pooling="mean")
     classifier = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=0
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=0
     )
     support = measure_support(np.random.default_rng(0).normal(size=(20, 32)))
     reader = tiny.tokenizer()

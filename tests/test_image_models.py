@@ -14,6 +14,7 @@ from tuner.inputs.images import ImageInputs
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import pool
 from tuner.model.classifier import TransferClassifier, build_classifier, classify
+from tuner.tasks.classes import Classes
 from tuner.training.prefix import PrefixCache
 from tuner.training.train import Recipe, Rows, check_replay, predict, train
 
@@ -145,10 +146,10 @@ def test_training_from_the_cache_equals_the_full_model(backbone, tmp_path):
     for depth in depths(backbone):
         backbone.model.load_state_dict(initial)
         model = build_classifier(
-            backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=depth
+            backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=depth
         )
         prefix = freeze(model, backbone.blocks, frozen_blocks=depth)
-        rows = Rows(encoded=encoded, labels=LABELS, cached=cache.get(depth))
+        rows = Rows(encoded=encoded, labels=LABELS, cached=cache.get(depth), task=Classes(names=("a", "b")))
         assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None
         before = predict(model, backbone=backbone, rows=rows, prefix=prefix)
         recipe = Recipe(learning_rate=1e-3, head_ratio=1.0, steps=4, batch_size=4, seed=0)
@@ -166,10 +167,10 @@ def test_a_wrong_state_in_the_cache_is_noticed(backbone, tmp_path):
     stored = np.memmap(cache.get(depth).path, dtype=np.uint16, mode="r+")
     stored[:] = torch.full((len(stored),), 0.5, dtype=torch.bfloat16).view(torch.uint16).numpy()
     model = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=depth
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=depth
     )
     prefix = freeze(model, backbone.blocks, frozen_blocks=depth)
-    rows = Rows(encoded=encoded, labels=LABELS, cached=cache.get(depth))
+    rows = Rows(encoded=encoded, labels=LABELS, cached=cache.get(depth), task=Classes(names=("a", "b")))
     assert "differ" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 
 
@@ -194,7 +195,7 @@ def test_the_classifier_is_rebuilt_from_its_configuration(name, tmp_path):
     model = torchvision_model(name="resnet18", n_classes=3) if name == "torchvision" else MODELS[name]()
     backbone = load_backbone((model, processor()), device="cpu")
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="concat_last_four", frozen_blocks=1
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="concat_last_four", frozen_blocks=1
     ).eval()
     ours.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["id2label"] == {"0": "a", "1": "b"}
@@ -218,7 +219,7 @@ def test_a_module_of_ones_own_is_saved_and_filled_again(tmp_path):
     torch.manual_seed(0)
     backbone = load_backbone((plain(), processor()), device="cpu")
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=2
     ).eval()
     logits, features = classify(ours, backbone=backbone, encoded=backbone.encode(IMAGES))
     TransferModel(
@@ -239,7 +240,7 @@ def test_the_vision_model_of_a_joint_one_is_read_and_saved(model_type, tmp_path)
     processor(size=32, crop_size=32).save_pretrained(tmp_path / "model")
     backbone = load_backbone(tmp_path / "model", device="cpu")
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=1
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=1
     ).eval()
     ours.save_pretrained(tmp_path / "saved")
     again = TransferClassifier.from_pretrained(tmp_path / "saved", use_safetensors=True).eval()
@@ -270,7 +271,7 @@ def test_an_image_classifier_is_saved_and_loads_through_the_auto_classes(tmp_pat
     torch.manual_seed(0)
     backbone = load_backbone((resnet(), processor()), device="cpu")
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=2
     ).eval()
     logits, features = classify(ours, backbone=backbone, encoded=backbone.encode(IMAGES))
     model = TransferModel(classifier=ours, reader=processor(), support=measure_support(features), card="# card")

@@ -20,6 +20,7 @@ import tuner.tasks.heads
 from advisor.report.wording import candidate_words, variant_sentence
 from tuner.errors import OptionError
 from tuner.export import TransferModel
+from tuner.inputs.mixing import Mixture
 from tuner.model.assemble import load_backbone
 from tuner.search.decision import decide
 from tuner.search.search import LabelledRows, TuningData, search
@@ -27,12 +28,11 @@ from tuner.search.space import Candidate, candidate_at, default_space, restrict
 from tuner.search.trials import Bench
 from tuner.tasks.assessment import scores_by_class
 from tuner.tasks.calibration import softmax
+from tuner.tasks.classes import ClassTruth
 from tuner.tasks.heads import cross_validate, fit_head
 from tuner.tasks.imbalance import choose_offsets, choose_strength, class_weights, log_shares
 from tuner.tasks.metrics import bootstrap_scores, check_metric, interval
-from tuner.tasks.scoring import Truth
-from tuner.training.augmentation import Mixture
-from tuner.training.train import cross_entropy
+from tuner.tasks.one_of import cross_entropy
 
 # -- pure functions ---------------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ def test_the_weighted_loss_by_hand():
     assert float(cross_entropy(logits[:1], targets[:1], weights)) == pytest.approx(-0.5 * np.log(0.8))
     mixture = Mixture(other=torch.tensor([1, 0]), share=0.75)
     mixed = -(0.5 * (0.75 * np.log(0.8) + 0.25 * np.log(0.6)) + 3 * (0.75 * np.log(0.4) + 0.25 * np.log(0.2))) / 2
-    assert float(mixture.loss(logits, targets, weights)) == pytest.approx(mixed)
+    assert float(mixture.loss(cross_entropy, logits, targets, weights)) == pytest.approx(mixed)
 
 
 def test_logits_are_lowered_by_the_logarithm_of_shares():
@@ -101,7 +101,7 @@ def test_balanced_accuracy_takes_all_of_the_shares():
 def test_offsets_are_judged_on_rows_that_did_not_choose_them():
     logits, labels = imbalanced(600, seed=1)
     shares = log_shares(labels, n_classes=2)
-    truth = Truth(labels=labels, metric="balanced_accuracy", names=("a", "b"))
+    truth = ClassTruth(labels=labels, metric="balanced_accuracy", names=("a", "b"))
     found = choose_offsets(logits, truth, shares=shares)
     assert found.helps
     assert found.interval[0] < found.difference < found.interval[1]
@@ -112,14 +112,14 @@ def test_offsets_are_judged_on_rows_that_did_not_choose_them():
     gains = []
     for seed in range(30):
         noise, drawn = generator.normal(size=(60, 2)), generator.integers(0, 2, 60)
-        truth = Truth(labels=drawn, metric="macro_f1", names=("a", "b"))
+        truth = ClassTruth(labels=drawn, metric="macro_f1", names=("a", "b"))
         gains.append(choose_offsets(noise, truth, shares=np.array([0.6, -0.6]), seed=seed).difference)
     assert abs(np.mean(gains)) < 0.03
 
 
 def test_offsets_that_change_nothing_are_none():
     logits = np.array([[9.0, 0.0], [0.0, 9.0]] * 10)
-    truth = Truth(labels=np.array([0, 1] * 10), metric="macro_f1", names=("a", "b"))
+    truth = ClassTruth(labels=np.array([0, 1] * 10), metric="macro_f1", names=("a", "b"))
     found = choose_offsets(logits, truth, shares=np.array([0.3, -0.3]))
     assert (found.strength, found.difference, found.helps) == (0.0, 0.0, False)
 

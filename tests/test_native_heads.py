@@ -20,6 +20,7 @@ from tuner.model.classifier import build_classifier, classify
 from tuner.model.native import as_native, native_classifier
 from tuner.search.space import Candidate, candidate_at
 from tuner.search.trials import Bench
+from tuner.tasks.classes import Classes
 from tuner.training.train import Rows, check_replay
 
 # At the usual initial weights a tiny network says nearly the same of every text.
@@ -82,10 +83,10 @@ def backbone(request):
 
 
 def test_the_head_is_transformers_own_on_the_same_base(backbone):
-    model = native_classifier(backbone, class_names=("neg", "pos"), seed=3)
+    model = native_classifier(backbone, task=Classes(names=("neg", "pos")), seed=3)
     assert model.base_model is backbone.model
     assert type(model).__name__ == f"{type(backbone.model).__name__.removesuffix('Model')}ForSequenceClassification"
-    other = native_classifier(backbone, class_names=("neg", "pos"), seed=3)
+    other = native_classifier(backbone, task=Classes(names=("neg", "pos")), seed=3)
     states, again = model.state_dict(), other.state_dict()
     assert all(torch.equal(states[name], again[name]) for name in states)
 
@@ -112,7 +113,7 @@ def test_it_trains_from_the_cache_and_no_block_holds_any_of_the_head(backbone, t
 
 
 def test_it_is_saved_as_the_architectures_own_class(backbone, tmp_path):
-    model = native_classifier(backbone, class_names=("neg", "pos"), seed=0)
+    model = native_classifier(backbone, task=Classes(names=("neg", "pos")), seed=0)
     logits, features = classify(model, backbone=backbone, encoded=backbone.encode(TEXTS))
     reader = tiny.tokenizer()
     reader.model_max_length = backbone.max_length
@@ -131,7 +132,7 @@ def test_it_is_saved_as_the_architectures_own_class(backbone, tmp_path):
 
 
 def test_a_head_that_reads_every_token_is_none():
-    assert native_classifier(text_backbone(gpt2), class_names=("a", "b"), seed=0) == (
+    assert native_classifier(text_backbone(gpt2), task=Classes(names=("a", "b")), seed=0) == (
         "its head reads every token, not the text"
     )
 
@@ -141,11 +142,14 @@ def test_of_several_heads_the_first_is_taken():
 
     model = architectures.tiny_model("deit", "DeiTForImageClassification")
     backbone = load_backbone((model, test_image_models.processor()), device="cpu")
-    assert type(native_classifier(backbone, class_names=("a", "b"), seed=0)).__name__ == "DeiTForImageClassification"
+    assert (
+        type(native_classifier(backbone, task=Classes(names=("a", "b")), seed=0)).__name__
+        == "DeiTForImageClassification"
+    )
 
 
 def test_a_base_without_a_part_that_the_head_needs_is_none():
-    assert "does not run" in native_classifier(text_backbone(tiny.bert), class_names=("a", "b"), seed=0)
+    assert "does not run" in native_classifier(text_backbone(tiny.bert), task=Classes(names=("a", "b")), seed=0)
 
 
 def search_of(make, folder, **options):
@@ -231,7 +235,7 @@ def test_what_pools_as_the_architecture_does_is_saved_as_the_architecture(name, 
     processor = test_image_models.processor()
     backbone = load_backbone((test_image_models.MODELS[name](), processor), device="cpu")
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=2
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=2
     ).eval()
     freeze(ours, backbone.blocks, frozen_blocks=2)
     same = as_native(ours, backbone=backbone)
@@ -248,7 +252,7 @@ def test_what_pools_as_the_architecture_does_is_saved_as_the_architecture(name, 
 def test_another_pooling_is_not_taken_for_the_same(tmp_path):
     backbone = text_backbone(bert)
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("neg", "pos"), features="last", frozen_blocks=2
+        backbone.model, backbone=backbone, task=Classes(names=("neg", "pos")), features="last", frozen_blocks=2
     )
     assert as_native(ours, backbone=backbone) is None
 
@@ -270,7 +274,7 @@ def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
     bench.prepare()
     recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 6.0}
     run = bench.run_trained("0000", SCRATCH, recipe=recipe, seed=0)
-    stored = Rows(encoded=bench.validation_encoded, labels=labels)
+    stored = Rows(encoded=bench.validation_encoded, labels=labels, task=Classes(names=("a", "b")))
     loaded = bench.load(run)
     now = {name: tensor for name, tensor in loaded.named_buffers() if "running_mean" in name}
     assert any(not torch.equal(tensor, bench._initial[name.removeprefix("base.")]) for name, tensor in now.items())
@@ -290,8 +294,8 @@ def test_a_head_that_averages_over_padding_is_not_ours():
     )  # fmt: skip
     backbone = replace(load_backbone((base, tiny.tokenizer()), device="cpu"), pooling="mean")
     ours = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=0
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=0
     ).eval()
-    native = native_classifier(backbone, class_names=("a", "b"), seed=0)
+    native = native_classifier(backbone, task=Classes(names=("a", "b")), seed=0)
     assert not isinstance(native, str)
     assert as_native(ours, backbone=backbone) is None

@@ -13,8 +13,8 @@ from advisor.predicting import predict
 from tuner.errors import DataError
 from tuner.export import TransferModel
 from tuner.inputs.pairs import paired
+from tuner.inputs.token_views import token_views
 from tuner.model.assemble import load_backbone
-from tuner.training.augmentation import token_views
 from tuner.training.prefix import PrefixCache
 
 PAIRS = [("the film was good", "a cat runs"), ("the plot", "a red dog sleeps and runs"), ("not bad", "very bad")]

@@ -11,6 +11,7 @@ from tuner.inputs.texts import padded_length
 from tuner.inputs.tokens import Tokens
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import build_classifier
+from tuner.tasks.classes import Classes
 from tuner.training.prefix import PrefixCache
 from tuner.training.train import Rows, check_replay, forward
 
@@ -30,7 +31,7 @@ def cache(backbone, tmp_path):
 
 def classifier(backbone, depth):
     model = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=depth
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=depth
     )
     return model, freeze(model, backbone.blocks, frozen_blocks=depth)
 
@@ -77,7 +78,12 @@ def test_every_depth_is_replayed(make, tmp_path, monkeypatch):
     for depth in range(1, backbone.n_blocks):
         backbone.model.load_state_dict(initial)
         model, prefix = classifier(backbone, depth)
-        rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=again.get(depth))
+        rows = Rows(
+            encoded=cache.encoded,
+            labels=np.array([0, 1, 0, 1, 0, 1]),
+            cached=again.get(depth),
+            task=Classes(names=("a", "b")),
+        )
         assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None, depth
 
 
@@ -89,7 +95,9 @@ def test_a_decoder_without_the_encoders_end_is_noticed(tmp_path, monkeypatch):
     cache.compute([5])
     model, prefix = classifier(backbone, 5)
     alone = replace(cache.get(5), memory=None)
-    rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=alone)
+    rows = Rows(
+        encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=alone, task=Classes(names=("a", "b"))
+    )
     assert "differ" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 
 
@@ -115,7 +123,12 @@ def test_the_stored_states_are_the_hidden_states(backbone, cache, depth):
 def test_replay_equals_the_full_model_in_logits_and_gradients(backbone, cache, depth):
     cache.compute([depth])
     model, prefix = classifier(backbone, depth)
-    rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=cache.get(depth))
+    rows = Rows(
+        encoded=cache.encoded,
+        labels=np.array([0, 1, 0, 1, 0, 1]),
+        cached=cache.get(depth),
+        task=Classes(names=("a", "b")),
+    )
     assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None
 
 
@@ -123,9 +136,9 @@ def test_replay_leaves_the_model_as_it_was(backbone, cache):
     cache.compute([2])
     model, prefix = classifier(backbone, 2)
     model.eval()
-    rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int))
+    rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int), task=Classes(names=("a", "b")))
     plain = forward(model, backbone=backbone, rows=rows, positions=np.arange(6), prefix=prefix)
-    cached = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2))
+    cached = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2), task=Classes(names=("a", "b")))
     forward(model, backbone=backbone, rows=cached, positions=np.arange(6), prefix=prefix)
     again = forward(model, backbone=backbone, rows=rows, positions=np.arange(6), prefix=prefix)
     assert torch.equal(plain, again)
@@ -136,7 +149,9 @@ def test_wrong_states_are_noticed(backbone, cache):
     path = cache.get(2).path
     path.write_bytes(np.roll(np.fromfile(path, dtype=np.uint16), 999).tobytes())
     model, prefix = classifier(backbone, 2)
-    rows = Rows(encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=cache.get(2))
+    rows = Rows(
+        encoded=cache.encoded, labels=np.array([0, 1, 0, 1, 0, 1]), cached=cache.get(2), task=Classes(names=("a", "b"))
+    )
     assert "differ by" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 
 
@@ -148,7 +163,7 @@ def test_a_model_that_cannot_replay_is_noticed(backbone, cache, monkeypatch):
         raise TypeError("unexpected argument")
 
     monkeypatch.setattr(tuner.training.train, "replay", broken)
-    rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2))
+    rows = Rows(encoded=cache.encoded, labels=np.zeros(6, int), cached=cache.get(2), task=Classes(names=("a", "b")))
     assert "does not run from the cache" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)
 
 
@@ -267,8 +282,8 @@ def test_layers_that_are_called_by_name_are_computed_anew_and_said(tmp_path):
     cache = PrefixCache(tmp_path, backbone=backbone, encoded=encoded)
     cache.compute([3])
     model = build_classifier(
-        backbone.model, backbone=backbone, class_names=("a", "b"), features="last", frozen_blocks=3
+        backbone.model, backbone=backbone, task=Classes(names=("a", "b")), features="last", frozen_blocks=3
     )
     prefix = freeze(model, backbone.blocks, frozen_blocks=3)
-    rows = Rows(encoded=encoded, labels=np.arange(16) % 2, cached=cache.get(3))
+    rows = Rows(encoded=encoded, labels=np.arange(16) % 2, cached=cache.get(3), task=Classes(names=("a", "b")))
     assert "KeyError" in check_replay(model, backbone=backbone, rows=rows, prefix=prefix)

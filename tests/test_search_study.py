@@ -17,6 +17,7 @@ import tuner.search.search
 import tuner.search.storage
 import tuner.search.study
 import tuner.search.trials
+import tuner.tasks.heads
 import tuner.training.train
 from tuner.errors import DataError, OptionError, RunFolderError
 from tuner.freezing import freeze
@@ -37,6 +38,7 @@ from tuner.search.space import (
     space_notes,
 )
 from tuner.search.trials import Bench
+from tuner.tasks.classes import Classes
 from tuner.training.train import (
     Recipe,
     Rows,
@@ -99,7 +101,9 @@ def run_search(backbone, folder, *, n_trials=4, space=None, **options):
 @pytest.mark.parametrize("depth", [0, 2, 3])
 def test_tuned_values_reach_training(backbone, depth, monkeypatch):
     """Seen from inside the optimizer and the model while they run, not read back from the request."""
-    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=depth)
+    model = build_classifier(
+        backbone.model, backbone=backbone, task=Classes(names=NAMES), features="last", frozen_blocks=depth
+    )
     prefix = freeze(model, backbone.blocks, frozen_blocks=depth)
     seen = []
     original = torch.optim.AdamW.step
@@ -112,7 +116,7 @@ def test_tuned_values_reach_training(backbone, depth, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     recipe = Recipe(learning_rate=3e-4, head_ratio=7.0, steps=20, batch_size=8, seed=0)
-    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
+    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels, task=Classes(names=NAMES))
     outcome = train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows)
     assert outcome.steps == len(seen) == 20
     peak_base = max(lr for groups, _ in seen for is_head, lr, _ in groups if not is_head)
@@ -126,7 +130,9 @@ def test_tuned_values_reach_training(backbone, depth, monkeypatch):
 
 
 def test_biases_and_norms_do_not_decay(backbone):
-    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
+    model = build_classifier(
+        backbone.model, backbone=backbone, task=Classes(names=NAMES), features="last", frozen_blocks=0
+    )
     freeze(model, backbone.blocks, frozen_blocks=1)
     optimizer = optimizer_for(
         model, backbone.blocks, Recipe(learning_rate=1e-3, head_ratio=1, steps=1, batch_size=8, seed=0)
@@ -148,7 +154,7 @@ def test_training_only_the_words_that_occur_gives_the_same_weights(backbone, mon
             module.p = 0.0
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
     few = ["good film", "bad film", "a sad cat", "happy red dog"] * 4
-    rows = Rows(encoded=backbone.encode(few), labels=np.array([1, 0, 0, 1] * 4))
+    rows = Rows(encoded=backbone.encode(few), labels=np.array([1, 0, 0, 1] * 4), task=Classes(names=NAMES))
     recipe = Recipe(learning_rate=1e-3, head_ratio=2, steps=10, batch_size=8, seed=0)
     trained = []
     for compact in (True, False):
@@ -156,7 +162,9 @@ def test_training_only_the_words_that_occur_gives_the_same_weights(backbone, mon
             monkeypatch.setattr(tuner.training.train, "compact_vocabulary", lambda *_a, **_k: nullcontext(None))
         backbone.model.load_state_dict(before)
         torch.manual_seed(0)
-        model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
+        model = build_classifier(
+            backbone.model, backbone=backbone, task=Classes(names=NAMES), features="last", frozen_blocks=0
+        )
         prefix = freeze(model, backbone.blocks, frozen_blocks=0)
         outcome = train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows)
         trained.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
@@ -178,6 +186,7 @@ def test_batches_cover_every_row_once_an_epoch():
     rows = Rows(
         encoded=load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu").encode(DATA.train.rows),
         labels=DATA.train.labels,
+        task=Classes(names=NAMES),
     )
     recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=24, batch_size=8, seed=0)
     batches = list(training_batches(rows, recipe))
@@ -188,9 +197,11 @@ def test_batches_cover_every_row_once_an_epoch():
 
 
 def test_a_run_can_be_stopped_on_the_way(backbone):
-    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=3)
+    model = build_classifier(
+        backbone.model, backbone=backbone, task=Classes(names=NAMES), features="last", frozen_blocks=3
+    )
     prefix = freeze(model, backbone.blocks, frozen_blocks=3)
-    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
+    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels, task=Classes(names=NAMES))
 
     def check(done, predictions):
         assert len(predictions) == 96
@@ -933,10 +944,14 @@ def test_impossible_depths_are_said():
 
 def test_checks_on_the_way_look_at_some_rows_and_the_end_at_all(backbone, monkeypatch):
     monkeypatch.setattr(tuner.training.train, "CHECK_ROWS", 10)
-    model = build_classifier(backbone.model, backbone=backbone, class_names=NAMES, features="last", frozen_blocks=0)
+    model = build_classifier(
+        backbone.model, backbone=backbone, task=Classes(names=NAMES), features="last", frozen_blocks=0
+    )
     prefix = freeze(model, backbone.blocks, frozen_blocks=0)
-    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels)
-    held_out = Rows(encoded=backbone.encode(DATA.validation.rows), labels=DATA.validation.labels)
+    rows = Rows(encoded=backbone.encode(DATA.train.rows), labels=DATA.train.labels, task=Classes(names=NAMES))
+    held_out = Rows(
+        encoded=backbone.encode(DATA.validation.rows), labels=DATA.validation.labels, task=Classes(names=NAMES)
+    )
     seen = []
     recipe = Recipe(learning_rate=1e-3, head_ratio=1, steps=8, batch_size=8, seed=0)
     train(
@@ -1039,13 +1054,13 @@ def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, mo
     made = Bench(backbone, data=data, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
     made.prepare()
     seen = {}
-    original = tuner.search.trials.cross_validate
+    original = tuner.tasks.heads.cross_validate
 
     def watched(*args, folds, **kwargs):
         seen["folds"] = folds
         return original(*args, folds=folds, **kwargs)
 
-    monkeypatch.setattr(tuner.search.trials, "cross_validate", watched)
+    monkeypatch.setattr(tuner.tasks.heads, "cross_validate", watched)
     made.head("last")
     assert all(len(set(seen["folds"][groups == group])) == 1 for group in range(24))
     assert set(seen["folds"]) == {0, 1, 2, 3, 4}

@@ -20,7 +20,7 @@ from advisor.report.page import make_page
 from tuner.errors import ModelError, OptionError
 from tuner.model.assemble import load_backbone
 from tuner.tasks.heads import cross_validate
-from tuner.tasks.scoring import Truth
+from tuner.tasks.tags import TagTruth
 
 NAMES = ("O", "B-a", "I-a")
 
@@ -58,9 +58,9 @@ def tagged_features(
     )
 
 
-def truth_of(tags: list[list[int]], names: tuple[str, ...] = NAMES) -> Truth:
+def truth_of(tags: list[list[int]], names: tuple[str, ...] = NAMES) -> TagTruth:
     labels = np.concatenate([np.array(row, dtype=np.int64) for row in tags])
-    return Truth(labels=labels, metric="entity_f1", n_words=np.array([len(row) for row in tags]), names=names)
+    return TagTruth(labels=labels, metric="entity_f1", n_words=np.array([len(row) for row in tags]), names=names)
 
 
 # --- probes

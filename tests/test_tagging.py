@@ -13,18 +13,24 @@ import torch
 
 import tuner.export  # registers our class with transformers' Auto classes
 import tuner.search.trials
+import tuner.tasks.heads
+import tuner.tasks.tags
 from tuner.errors import DataError, OptionError
 from tuner.export import TransferModel
 from tuner.freezing import freeze
+from tuner.inputs.encoded import IGNORED
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import TransferClassifier, classify
 from tuner.search.search import LabelledRows, TuningData, search
 from tuner.search.space import Candidate, SearchSpace, candidate_at, restrict, space_notes
 from tuner.search.trials import Bench
+from tuner.tasks.classes import Classes
 from tuner.tasks.heads import FEATURES, fit_head
-from tuner.tasks.scoring import Truth, check_metric
+from tuner.tasks.known import check_metric
+from tuner.tasks.one_of import cross_entropy
+from tuner.tasks.tags import Tags, TagTruth
 from tuner.training.prefix import PrefixCache
-from tuner.training.train import IGNORED, Rows, Stopped, check_replay, cross_entropy
+from tuner.training.train import Rows, Stopped, check_replay
 
 NAMES = ("O", "B-animal", "I-animal", "B-mood")
 MOODS = ("good", "great", "bad", "awful", "sad")
@@ -116,11 +122,11 @@ def test_a_linear_head_is_fitted_on_every_word(backbone, tmp_path) -> None:
 
 
 def test_a_linear_head_of_many_words_is_fitted_on_some_of_them(backbone, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(tuner.search.trials, "HEAD_WORDS", 200)
-    monkeypatch.setattr(tuner.search.trials, "PENALTY_WORDS", 100)
+    monkeypatch.setattr(tuner.tasks.tags, "HEAD_WORDS", 200)
+    monkeypatch.setattr(tuner.tasks.tags, "PENALTY_WORDS", 100)
     seen = []
     monkeypatch.setattr(
-        tuner.search.trials, "fit_head", lambda x, y, **given: seen.append(len(y)) or fit_head(x, y, **given)
+        tuner.tasks.heads, "fit_head", lambda x, y, **given: seen.append(len(y)) or fit_head(x, y, **given)
     )
     bench = bench_of(backbone, tmp_path, candidate_at(4, 4))
     assert bench.run_linear("0", candidate_at(4, 4)).score > 0.5
@@ -231,12 +237,13 @@ def test_masking_is_the_augmentation_of_tagged_words(backbone, tmp_path) -> None
 
 
 def test_metrics_go_with_what_is_scored() -> None:
-    assert check_metric(None, tagged=False) == "accuracy"
-    for metric, tagged in (("accuracy", True), ("entity_f1", False)):
+    tags, classes = Tags(names=NAMES), Classes(names=("a", "b"))
+    assert check_metric(None, task=classes) == "accuracy"
+    for metric, task in (("accuracy", tags), ("entity_f1", classes)):
         with pytest.raises(OptionError, match=f"--metric {metric} does not go with"):
-            check_metric(metric, tagged=tagged)
+            check_metric(metric, task=task)
     with pytest.raises(OptionError, match="unknown metric"):
-        check_metric("entity", tagged=True)
+        check_metric("entity", task=tags)
 
 
 def test_the_truth_of_some_sentences_is_theirs() -> None:
@@ -246,14 +253,14 @@ def test_the_truth_of_some_sentences_is_theirs() -> None:
     part = DATA.validation.take(rows)
     np.testing.assert_array_equal(some.labels, part.labels)
     assert some.score(part.labels) == 1.0
-    assert isinstance(some, Truth)
+    assert isinstance(some, TagTruth)
     low, high = truth.interval(np.where(np.arange(len(truth.labels)) % 3 == 0, 0, truth.labels), seed=0)
     assert 0 < low < high < 1
 
 
 def test_views_and_rows_count_sentences(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, candidate_at(2, 4))
-    rows = Rows(encoded=bench.train_encoded, labels=DATA.train.labels)
+    rows = Rows(encoded=bench.train_encoded, labels=DATA.train.labels, task=Tags(names=NAMES))
     assert len(rows) == 160
     freeze(backbone.model, backbone.blocks, frozen_blocks=0)
     assert rows.targets(np.array([0]), backbone=backbone).ndim == 2

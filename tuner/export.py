@@ -23,18 +23,21 @@ from transformers import (
 )
 
 from tuner import memory
-from tuner.errors import DataError, MissingFileError, ModelError
+from tuner.errors import MissingFileError, ModelError
+from tuner.inputs.base import NativeHead
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.given import rows_to_read
-from tuner.inputs.pairs import BETWEEN, paired
+from tuner.inputs.given import Form, rows_to_read
+from tuner.inputs.known import INPUTS, input_of_folder, input_of_reader
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
-from tuner.model.checkpoint import check_files, check_folder, check_processor, read_json, view_of, weight_files
+from tuner.model.checkpoint import check_files, check_folder, read_json, view_of, weight_files
 from tuner.model.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
-from tuner.model.loading import LOADING_ERRORS, TOKENIZER_FILES, check_size, load_reader, own_files_only
+from tuner.model.loading import LOADING_ERRORS, check_size, load_reader, own_files_only
 from tuner.model.native import save_native
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
+from tuner.tasks.base import Task
+from tuner.tasks.known import task_of_config
 from tuner.tasks.quality import calibration_sentence, class_table, other_metrics
 
 if TYPE_CHECKING:
@@ -65,10 +68,6 @@ tags = model.predict([["EU", "rejects", "lamb", "."]])
 """
 OF_WHOLE_WORDS = """
 The model reads whole words, which transformers' own token classification does not find; `advisor predict` does, too.
-"""
-OF_WORDS = """
-A word's tag is the one at its first token, which `advisor predict` reads, or in Python
-`TransferModel.from_pretrained("path/to/this/folder").predict([["EU", "rejects", "lamb", "."]])` of `tuner.export`.
 """
 
 
@@ -135,33 +134,33 @@ class TransferModel:
         self.card = card
         self.pairs = pairs
         """Whether it was tuned on pairs of texts; None where that is not known."""
+        self.task = task_of_config(classifier.config)
+        """What it predicts."""
+        self.input = input_of_reader(reader) or INPUTS[-1]
+        """What it reads."""
         self._backbone: Backbone | None = None
 
     @property
     def reads_text(self) -> bool:
         """Whether it labels texts; else images."""
+        # Asked by advisor until its kinds answer.
         return isinstance(self.reader, PreTrainedTokenizerBase)
 
     @property
     def tags_words(self) -> bool:
         """Whether it tags the words of sentences; else it labels whole rows."""
-        config = self.classifier.config
-        return getattr(config, "pooling", None) == "tokens" or _tags_tokens(config.architectures)
+        # Asked by advisor until its kinds answer.
+        return self.task.unit == "word"
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
-        names = self.classifier.config.id2label
-        return tuple(names[index] for index in range(len(names)))
+        return self.task.names
 
     def predict(self, rows: Sequence[Any]) -> list[Any]:
-        """The most probable label of every text or image; of every sentence of words the list of its words' tags."""
+        """What the task says of every text or image; of every sentence of words the list of its words' tags."""
         rows = self._rows(rows)
-        labels = [self.class_names[index] for index in self.predict_proba(rows).argmax(1)]
-        if not self.tags_words:
-            return labels
-        ends = np.cumsum([len(words) for words in rows]).tolist()
-        return [labels[end - len(words) : end] for end, words in zip(ends, rows, strict=True)]
+        return self.task.told(self.task.decode(self.run(rows)[0]), rows)
 
     def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
         """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence.
@@ -183,8 +182,7 @@ class TransferModel:
     def predict_encoded(self, encoded: Encoded, *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
         """What `predict_with_support` says of rows that `encode` has read."""
         logits, features = classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
-        probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
-        return probabilities, self.support.unlike(features)
+        return self.task.probabilities(logits), self.support.unlike(features)
 
     def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, C) and the features (n, d) that the last linear layer read.
@@ -198,16 +196,16 @@ class TransferModel:
     def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
         """The rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
         rows = self._rows(rows)
-        if self.tags_words:
-            _check_sentences(rows)
-        elif self.reads_text:
-            rows = _as_texts(rows, pairs=self.pairs)
-        return self._read_by.encode(rows, progress=progress)
+        return self._read_by.encode(self._form.checked(rows, self.pairs), progress=progress)
 
     def _rows(self, rows: Any) -> Any:
         """The rows as a list, out of whatever holds them."""
-        kind = "words" if self.tags_words else "text" if self.reads_text else "image"
-        return rows_to_read(rows, kind=kind, pairs=bool(self.pairs))
+        return rows_to_read(rows, form=self._form, pairs=bool(self.pairs))
+
+    @property
+    def _form(self) -> Form:
+        """What a row is."""
+        return self.task.form(self.input.form)
 
     @property
     def _read_by(self) -> Backbone:
@@ -216,8 +214,8 @@ class TransferModel:
             pair = (self.classifier.base_model, self.reader)
             length = getattr(self.reader, "model_max_length", None)
             loaded = load_backbone(pair, device=str(self.classifier.device), max_length=length)
-            pooling = "tokens" if self.tags_words else getattr(self.classifier.config, "pooling", loaded.pooling)
-            self._backbone = replace(loaded, pooling=pooling)
+            pooling = getattr(self.classifier.config, "pooling", loaded.pooling)
+            self._backbone = replace(loaded, pooling=self.task.pooling(pooling))
         return self._backbone
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -251,8 +249,6 @@ class TransferModel:
 
         A model that was tuned from a module of your own needs such a `module`, which is filled with the tuned weights.
         """
-        from transformers import AutoImageProcessor, AutoTokenizer
-
         path, name = Path(folder), str(folder)
         check_files(path, name)
         check_sealed_folder(path)
@@ -270,12 +266,8 @@ class TransferModel:
                 why="its head and its labels are not ours",
                 fix="pass a run folder, or use transformers.pipeline with this model",
             )
-        reads_text = any((path / file).exists() for file in TOKENIZER_FILES)
-        auto = AutoModelForSequenceClassification if reads_text else AutoModelForImageClassification
-        reader_of = AutoTokenizer if reads_text else AutoImageProcessor
+        kind = input_of_folder(path) or INPUTS[-1]
         try:
-            if _tags_tokens(config.get("architectures")):
-                auto = AutoModelForTokenClassification
             stored = memory.check_memory(weight_files(path, name), name)
             options = {"use_safetensors": True, "dtype": torch.float32, "local_files_only": True}
             with view_of(path, name) as view, own_files_only(name):
@@ -283,12 +275,11 @@ class TransferModel:
                     classifier = TransferClassifier.from_pretrained(view, module=module, **options)
                 else:
                     loaded = AutoConfig.from_pretrained(view, trust_remote_code=False, local_files_only=True)
+                    auto = task_of_config(loaded).head(kind.head).auto_class
                     check_size(auto, loaded, stored=stored, name=name)
                     classifier = auto.from_pretrained(view, trust_remote_code=False, **options)
             classifier.config._name_or_path = classifier.name_or_path = name
-            if not reads_text:
-                check_processor(path, name)
-            reader = load_reader(path, name, reader_of)
+            reader = load_reader(path, name, kind)
             support = _read_support(path / SUPPORT_FILE)
             pairs = None
             if (path / ADVICE_FILE).exists():
@@ -328,51 +319,10 @@ def _read_support(file: Path) -> Support:
     return Support(features=features, radius=float(radius[0]))
 
 
-def _tags_tokens(architectures: Sequence[str] | None) -> bool:
-    """Whether a saved configuration is of one of transformers' token classifiers."""
-    return any(name.endswith("ForTokenClassification") for name in architectures or ())
-
-
-def _check_sentences(rows: Sequence[Any]) -> None:
-    wrong = next((row for row in rows if isinstance(row, str) or not all(isinstance(word, str) for word in row)), None)
-    if wrong is not None:
-        raise DataError(
-            f"a sentence is a list of words, not {type(wrong).__name__} {str(wrong)[:40]!r}",
-            why="this model gives every word a tag",
-            fix='pass sentences as lists of words, such as [["EU", "rejects", "lamb", "."]]',
-        )
-
-
-def _as_texts(rows: Sequence[Any], *, pairs: bool | None) -> list[str]:
-    """Texts as they are, and the two of a pair in one. Raises `DataError` for the kind that is not read."""
-    texts = []
-    for number, row in enumerate(rows, 1):
-        text = row
-        if isinstance(row, (tuple, list)) and len(row) == 2 and all(isinstance(part, str) for part in row):
-            text = paired(*row)
-        if not isinstance(text, str):
-            raise DataError(
-                f"row {number:,} is neither a text nor a pair of texts: {type(row).__name__} {str(row)[:40]!r}",
-                why="they are given to a tokenizer",
-                fix='pass texts such as ["It is warm."], or pairs such as [("Is it warm?", "It is.")]',
-            )
-        if pairs is not None and pairs != (BETWEEN in text):
-            raise DataError(
-                f"row {number:,} is {'one text' if pairs else 'a pair'}, but this model reads "
-                f"{'pairs' if pairs else 'single texts'}",
-                why=f"it was tuned on {'two texts' if pairs else 'one text'} a row",
-                fix='pass pairs, such as [("Is it warm?", "It is.")]'
-                if pairs
-                else 'pass texts, such as ["It is warm."]',
-            )
-        texts.append(text)
-    return texts
-
-
 def model_card(
     *, base: str, data: str, metric: str, score: float, interval: tuple[float, float], candidate: str,
-    recipe: Mapping[str, Any], class_names: Sequence[str], n_train: int, n_test: int, times_tested: int = 1,
-    kind: str = "text", native: bool = False, whole_words: bool = False,
+    recipe: Mapping[str, Any], task: Task, head: NativeHead, n_train: int, n_test: int, times_tested: int = 1,
+    native: bool = False, whole_words: bool = False,
     metrics: Mapping[str, Any] | None = None, by_class: Sequence[Mapping[str, Any]] = (),
     calibration: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
@@ -383,20 +333,18 @@ def model_card(
     """
     import yaml
 
-    named = {"macro_f1": "f1", "entity_f1": "f1"}.get(metric, metric)
-    task = f"{kind}-classification"
-    what = {"text": "A text classifier", "image": "An image classifier", "token": "A tagger of words"}[kind]
+    named = task.published(metric)
     metadata: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": task,
-        "tags": ["transfer-advisor", task],
+        "pipeline_tag": head.pipeline,
+        "tags": ["transfer-advisor", head.pipeline],
         "metrics": [named],
         "model-index": [
             {
                 "name": "transfer-advisor winner",
                 "results": [
                     {
-                        "task": {"type": task},
+                        "task": {"type": head.pipeline},
                         "dataset": {"name": data, "type": "local"},
                         "metrics": [{"type": named, "value": round(score, 4)}],
                     }
@@ -406,8 +354,8 @@ def model_card(
     }
     if "/" in base and not base.startswith(("/", ".")):
         metadata["base_model"] = base
-    shown = ("" if native else REGISTERS) + WITH_PIPELINE.format(task=task)
-    notes = OF_WORDS if kind == "token" else ""
+    shown = ("" if native else REGISTERS) + WITH_PIPELINE.format(task=head.pipeline)
+    notes = task.card_notes
     if whole_words:
         shown, notes = WITH_WORDS, OF_WHOLE_WORDS
     rows = "\n".join(f"| {key} | {value:.3g} |" for key, value in recipe.items() if isinstance(value, (int, float)))
@@ -424,7 +372,7 @@ def model_card(
 
 # {base}, {candidate}
 
-{what} with {len(class_names)} labels, tuned from `{base}` on
+{task.described(head)}, tuned from `{base}` on
 {n_train:,} rows.
 
 Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows

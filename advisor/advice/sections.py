@@ -26,6 +26,7 @@ from advisor.measures.probe import ProbeProfile, probe_folds
 from advisor.measures.size import SizeProfile
 from advisor.similarity.similarity import SimilarityProfile
 from tuner.model.backbone import Backbone
+from tuner.tasks.tags import TagTruth
 
 if TYPE_CHECKING:
     import datasets
@@ -101,7 +102,7 @@ def _tags_section(target: TargetData) -> dict[str, Any]:
 def measure_baselines(features: BlockFeatures, *, metric: str, seed: int) -> dict[str, Baseline | None]:
     """What needs no pretrained model, on the rows and folds of the probes, by its name in ``advice.json``."""
     folds, truth = probe_folds(features, seed=seed), features.truth(metric)
-    if features.tagged is not None:
+    if features.tagged is not None and isinstance(truth, TagTruth):
         words = features.tagged.words
         return {
             "majority": outside_baseline(truth),

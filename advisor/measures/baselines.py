@@ -13,7 +13,8 @@ from tuner.records import Record
 from tuner.tasks.entities import find_entities
 from tuner.tasks.heads import one_thread
 from tuner.tasks.metrics import Scored, scores_by_metric
-from tuner.tasks.scoring import OUTSIDE, Truth, places_of
+from tuner.tasks.tags import OUTSIDE, TagTruth, places_of
+from tuner.tasks.truth import Truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def outside_baseline(truth: Truth) -> Baseline:
     )
 
 
-def lookup_baseline(words: Sequence[Sequence[str]], truth: Truth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
+def lookup_baseline(words: Sequence[Sequence[str]], truth: TagTruth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
     """Entities that were seen with one type only are found again, the longest first: the baseline of CoNLL-2003.
 
     The entities are those of the other folds' sentences (Tjong Kim Sang & De Meulder 2003).
@@ -148,7 +149,7 @@ def lookup_baseline(words: Sequence[Sequence[str]], truth: Truth, *, folds: np.n
     return _scored(truth, predictions, method="entities looked up in the training sentences", seed=seed)
 
 
-def _known_entities(words: Sequence[Sequence[str]], truth: Truth) -> dict[tuple[str, ...], tuple[int, ...]]:
+def _known_entities(words: Sequence[Sequence[str]], truth: TagTruth) -> dict[tuple[str, ...], tuple[int, ...]]:
     """The words of entities that have one type only, with the tags they have most often."""
     tags: dict[tuple[str, ...], Counter[tuple[int, ...]]] = {}
     for sentence, numbers in zip(words, _by_sentence(truth), strict=True):
@@ -162,7 +163,7 @@ def _known_entities(words: Sequence[Sequence[str]], truth: Truth) -> dict[tuple[
     }
 
 
-def _by_sentence(truth: Truth) -> Iterator[list[int]]:
+def _by_sentence(truth: TagTruth) -> Iterator[list[int]]:
     assert truth.n_words is not None
     ends = np.cumsum(truth.n_words)
     for end, n in zip(ends.tolist(), truth.n_words.tolist(), strict=True):
@@ -185,7 +186,7 @@ def _look_up(sentence: Sequence[str], known: dict[tuple[str, ...], tuple[int, ..
 
 
 def token_baseline(
-    words: Sequence[Sequence[str]], truth: Truth, *, folds: np.ndarray, seed: int = 0
+    words: Sequence[Sequence[str]], truth: TagTruth, *, folds: np.ndarray, seed: int = 0
 ) -> Baseline | None:
     """A linear model of every word: itself, its neighbours, its beginning, end and shape (`word_cues`).
 

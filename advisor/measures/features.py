@@ -13,8 +13,11 @@ from advisor.data.images import is_grey
 from tuner.inputs.images import Pixels
 from tuner.inputs.pairs import in_words
 from tuner.inputs.pictures import Pictures
+from tuner.inputs.sentences import Sentences
 from tuner.inputs.tokens import Tokens
-from tuner.tasks.scoring import Truth
+from tuner.tasks.classes import ClassTruth
+from tuner.tasks.tags import TagTruth
+from tuner.tasks.truth import Truth
 
 if TYPE_CHECKING:
     from advisor.data.target import TargetData
@@ -90,9 +93,9 @@ class BlockFeatures:
     def truth(self, metric: str) -> Truth:
         """What predictions of these rows are scored against: classes, or tags of words."""
         if self.tagged is None:
-            return Truth(labels=self.labels, metric=metric, groups=self.groups)
+            return ClassTruth(labels=self.labels, metric=metric, groups=self.groups)
         tagged = self.tagged
-        return Truth(
+        return TagTruth(
             labels=tagged.tags, metric=metric, groups=self.probed_groups, n_words=tagged.n_words, names=tagged.names
         )
 
@@ -150,7 +153,7 @@ def embed(
         encoded, rows, warnings = encoded.take(kept), rows[kept], (note, *warnings)
     tagged = None
     if target.tagged:
-        assert isinstance(encoded, Tokens)
+        assert isinstance(encoded, Sentences)
         features, tagged = _with_words(target, rows, encoded, backbone=backbone, progress=progress)
         warnings = (*warnings, *_unseen(tagged, longest=backbone.max_length))
     else:
@@ -171,16 +174,15 @@ def embed(
 
 
 def _with_words(
-    target: TargetData, rows: np.ndarray, encoded: Tokens, *, backbone: Backbone, progress: Progress | None
+    target: TargetData, rows: np.ndarray, encoded: Sentences, *, backbone: Backbone, progress: Progress | None
 ) -> tuple[Features, WordFeatures]:
     """Features of all sentences as texts, and of the words of the first ones, out of the same forward pass."""
     import torch
 
-    assert encoded.first is not None
-    k = _probed_sentences(encoded.n_words)
+    k = _probed_sentences(encoded.per_row)
     nothing = np.zeros(0, dtype=encoded.first[0].dtype)
     words = replace(encoded, first=(*encoded.first[:k], *[nothing] * (len(rows) - k)))
-    texts = replace(encoded, first=None)
+    texts = encoded.as_texts()
     of_texts, of_words = backbone.empty_features(texts), backbone.empty_features(words)
     done = 0
     for batch in backbone.batches(encoded):
@@ -197,7 +199,7 @@ def _with_words(
         features=of_words,
         words=tuple(target.words[row] for row in rows[:k]),
         tags=np.concatenate([target.tags[row] for row in rows[:k]]),
-        n_words=encoded.n_words[:k],
+        n_words=encoded.per_row[:k],
         seen=words.seen,
         names=target.class_names,
         scheme=target.scheme,

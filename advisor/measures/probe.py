@@ -22,14 +22,14 @@ from tuner.tasks.heads import (
     select_features,
 )
 from tuner.tasks.metrics import Scored, scores_by_metric
-from tuner.tasks.scoring import OUTSIDE, places_of
+from tuner.tasks.tags import OUTSIDE
 
 if TYPE_CHECKING:
     from advisor.measures.features import BlockFeatures
     from tuner.model.backbone import Features
     from tuner.records import Progress
     from tuner.tasks.heads import LinearHead
-    from tuner.tasks.scoring import Truth
+    from tuner.tasks.truth import Truth
 
 FOLDS = 5
 WORD_FOLDS = 3
@@ -154,7 +154,7 @@ class _Rows:
 
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Where the labels of some rows stand."""
-        return places_of(self.truth.n_words, rows)
+        return self.truth.places(rows)
 
     @property
     def seen(self) -> np.ndarray:
@@ -162,7 +162,7 @@ class _Rows:
 
     def cross_validated(self, name: str, *, l2: Sequence[float]) -> tuple[np.ndarray, float]:
         """Out-of-fold predictions of a feature variant's probe, for every place, and its penalty."""
-        folds = self.folds if self.truth.n_words is None else np.repeat(self.folds, self.truth.n_words)
+        folds = self.truth.spread(self.folds)
         fitted = cross_validate(
             select_features(self.x, name=name),
             self.truth.labels[self.seen],

@@ -180,7 +180,7 @@ def build_image_profile(
     source = looked_at(pictures if isinstance(pictures, Pictures) else Pictures(pictures), seed=seed)
     if not len(source):
         raise _too_few(0)
-    largest = min(backbone.inputs.example().values.shape[-2:])  # type: ignore[union-attr]  # of an image model
+    largest = min(backbone.inputs.example().values.shape[-2:])
     sample = _sample(source, largest=largest, progress=progress)
     rng = np.random.default_rng(seed)
     middle = middle_blocks(backbone.n_blocks)

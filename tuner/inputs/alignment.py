@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.errors import ModelError
-from tuner.inputs.tokens import ENCODED_AT_ONCE, Tokens
+from tuner.inputs.sentences import Sentences
+from tuner.inputs.tokens import ENCODED_AT_ONCE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -100
-"""The label of tokens that no loss counts: torch's and transformers' convention."""
 
-
-def encode_words(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Sequence[str]], *, max_length: int) -> Tokens:
+def encode_words(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Sequence[str]], *, max_length: int) -> Sentences:
     """Token ids of sentences of words, cut to `max_length` tokens, and the position of each word's first subword.
 
     The words are joined by single spaces and tokenized as that text, so a tokenizer that marks spaces (byte-level BPE,
@@ -58,7 +56,7 @@ def encode_words(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Sequence[s
             ids.append(np.asarray(encoding.ids, dtype=np.int64).astype(np.int32) if len(encoding.ids) else filler)
             truncated[row] = bool(encoding.overflowing)
             first.append(_first_subwords(words, encoding.offsets))
-    return Tokens(input_ids=tuple(ids), truncated=truncated, first=tuple(first))
+    return Sentences(input_ids=tuple(ids), truncated=truncated, first=tuple(first))
 
 
 def _first_subwords(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -72,39 +70,3 @@ def _first_subwords(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> n
             if index >= 0 and first[index] < 0:
                 first[index] = position
     return first
-
-
-def notes_on_words(encoded: Tokens, *, what: str) -> tuple[str, ...]:
-    """What the model does not see of some sentences, said; nothing where it sees every word."""
-    assert encoded.first is not None
-    unseen = np.array([(words < 0).sum() for words in encoded.first], dtype=np.int64)
-    n_words, notes = int(encoded.n_words.sum()), []
-    if encoded.truncated.any():
-        notes.append(
-            f"{int(encoded.truncated.sum()):,} of {len(encoded):,} {what} are longer than the model's length and were "
-            f"cut: {int(unseen[encoded.truncated].sum()):,} of {n_words:,} words are not seen and predicted O"
-        )
-    if dropped := int(unseen[~encoded.truncated].sum()):
-        notes.append(
-            f"{dropped:,} of {n_words:,} words in the {what} have no token (such as control characters) and are "
-            "predicted O"
-        )
-    return tuple(notes)
-
-
-def label_tokens(encoded: Tokens, rows: np.ndarray, *, tags: np.ndarray, width: int) -> np.ndarray:
-    """(b, width) labels of some sentences' tokens, to train with: at first subwords the word's tag, else `IGNORED`.
-
-    `tags` are the (N,) numbers of all sentences' words, below each other. Where one token covers two words, it has the
-    first one's.
-
-    >>> one = Tokens(input_ids=(np.arange(5),), truncated=np.zeros(1, bool), first=(np.array([1, 3, -1]),))
-    >>> label_tokens(one, np.array([0]), tags=np.array([4, 0, 2]), width=6).tolist()
-    [[-100, 4, -100, 0, -100, -100]]
-    """
-    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
-    places, sentences, tokens = encoded.words_in(rows)
-    of_words = tags[places % len(tags)]  # views of the sentences come one after the other, with the same words
-    backwards = np.arange(len(places) - 1, -1, -1)  # of several words in one token, the first one is written last
-    labels[sentences[backwards], tokens[backwards]] = of_words[backwards]
-    return labels

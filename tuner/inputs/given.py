@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import DataError
+from tuner.inputs.pairs import BETWEEN, paired
 from tuner.inputs.pictures import is_one_picture
 
-_USUAL = {
-    "text": ("text", "texts", "sentence", "content", "review"),
-    "image": ("image", "images", "img", "pixel_values"),
-    "words": ("tokens", "words"),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a row is that a person passes.
+
+    ``usual`` are names of columns that hold such rows. ``is_one`` says of a value that it is a row rather than many,
+    ``holds`` of a value in a column that it is such a row. ``listed`` makes a list of rows in order, and ``checked``
+    what an input encodes, where it is known whether rows are pairs; it raises `DataError` for rows of another form.
+    """
+
+    nouns: str
+    usual: tuple[str, ...]
+    is_one: Callable[[Any], bool]
+    holds: Callable[[Any], bool]
+    listed: Callable[[Any], Any]
+    checked: Callable[[Sequence[Any], bool | None], Sequence[Any]]
 
 
 def plain_value(value: Any) -> Any:
@@ -66,34 +79,34 @@ def plain_list(values: Any) -> list[Any]:
     return [plain_value(value) for value in values]
 
 
-def rows_to_read(rows: Any, *, kind: str, pairs: bool = False, column: str | None = None) -> Any:
+def rows_to_read(rows: Any, *, form: Form, pairs: bool = False, column: str | None = None) -> Any:
     """What a model is to label, as a list of rows.
 
     Args:
         rows: one text, or a list, Series, frame, array, dataset, dictionary of columns or iterator of rows.
-        kind: "text", "image" or "words", which the rows hold.
+        form: what a row is: `TEXTS`, `IMAGES` or `SENTENCES`.
         pairs: whether a row is two texts; of a frame, its two columns of texts.
         column: the column of a frame that was read when the model was tuned, where that is known.
 
     Raises:
         DataError: where a frame has several columns that may be meant, or rows have no order.
     """
-    if isinstance(rows, str) or (kind == "image" and is_one_picture(rows)):
+    if form.is_one(rows):
         return [rows]
     if _is_frame(rows) or isinstance(rows, Mapping) or hasattr(rows, "column_names"):
-        return _rows_of_columns(rows, kind=kind, pairs=pairs, column=column)
+        return _rows_of_columns(rows, form=form, pairs=pairs, column=column)
     if isinstance(rows, Set):
         raise DataError(
             "a set has no order", why="the n-th label belongs to the n-th row", fix="pass a list, such as sorted(rows)"
         )
-    if kind == "image":
-        return list(rows) if isinstance(rows, Iterator) else rows
+    return form.listed(rows)
+
+
+def _flat(rows: Any) -> list[Any]:
+    """A list out of a sequence, iterator or array; also of an array of one column, or of no dimension."""
     if getattr(rows, "ndim", 1) == 2 and rows.shape[1] == 1:
         rows = rows.reshape(-1)
-    rows = list(rows) if getattr(rows, "ndim", 1) else [rows.item()]
-    if kind == "words":
-        return [row.tolist() if hasattr(row, "tolist") else row for row in rows]
-    return [_text(row) for row in rows]
+    return list(rows) if getattr(rows, "ndim", 1) else [rows.item()]
 
 
 def _text(row: Any) -> Any:
@@ -108,35 +121,102 @@ def _is_frame(given: Any) -> bool:
     return hasattr(given, "iloc") and hasattr(given, "columns")
 
 
-def _rows_of_columns(given: Any, *, kind: str, pairs: bool, column: str | None) -> Any:
+def _rows_of_columns(given: Any, *, form: Form, pairs: bool, column: str | None) -> Any:
     """The rows of the column, or of the two columns of pairs, that hold what the model reads."""
     names = list(given.columns) if _is_frame(given) else list(getattr(given, "column_names", given))
     held = {str(name): given[name] for name in names} if len({str(name) for name in names}) == len(names) else {}
-    fitting = [name for name, values in held.items() if _holds(values, kind)]
+    fitting = [name for name, values in held.items() if _holds(values, form)]
     needed = 2 if pairs else 1
     if column in held and not pairs:
         fitting = [str(column)]
     elif len(fitting) > needed and not pairs:
-        usual = [name for name in _USUAL[kind] if name in fitting]
+        usual = [name for name in form.usual if name in fitting]
         fitting = usual[:1] or fitting
     if len(fitting) != needed:
-        what = {"text": "texts", "image": "images", "words": "words"}[kind]
         raise DataError(
-            f"a table with the columns {', '.join(map(str, names[:20]))}, where {needed} of {what} "
+            f"a table with the columns {', '.join(map(str, names[:20]))}, where {needed} of {form.nouns} "
             f"{'is' if needed == 1 else 'are'} read",
-            why=f"{len(fitting) or 'none'} of them {'holds' if len(fitting) == 1 else 'hold'} {what}",
+            why=f"{len(fitting) or 'none'} of them {'holds' if len(fitting) == 1 else 'hold'} {form.nouns}",
             fix="pass the column, such as frame['text']" + ("; of pairs list(zip(first, second))" if pairs else ""),
         )
     if pairs:
         return [_text(pair) for pair in zip(*(held[name] for name in fitting), strict=True)]
-    return rows_to_read(list(held[fitting[0]]), kind=kind)
+    return rows_to_read(list(held[fitting[0]]), form=form)
 
 
-def _holds(values: Sequence[Any], kind: str) -> bool:
-    """Whether the first value that is there is of the kind."""
+def _holds(values: Sequence[Any], form: Form) -> bool:
+    """Whether the first value that is there is a row of this form."""
     first = next((value for value in values if plain_value(value) is not None), None)
-    if kind == "text":
-        return isinstance(first, str)
-    if kind == "words":
-        return isinstance(first, (list, tuple)) or getattr(first, "ndim", 0) == 1
-    return first is not None and is_one_picture(first)
+    return first is not None and form.holds(first)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _check_texts(rows: Sequence[Any], pairs: bool | None) -> list[str]:
+    """Texts as they are, and the two of a pair in one. Raises `DataError` for the kind that is not read."""
+    texts = []
+    for number, row in enumerate(rows, 1):
+        text = row
+        if isinstance(row, (tuple, list)) and len(row) == 2 and all(isinstance(part, str) for part in row):
+            text = paired(*row)
+        if not isinstance(text, str):
+            raise DataError(
+                f"row {number:,} is neither a text nor a pair of texts: {type(row).__name__} {str(row)[:40]!r}",
+                why="they are given to a tokenizer",
+                fix='pass texts such as ["It is warm."], or pairs such as [("Is it warm?", "It is.")]',
+            )
+        if pairs is not None and pairs != (BETWEEN in text):
+            raise DataError(
+                f"row {number:,} is {'one text' if pairs else 'a pair'}, but this model reads "
+                f"{'pairs' if pairs else 'single texts'}",
+                why=f"it was tuned on {'two texts' if pairs else 'one text'} a row",
+                fix='pass pairs, such as [("Is it warm?", "It is.")]'
+                if pairs
+                else 'pass texts, such as ["It is warm."]',
+            )
+        texts.append(text)
+    return texts
+
+
+TEXTS = Form(
+    nouns="texts",
+    usual=("text", "texts", "sentence", "content", "review"),
+    is_one=_is_text,
+    holds=_is_text,
+    listed=lambda rows: [_text(row) for row in _flat(rows)],
+    checked=_check_texts,
+)
+"""Texts, and pairs of texts."""
+
+
+def _check_sentences(rows: Sequence[Any], _pairs: bool | None) -> Sequence[Any]:
+    wrong = next((row for row in rows if isinstance(row, str) or not all(isinstance(word, str) for word in row)), None)
+    if wrong is not None:
+        raise DataError(
+            f"a sentence is a list of words, not {type(wrong).__name__} {str(wrong)[:40]!r}",
+            why="this model gives every word a tag",
+            fix='pass sentences as lists of words, such as [["EU", "rejects", "lamb", "."]]',
+        )
+    return rows
+
+
+SENTENCES = Form(
+    nouns="words",
+    usual=("tokens", "words"),
+    is_one=_is_text,
+    holds=lambda value: isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1,
+    listed=lambda rows: [row.tolist() if hasattr(row, "tolist") else row for row in _flat(rows)],
+    checked=_check_sentences,
+)
+"""Sentences that are lists of words."""
+IMAGES = Form(
+    nouns="images",
+    usual=("image", "images", "img", "pixel_values"),
+    is_one=lambda value: isinstance(value, str) or is_one_picture(value),
+    holds=is_one_picture,
+    listed=lambda rows: list(rows) if isinstance(rows, Iterator) else rows,
+    checked=lambda rows, _pairs: rows,
+)
+"""Images in any form that `tuner.inputs.pictures.open_picture` reads."""

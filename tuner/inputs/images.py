@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,16 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuner.errors import DataError
+from tuner.errors import DataError, OptionError
+from tuner.inputs.base import Base, Change, NativeHead
+from tuner.inputs.encoded import WholeRows
+from tuner.inputs.given import IMAGES
+from tuner.inputs.mixing import Mixture
 from tuner.inputs.pictures import Pictures
 from tuner.records import Progress
 
 IMAGES_AT_ONCE = 64
 IMAGES_PER_BATCH = 32
+CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+"""Names of weights of a token that has gathered the whole image after the last block."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixels:
+class Pixels(WholeRows):
     """Images as the model's processor cuts them, (n, 3, h, w): bytes, or floats where it does more than scale them."""
 
     values: np.ndarray
@@ -32,6 +39,11 @@ class Pixels:
     def lengths(self) -> np.ndarray:
         """One a row: all images are of one size."""
         return np.ones(len(self.values), dtype=np.int64)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, h, w)."""
+        return self.values.shape[1:]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
         """Some of the rows, in the order asked for."""
@@ -52,7 +64,7 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
+class Views(WholeRows):
     """Images several times over, made as they are asked for: row ``view * n + i`` is a view of image ``i``.
 
     View 0 is the image itself. Every view is drawn from its own seed, so that it comes out the same whenever and in
@@ -72,6 +84,15 @@ class Views:
     def lengths(self) -> np.ndarray:
         """One a row, as of `Pixels`."""
         return np.ones(len(self), dtype=np.int64)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, h, w)."""
+        return self.original.input_shape
+
+    def joined(self, other: Views) -> Pixels:
+        """These views and others below them, all of them made."""
+        return Pixels(values=np.concatenate([part.pixels(np.arange(len(part))) for part in (self, other)]))
 
     def digest(self) -> str:
         """SHA-256 of what the views are made from."""
@@ -121,9 +142,56 @@ class ImageInputs:
     (seen on an example), its own output is kept as floats.
     """
 
+    noun, nouns, reader_noun = "image", "images", "image processor"
+    reader_files: tuple[str, ...] = ("preprocessor_config.json", "processor_config.json")
+    auto_reader = "AutoImageProcessor"
+    head = NativeHead(
+        auto="AutoModelForImageClassification",
+        mapping="MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+        pipeline="image-classification",
+        described="An image classifier",
+    )
+    form = IMAGES
+    needed = "one state an image is needed"
+    usable = "an image classifier, such as ResNet, ViT or MobileNet"
+    per_token = False
+    policies: tuple[str, ...] = ("flip", "randaugment", "trivialaugment", "cutmix", "mixup")
+    preferred: tuple[str, ...] = ("trivialaugment", "mixup")
+    fresh_views = 1000  # hardly any is met twice
+
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self._scale = self._affine()
+
+    @classmethod
+    def reads(cls, reader: object) -> bool:
+        """Whether it is an image processor."""
+        from transformers import BaseImageProcessor
+
+        return isinstance(reader, BaseImageProcessor)
+
+    @classmethod
+    def of(
+        cls, reader: Any, *, base: torch.nn.Module, name: str, max_length: int | None, stored: Mapping[str, Any] | None
+    ) -> tuple[ImageInputs, str, tuple[str, ...]]:
+        """As `tuner.inputs.base.Input.of`. Where there is no class token, all places count the same."""
+        if max_length is not None:
+            raise OptionError(
+                f"--max-length {max_length} does not go with {name}, which reads images",
+                why="it is the number of tokens that a text is cut to",
+                fix="omit --max-length",
+            )
+        has_class_token = any(key.rpartition(".")[2] in CLASS_TOKENS for key, _ in base.named_parameters())
+        return cls(reader), "cls" if has_class_token else "mean", ()
+
+    @staticmethod
+    def try_reader(reader: Any, name: str) -> None:
+        """Nothing: making an `ImageInputs` of it tries it."""
+
+    @property
+    def max_length(self) -> None:
+        """Images have no tokens."""
+        return None
 
     @property
     def settings(self) -> str:
@@ -134,6 +202,10 @@ class ImageInputs:
     def reader(self) -> Any:
         """What is saved beside a model that is fed so."""
         return self.processor
+
+    def saved_reader(self) -> Any:
+        """A copy of the image processor."""
+        return copy.deepcopy(self.processor)
 
     def encode(self, images: Sequence[Any], *, progress: Progress | None = None) -> Pixels:
         """Cut images, in any form that `tuner.inputs.pictures.open_picture` reads, to the processor's size.
@@ -188,9 +260,50 @@ class ImageInputs:
         # Convolutions on the CPU run up to seven times as fast with the channels last.
         return {"pixel_values": values.contiguous(memory_format=torch.channels_last)}
 
-    def example(self) -> Pixels:
-        """Four images of noise, to run a model with."""
+    def example(self, *, uneven: bool = False) -> Pixels:
+        """Four images of noise, to run a model with; all are of one size."""
         return Pixels(values=self._cut(_noise()))
+
+    def tokens_met(self, *parts: Pixels | Views) -> None:
+        """Images have no tokens."""
+        return
+
+    def placed(self, base: torch.nn.Module) -> torch.nn.Module:
+        """The base with the channels last, as convolutions run fastest."""
+        return base.to(memory_format=torch.channels_last)
+
+    def configure(self, config: Any) -> None:
+        """A native classifier needs to know nothing of the image processor."""
+
+    def misfit(self, policy: str, *, base: Base) -> tuple[str, str] | None:
+        """In what an augmentation does not fit images, the image processor or the base; None where it fits."""
+        if policy not in self.policies:
+            return "the data is images", f"it changes texts; {', '.join(self.policies)} change images"
+        if policy in ("randaugment", "trivialaugment") and self.example().values.dtype != np.uint8:
+            return "the model's image processor does more than scale colours", "the policy changes colours as bytes"
+        if policy == "cutmix" and any(len(shape) != 3 or has_channels_last(shape) for shape in base.shapes):
+            return (
+                "what leaves the model's blocks is no picture of channels",
+                "a part of one state is put into another, at the freeze boundary",
+            )
+        return None
+
+    def views(self, encoded: Pixels, *, policy: str, copies: int, seed: int, mirrors: Callable[[], bool]) -> Views:
+        """Images several times over, half of the views mirrored where that is the policy, or keeps labels."""
+        flip = policy == "flip" or mirrors()
+        return Views(original=encoded, policy=policy, copies=copies, flip=flip, seed=seed)
+
+    def mirrored(self, encoded: Pixels) -> Pixels:
+        """The images, left and right exchanged."""
+        return mirrored(encoded)
+
+    def mixed(
+        self, inputs: dict[str, torch.Tensor], mixture: Mixture, *, depth: int
+    ) -> tuple[dict[str, torch.Tensor], int, Change | None]:
+        """Images are mixed where the frozen blocks end; with none frozen, their pixels are."""
+        if depth == 0:
+            return inputs | {"pixel_values": mixture.states(inputs["pixel_values"])}, depth, None
+        return inputs, depth, mixture.states
 
     def _cut(self, images: Sequence[Any]) -> np.ndarray:
         # Arrays of few rows may be taken for channels first.

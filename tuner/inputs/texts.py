@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
+from tuner.blocks import encoder_end
 from tuner.errors import ModelError
 from tuner.inputs.alignment import encode_words
+from tuner.inputs.base import Base, Change, NativeHead
+from tuner.inputs.given import TEXTS
+from tuner.inputs.mixing import Mixture
 from tuner.inputs.pairs import BETWEEN
-from tuner.inputs.tokenizing import tokenizer_failures
+from tuner.inputs.text_base import attention_window, base_pooling, resolve_max_length, vocabulary_of
+from tuner.inputs.token_views import token_views
+from tuner.inputs.tokenizing import tokenizer_failures, try_tokenizer
 from tuner.inputs.tokens import ENCODED_AT_ONCE, Tokens
 from tuner.records import Progress
 
@@ -21,10 +28,34 @@ if TYPE_CHECKING:
 # Lengths are padded to multiples of this, since oneDNN builds a primitive for every new shape.
 LENGTH_STEP = 16
 TOKENS_PER_BATCH = 4096
+Known = TypeVar("Known", bound=Tokens)
 
 
 class TextInputs:
     """A tokenizer with the length that texts are cut to."""
+
+    noun, nouns, reader_noun = "text", "texts", "tokenizer"
+    reader_files: tuple[str, ...] = (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+        "vocab.json",
+        "spiece.model",
+    )
+    auto_reader = "AutoTokenizer"
+    head = NativeHead(
+        auto="AutoModelForSequenceClassification",
+        mapping="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+        pipeline="text-classification",
+        described="A text classifier",
+    )
+    form = TEXTS
+    needed = "one state a token is needed after every block"
+    usable = "a text encoder or decoder, such as BERT, RoBERTa, GPT-2 or Llama"
+    per_token = True
+    policies: tuple[str, ...] = ("token_dropout", "masking", "mixup")
+    preferred: tuple[str, ...] = ("mixup", "token_dropout")
+    fresh_views = 20  # all of them are made at once
 
     def __init__(
         self,
@@ -40,6 +71,35 @@ class TextInputs:
         """Batches are padded to a multiple of it: models with windows of attention would else do so inside."""
         self._model = model
 
+    @classmethod
+    def reads(cls, reader: object) -> bool:
+        """Whether it is a tokenizer."""
+        from transformers import PreTrainedTokenizerBase
+
+        return isinstance(reader, PreTrainedTokenizerBase)
+
+    @classmethod
+    def of(
+        cls, reader: Any, *, base: torch.nn.Module, name: str, max_length: int | None, stored: Mapping[str, Any] | None
+    ) -> tuple[TextInputs, str, tuple[str, ...]]:
+        """As `tuner.inputs.base.Input.of`. A tokenizer without a padding token is given one."""
+        if reader.pad_token_id is None and reader.eos_token is not None:
+            reader.pad_token = reader.eos_token  # padded positions are masked, so any token serves
+        pooling, notes = base_pooling(base, stored)
+        inputs = cls(
+            reader,
+            max_length=resolve_max_length(max_length, base),
+            vocabulary=vocabulary_of(base, reader),
+            model=name,
+            window=attention_window(getattr(base, "config", None)),
+        )
+        return inputs, pooling, notes
+
+    @staticmethod
+    def try_reader(reader: Any, name: str) -> None:
+        """Raise `ModelError` for a tokenizer that fails on a sample, or takes too long."""
+        try_tokenizer(reader, name)
+
     @property
     def settings(self) -> str:
         """What the token ids depend on beside the texts and the tokenizer of the model."""
@@ -49,6 +109,15 @@ class TextInputs:
     def reader(self) -> PreTrainedTokenizerBase:
         """What is saved beside a model that is fed so."""
         return self.tokenizer
+
+    def saved_reader(self) -> PreTrainedTokenizerBase:
+        """A copy that cuts texts where the model was tuned on them.
+
+        Pipelines cut at the tokenizer's own limit, which may lie far beyond.
+        """
+        reader = copy.deepcopy(self.tokenizer)
+        reader.model_max_length = self.max_length
+        return reader
 
     @property
     def padding(self) -> int:
@@ -108,7 +177,7 @@ class TextInputs:
             )
         )
 
-    def _known(self, encoded: Tokens) -> Tokens:
+    def _known(self, encoded: Known) -> Known:
         """The tokens, all of which the model must have an embedding of. Raises `ModelError` where it does not."""
         if any(int(row.max()) >= self.vocabulary or int(row.min()) < 0 for row in encoded.input_ids):
             raise ModelError(
@@ -155,13 +224,63 @@ class TextInputs:
             inputs["token_type_ids"] = torch.from_numpy(kinds)
         return inputs
 
-    def example(self) -> Tokens:
-        """Four rows of random tokens, to run a model with."""
+    def example(self, *, uneven: bool = False) -> Tokens:
+        """Four rows of random tokens, to run a model with; `uneven` ones are shorter and shorter, so that they pad."""
         generator = np.random.default_rng(0)
         known = min(len(self.tokenizer), self.vocabulary)
         size = min(self.max_length, 32)
-        rows = tuple(generator.integers(0, known, size=size).astype(np.int32) for _ in range(4))
-        return Tokens(input_ids=rows, truncated=np.zeros(4, dtype=bool))
+        rows = [generator.integers(0, known, size=size).astype(np.int32) for _ in range(4)]
+        if uneven:
+            rows = [ids[: max(len(ids) - 5 * row, 2)] for row, ids in enumerate(rows)]
+        return Tokens(input_ids=tuple(rows), truncated=np.zeros(4, dtype=bool))
+
+    def tokens_met(self, *parts: Tokens) -> np.ndarray:
+        """The distinct token ids in some texts, padding included."""
+        ids = [row for part in parts for row in part.input_ids]
+        return np.unique(np.concatenate([*ids, np.array([self.padding])]))
+
+    def placed(self, base: torch.nn.Module) -> torch.nn.Module:
+        """As it is."""
+        return base
+
+    def configure(self, config: Any) -> None:
+        """Tell a native classifier which token is padding, which some need to find the last one of a text."""
+        if config.pad_token_id is None:
+            config.pad_token_id = self.padding
+
+    def misfit(self, policy: str, *, base: Base) -> tuple[str, str] | None:
+        """In what an augmentation does not fit texts, the tokenizer or the base; None where it fits."""
+        if policy not in self.policies:
+            return "the data is text", f"it changes images; {', '.join(self.policies)} change texts"
+        if policy == "masking" and self.tokenizer.mask_token_id is None:
+            return f"the tokenizer of {base.id} has no mask token", "tokens are replaced by it"
+        if policy == "mixup" and (base.pooling == "last" or encoder_end(base.blocks) is not None):
+            return f"{base.id} is a decoder, or has one", "mixed texts have no last token in common"
+        return None
+
+    def views(self, encoded: Tokens, *, policy: str, copies: int, seed: int, mirrors: Callable[[], bool]) -> Tokens:
+        """Texts several times over (`tuner.inputs.token_views.token_views`)."""
+        special, mask = self.tokenizer.all_special_ids, self.tokenizer.mask_token_id
+        return token_views(encoded, policy=policy, copies=copies, seed=seed, special=special, mask=mask)
+
+    def mirrored(self, encoded: Tokens) -> None:
+        """Texts have no sides."""
+        return
+
+    def mixed(
+        self, inputs: dict[str, torch.Tensor], mixture: Mixture, *, depth: int
+    ) -> tuple[dict[str, torch.Tensor], int, Change]:
+        """Texts are mixed after their embeddings at the earliest.
+
+        A mixed text is as long as the longer one, and the shorter one's padding counts as zero.
+        """
+        own = inputs["attention_mask"]
+        mask = torch.maximum(own, own[mixture.other.to(own.device)])
+
+        def mix(states: torch.Tensor) -> torch.Tensor:
+            return mixture.states(states * own.unsqueeze(-1).to(states.dtype))
+
+        return inputs | {"attention_mask": mask}, max(depth, 1), mix
 
 
 def padded_length(length: int, limit: int) -> int:

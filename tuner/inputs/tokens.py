@@ -1,30 +1,30 @@
-"""Token ids of texts, and of sentences of words: what a tokenizer makes of rows, before they become batches."""
+"""Token ids of texts: what a tokenizer makes of rows, before they become batches."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+
+from tuner.inputs.encoded import WholeRows
 
 ENCODED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens:
+class Tokens(WholeRows):
     """Token ids of some texts, special tokens included, cut to the model's length.
 
-    ``types`` of a pair's tokens are 0 in the first text and 1 in the second; None where all texts stand alone. Of
-    sentences of words, ``first`` holds for every one a (words,) array: the position in its token ids of each word's
-    first subword, -1 for a word without a token (`tuner.inputs.alignment`).
+    ``types`` of a pair's tokens are 0 in the first text and 1 in the second; None where all texts stand alone.
     """
 
     input_ids: tuple[np.ndarray, ...]
     truncated: np.ndarray
     types: tuple[np.ndarray, ...] | None = None
-    first: tuple[np.ndarray, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -34,58 +34,48 @@ class Tokens:
         """Tokens a row, special tokens included."""
         return np.fromiter((len(ids) for ids in self.input_ids), dtype=np.int64, count=len(self.input_ids))
 
-    def take(self, rows: Sequence[int] | np.ndarray) -> Tokens:
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Nothing: tokens are looked up."""
+        return ()
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Self:
         """Some of the rows, in the order asked for."""
-        return Tokens(
-            input_ids=tuple(self.input_ids[int(row)] for row in rows),
-            truncated=self.truncated[np.asarray(rows, dtype=np.int64)],
-            types=None if self.types is None else tuple(self.types[int(row)] for row in rows),
-            first=None if self.first is None else tuple(self.first[int(row)] for row in rows),
+        return replace(self, **self._taken(rows))
+
+    def _taken(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
+        return {
+            "input_ids": tuple(self.input_ids[int(row)] for row in rows),
+            "truncated": self.truncated[np.asarray(rows, dtype=np.int64)],
+            "types": None if self.types is None else tuple(self.types[int(row)] for row in rows),
+        }
+
+    def joined(self, other: Self) -> Self:
+        """These rows and others of the same kind below them."""
+        return replace(self, **self._joined(other))
+
+    def _joined(self, other: Self) -> dict[str, Any]:
+        return {
+            "input_ids": self.input_ids + other.input_ids,
+            "truncated": np.concatenate([self.truncated, other.truncated]),
+            "types": None if self.types is None or other.types is None else self.types + other.types,
+        }
+
+    def viewed(self, *, input_ids: Sequence[np.ndarray], types: Sequence[np.ndarray] | None, copies: int) -> Self:
+        """Several views of all rows, one after the other, whose tokens are given."""
+        return replace(
+            self, **self._viewed(copies), input_ids=tuple(input_ids), types=None if types is None else tuple(types)
         )
 
-    def joined(self, other: Tokens) -> Tokens:
-        """These rows and others of the same kind below them."""
-        return Tokens(
-            input_ids=self.input_ids + other.input_ids,
-            truncated=np.concatenate([self.truncated, other.truncated]),
-            types=None if self.types is None or other.types is None else self.types + other.types,
-            first=None if self.first is None or other.first is None else self.first + other.first,
-        )
+    def _viewed(self, copies: int) -> dict[str, Any]:
+        return {"truncated": np.tile(self.truncated, copies)}
 
     def digest(self) -> str:
         """SHA-256 of the content."""
         digest = hashlib.sha256(self.lengths.tobytes())
-        for ids in (*self.input_ids, *(self.types or ()), *(self.first or ())):
+        for ids in self._content():
             digest.update(ids.tobytes())
         return digest.hexdigest()
 
-    @cached_property
-    def n_words(self) -> np.ndarray:
-        """(n,) words a sentence; of texts that are no sentences of words 1 each, since they are labelled as a whole."""
-        if self.first is None:
-            return np.ones(len(self), dtype=np.int64)
-        return np.fromiter((len(words) for words in self.first), dtype=np.int64, count=len(self.first))
-
-    @cached_property
-    def word_begins(self) -> np.ndarray:
-        """(n,) place of every sentence's first word among the words of all sentences."""
-        begins: np.ndarray = np.cumsum(self.n_words) - self.n_words
-        return begins
-
-    @cached_property
-    def seen(self) -> np.ndarray:
-        """(N,) whether the model sees a word, for the words of all sentences below each other."""
-        if self.first is None:
-            return np.ones(len(self), dtype=bool)
-        return np.concatenate([np.zeros(0, dtype=bool), *(words >= 0 for words in self.first)])
-
-    def words_in(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the words that the model sees in some sentences: place among all words, which of `rows`, and its token."""
-        assert self.first is not None
-        places, sentences, tokens = [], [], []
-        for position, row in enumerate(rows):
-            seen = np.flatnonzero(self.first[int(row)] >= 0)
-            places.append(self.word_begins[int(row)] + seen)
-            sentences.append(np.full(len(seen), position))
-            tokens.append(self.first[int(row)][seen])
-        return tuple(np.concatenate(part).astype(np.int64) for part in (places, sentences, tokens))  # type: ignore[return-value]
+    def _content(self) -> tuple[np.ndarray, ...]:
+        return (*self.input_ids, *(self.types or ()))

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from tuner.blocks import find_blocks
-from tuner.errors import ModelError, OptionError, did_you_mean
-from tuner.inputs.images import ImageInputs
-from tuner.inputs.texts import TextInputs
-from tuner.model.backbone import CLASS_TOKENS, HALF_PRECISION_COSINE, POOLINGS, Backbone
+from tuner.errors import ModelError, OptionError, TransferError, did_you_mean
+from tuner.inputs.base import Input
+from tuner.inputs.known import INPUTS, input_of_reader
+from tuner.model.backbone import HALF_PRECISION_COSINE, Backbone
 from tuner.model.checkpoint import read_json
 from tuner.model.loading import (
     DEFAULT_TEXT_MODEL,
@@ -29,8 +29,6 @@ from tuner.model.loading import (
 )
 from tuner.model.vision import PREFIX as TORCHVISION
 from tuner.model.vision import load_torchvision, torchvision_processor
-
-DEFAULT_MAX_LENGTH = 128
 
 
 def load_backbone(
@@ -76,8 +74,7 @@ def load_backbone(
         base = copy.deepcopy(base)  # the user's own model keeps its type
     base = base.to(where).float().eval()
     inputs, pooling, notes = _inputs(base, reader, name=name, path=path, max_length=max_length)
-    if isinstance(inputs, ImageInputs):
-        base = base.to(memory_format=torch.channels_last)
+    base = inputs.placed(base)
     backbone = Backbone(
         id=name,
         sha256=sha256,
@@ -97,62 +94,26 @@ def load_backbone(
 
 def _inputs(
     base: Any, reader: Any, *, name: str, path: Path | None, max_length: int | None
-) -> tuple[TextInputs | ImageInputs, str, tuple[str, ...]]:
+) -> tuple[Input[Any], str, tuple[str, ...]]:
     """What feeds the model, how its states are pooled, and warnings."""
-    from transformers import PreTrainedTokenizerBase
-
-    if not isinstance(reader, PreTrainedTokenizerBase):
-        if max_length is not None:
-            raise OptionError(
-                f"--max-length {max_length} does not go with {name}, which reads images",
-                why="it is the number of tokens that a text is cut to",
-                fix="omit --max-length",
-            )
-        # A class token has gathered the whole image; where there is none, all places count the same.
-        has_class_token = any(key.rpartition(".")[2] in CLASS_TOKENS for key, _ in base.named_parameters())
-        try:
-            images = ImageInputs(reader)
-        except LOADING_ERRORS as error:
-            raise ModelError(
-                f"the image processor of {name} does not work on an example",
-                why=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}",
-                fix="save the image processor that the model was trained with into its folder",
-            ) from error
-        return images, "cls" if has_class_token else "mean", ()
-    if reader.pad_token_id is None and reader.eos_token is not None:
-        reader.pad_token = reader.eos_token  # padded positions are masked, so any token serves
-    pooling, notes = _base_pooling(base, path)
-    inputs = TextInputs(
-        reader,
-        max_length=_resolve_max_length(max_length, base),
-        vocabulary=_vocabulary(base, reader),
-        model=name,
-        window=_attention_window(getattr(base, "config", None)),
-    )
-    return inputs, pooling, notes
-
-
-def _vocabulary(base: Any, tokenizer: Any) -> int:
-    """Tokens that the model knows: rows of its embedding table; all of the tokenizer's where it has none (CANINE)."""
+    kind = input_of_reader(reader) or INPUTS[-1]
+    file = path / "1_Pooling" / "config.json" if path is not None else None
+    stored = read_json(file, path, str(path)) if path is not None and file is not None and file.exists() else None
     try:
-        weight = base.get_input_embeddings().weight
-    except (NotImplementedError, AttributeError):
-        return len(tokenizer)
-    return int(weight.shape[0])
-
-
-def _attention_window(config: Any) -> int:
-    """Longformer attends within windows, one size a layer or one for all; its texts are multiples of it."""
-    windows = getattr(config, "attention_window", 1)
-    return max(windows) if isinstance(windows, (list, tuple)) else int(windows or 1)
+        return kind.of(reader, base=base, name=name, max_length=max_length, stored=stored)
+    except TransferError:
+        raise
+    except LOADING_ERRORS as error:
+        raise ModelError(
+            f"the {kind.reader_noun} of {name} does not work on an example",
+            why=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}",
+            fix=f"save the {kind.reader_noun} that the model was trained with into its folder",
+        ) from error
 
 
 def _pair(given: object) -> tuple[Any, Any]:
     """A loaded model with its tokenizer or image processor, or an error that says how to pass them."""
-    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
-
-    readers = (PreTrainedTokenizerBase, BaseImageProcessor)
-    fits = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], readers)
+    fits = isinstance(given, tuple) and len(given) == 2 and input_of_reader(given[1]) is not None
     if not isinstance(given, tuple) or not fits or not isinstance(given[0], torch.nn.Module):
         shown = [type(item).__name__ for item in given] if isinstance(given, tuple) else type(given).__name__
         raise OptionError(
@@ -168,18 +129,20 @@ def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
 
     Raises `ModelError` where a row does not give one state after every block.
     """
-    encoded = backbone.inputs.example()
-    inputs = backbone.collate(encoded, np.arange(len(encoded)))
+    reads = backbone.inputs
+    encoded = reads.example()
+    everything = np.arange(len(encoded))
+    inputs = backbone.collate(encoded, everything)
+    leading = (len(encoded), backbone.padded(encoded, everything)) if reads.per_token else (len(encoded),)
     shapes: list[tuple[int, ...]] = []
     try:
         with torch.inference_mode():
             hidden = backbone.states(inputs)
         states = hidden.states
-        leading = tuple(inputs["input_ids"].shape) if backbone.is_text else (len(encoded),)
         shapes = [tuple(state.shape[len(leading) :]) for state in states]
         odd = [tuple(state.shape) for state in states if tuple(state.shape[: len(leading)]) != leading]
         problem = f"a block gives {odd[0]}" if odd else None
-        if backbone.is_text:
+        if reads.per_token:
             problem = problem or next(
                 (f"block {i} gives {shape}" for i, shape in enumerate(shapes) if len(shape) != 1), None
             )
@@ -190,13 +153,10 @@ def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
     if problem is not None:
-        wanted = "one state a token is needed after every block" if backbone.is_text else "one state an image is needed"
-        known = "a text encoder or decoder, such as BERT, RoBERTa, GPT-2 or Llama"
         raise ModelError(
-            f"{backbone.id} cannot be read block by block from {'texts' if backbone.is_text else 'images'} alone "
-            f"({problem})",
-            why=f"{wanted}; {len(encoded)} rows were tried",
-            fix=f"use {known}" if backbone.is_text else "use an image classifier, such as ResNet, ViT or MobileNet",
+            f"{backbone.id} cannot be read block by block from {reads.nouns} alone ({problem})",
+            why=f"{reads.needed}; {len(encoded)} rows were tried",
+            fix=f"use {reads.usable}",
         )
     return tuple(shapes)
 
@@ -226,59 +186,6 @@ def resolve_device(device: str) -> torch.device:
             fix="omit --device, or use --device cpu",
         )
     return resolved
-
-
-def _base_pooling(model: Any, path: Path | None) -> tuple[str, tuple[str, ...]]:
-    """The base's own pooling, what sentence-transformers stored beside it, else by architecture; and warnings."""
-    stored = path / "1_Pooling" / "config.json" if path is not None else None
-    if path is None or stored is None or not stored.exists():
-        config = getattr(model, "config", None)
-        return ("last" if getattr(config, "is_decoder", False) or _is_causal(config) else "mean"), ()
-    config = read_json(stored, path, str(path))
-    modes = [
-        key.removeprefix("pooling_mode_") for key, used in config.items() if used is True and "pooling_mode_" in key
-    ]
-    modes = modes or [str(config.get("pooling_mode", "mean"))]
-    names = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
-    pooling = names.get(modes[0], modes[0])
-    if len(modes) > 1 or pooling not in POOLINGS:
-        asked = " and ".join(modes)
-        return "mean", (f"the model was trained with {asked} pooling, which is not supported: the mean is used",)
-    return pooling, ()
-
-
-def _is_causal(config: Any) -> bool:
-    """A decoder's last token has seen the whole text, its first has seen nothing."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    kind = type(config)
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
-
-
-def _resolve_max_length(asked: int | None, model: Any) -> int:
-    config = getattr(model, "config", None)
-    positions = int(getattr(config, "max_position_embeddings", 0) or 10**6)
-    if positions < 1:  # XLNet says -1 for no limit
-        positions = 10**6
-    # RoBERTa's positions start after the padding index, so two of its declared positions do not exist.
-    if getattr(config, "model_type", "") in (
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-        "xmod",
-        "xlm-roberta-xl",
-        "longformer",
-    ):
-        positions -= 2
-    if asked is None:
-        return min(DEFAULT_MAX_LENGTH, positions)
-    if not 4 <= asked <= positions:
-        raise OptionError(
-            f"--max-length {asked} is not between 4 and {positions}",
-            why=f"the model has {positions} positions",
-            fix=f"pass a length between 4 and {positions}",
-        )
-    return asked
 
 
 def half_precision_supported(device: torch.device) -> bool:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tuner.errors import DataError, OptionError
+from tuner.inputs.encoded import IGNORED
 from tuner.tasks.entities import entity_counts, f1_of
 from tuner.tasks.heads import (
     FEATURES,
@@ -22,6 +23,8 @@ from tuner.tasks.heads import (
     mixture,
     select_features,
 )
+from tuner.tasks.one_of import cross_entropy
+from tuner.tasks.tags import by_sentence
 
 HIDDEN, LAYERS = 384, 2
 """Units in each direction, and layers: together the two directions are the 768 dimensions of Devlin et al. 2019,
@@ -32,7 +35,6 @@ BATCH_SIZE = 32
 MOST_EPOCHS, PATIENCE = 40, 4
 CLIP_NORM = 5.0
 
-_IGNORED = -100  # the label of padding
 _WORDS_AT_ONCE = 8192
 _BATCHES_OF_ALIKE = 16  # sentences of so many batches are sorted by length together, so that a batch pads little
 
@@ -268,9 +270,7 @@ def _check_lengths(x: Sequence[np.ndarray], lengths: np.ndarray) -> None:
 
 
 def _sentences(tags: np.ndarray, lengths: np.ndarray, names: Sequence[str]) -> list[list[str]]:
-    named = [names[tag] for tag in tags.tolist()]
-    ends = np.cumsum(lengths)
-    return [named[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    return by_sentence([names[tag] for tag in tags.tolist()], lengths)
 
 
 def _standardise(model: BiLSTMTagger, x: Sequence[np.ndarray]) -> None:
@@ -334,10 +334,10 @@ def _logits(
 
 def _loss(logits: torch.Tensor, tags: np.ndarray, inside: np.ndarray, words: np.ndarray) -> torch.Tensor:
     """The words' mean cross-entropy."""
-    labels = np.full(inside.shape, _IGNORED, dtype=np.int64)
+    labels = np.full(inside.shape, IGNORED, dtype=np.int64)
     labels[inside] = tags[words]
     targets = torch.from_numpy(labels).to(logits.device)
-    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED)
+    return cross_entropy(logits, targets)
 
 
 def _step(

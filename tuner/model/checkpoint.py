@@ -12,7 +12,7 @@ import math
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -361,10 +361,13 @@ def _check_tokenizer_config(config: Mapping[str, Any], file: Path, name: str) ->
         )
 
 
-def check_processor(path: Path, name: str) -> None:
-    """Raise `ModelError` for an image processor whose sizes, means or deviations no image can be cut or scaled with."""
+def check_processor(path: Path, name: str, *, files: Sequence[str]) -> None:
+    """Raise `ModelError` for an image processor whose sizes, means or deviations no image can be cut or scaled with.
+
+    Of `files`, those that hold one are read.
+    """
     for file in ("preprocessor_config.json", "processor_config.json"):
-        if (path / file).exists():
+        if file in files and (path / file).exists():
             config = read_json(path / file, path, name)
             nested = config.get("image_processor")
             for part in (config, *([nested] if isinstance(nested, Mapping) else [])):

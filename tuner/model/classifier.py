@@ -15,11 +15,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tuner.blocks import find_blocks
 from tuner.errors import ModelError
-from tuner.inputs.tokens import Tokens
+from tuner.inputs.encoded import IGNORED
 from tuner.model.backbone import pool, reads_types, run_base
 from tuner.model.bilstm import DROPOUT, HIDDEN, LAYERS, BiLSTMTagger
 from tuner.model.hidden import HiddenStates
 from tuner.tasks.heads import Head, feature_blocks, is_weighted
+from tuner.tasks.known import task_of_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tuner.inputs.encoded import Encoded
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.base import Task
 
 MODEL_TYPE = "transfer-advisor"
 OWN_MODULE = "own"
@@ -72,6 +74,7 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self.base = _empty_base(dict(config.base)) if module is None else module
         self.blocks = find_blocks(self.base)
+        self.task = task_of_config(config)
         self.read_blocks = feature_blocks(config.features, n_blocks=len(config.widths))
         self.head: Head | BiLSTMTagger = _head_of(config, widths=[config.widths[block] for block in self.read_blocks])
         self.post_init()
@@ -95,7 +98,7 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
         labels: torch.Tensor | None = None,
         word_starts: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits (b, C), of a tagger (b, t, C), and the mean cross-entropy where labels are given.
+        """Logits (b, C), of a tagger (b, t, C), and the task's mean loss where labels are given.
 
         `input_ids` and `attention_mask` are (b, t), all ones by default; `token_type_ids` tell the texts of a pair
         apart, where the base reads them; `pixel_values` are (b, 3, h, w). A BiLSTM reads whole words, so it needs
@@ -118,7 +121,7 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
             raise ValueError("pass word_starts: a BiLSTM reads whole words (TransferModel.predict finds them)")
         loss = None
         if labels is not None:
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+            loss = self.task.loss(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
@@ -172,7 +175,7 @@ def build_classifier(
     base: torch.nn.Module,
     *,
     backbone: Backbone,
-    class_names: Sequence[str],
+    task: Task,
     features: str,
     frozen_blocks: int,
     top: str = "linear",
@@ -181,15 +184,14 @@ def build_classifier(
     """A classifier around `base`, which has the architecture of the backbone's model."""
     config = TransferConfig(
         base=_described(base),
-        pooling=backbone.pooling,
+        pooling=task.pooling(backbone.pooling),
         features=features,
         widths=backbone.widths,
-        max_length=backbone.max_length if backbone.is_text else 0,
+        max_length=backbone.inputs.max_length or 0,
         frozen_blocks=frozen_blocks,
         top=top,
         lstm=lstm,
-        id2label=dict(enumerate(class_names)),
-        label2id={name: index for index, name in enumerate(class_names)},
+        **task.config(),
     )
     classifier = TransferClassifier(config, module=base)
     classifier.to(backbone.device)
@@ -230,7 +232,7 @@ def classify(
     n_classes = model.config.num_labels
     linear = final_linear(model, backbone.blocks, n_classes=n_classes)
     assert linear is not None  # a classifier without one is never built
-    logits = empty_logits(encoded, n_classes=n_classes)
+    logits = empty_logits(encoded, n_outputs=n_classes)
     features = np.empty((len(encoded), linear.in_features), dtype=np.float32)
     model.eval()
     done = 0
@@ -251,24 +253,16 @@ def classify(
 
 def word_starts(encoded: Encoded, rows: np.ndarray, *, like: torch.Tensor) -> torch.Tensor:
     """(b, t) booleans, as the token ids `like`: whether a token is its word's first one."""
-    assert isinstance(encoded, Tokens)
-    starts = torch.zeros_like(like, dtype=torch.bool)
-    _, sentences, tokens = encoded.words_in(rows)
-    starts[torch.from_numpy(sentences), torch.from_numpy(tokens)] = True
-    return starts
+    marked = encoded.targets(np.zeros(encoded.n_labelled, dtype=np.int64), rows, width=like.shape[1])
+    return torch.from_numpy(marked != IGNORED).to(like.device)
 
 
-def empty_logits(encoded: Encoded, *, n_classes: int) -> np.ndarray:
+def empty_logits(encoded: Encoded, *, n_outputs: int) -> np.ndarray:
     """Room for the logits of some rows, or of the words of sentences: zeros, under which the first class leads."""
-    n = int(encoded.n_words.sum()) if isinstance(encoded, Tokens) else len(encoded)
-    return np.zeros((n, n_classes), dtype=np.float32)
+    return np.zeros((encoded.n_labelled, n_outputs), dtype=np.float32)
 
 
 def read_logits(logits: np.ndarray, part: torch.Tensor, *, encoded: Encoded, rows: np.ndarray) -> None:
     """Write the logits of a batch into those of all: (b, C) of rows, or of (b, t, C) those at words' first subwords."""
-    values = part.float().cpu().numpy()
-    if isinstance(encoded, Tokens) and encoded.first is not None:
-        places, sentences, tokens = encoded.words_in(rows)
-        logits[places] = values[sentences, tokens]
-    else:
-        logits[rows] = values
+    places, picked = encoded.pick(part.float().cpu().numpy(), rows)
+    logits[places] = picked

@@ -18,7 +18,8 @@ from tuner import memory
 from tuner.blocks import find_blocks
 from tuner.errors import ModelError, OptionError
 from tuner.hub import ask_hub, is_offline, no_network
-from tuner.inputs.tokenizing import tokenizer_failures, try_tokenizer
+from tuner.inputs.known import InputClass, input_of_folder
+from tuner.inputs.tokenizing import tokenizer_failures
 from tuner.model.checkpoint import ADAPTER, CONFIG, check_built, check_folder, check_processor, view_of, weight_files
 from tuner.patience import in_time
 
@@ -32,8 +33,6 @@ DEFAULT_IMAGE_MODEL = "cifar-resnet"
 IMAGE_MODEL_SHA256 = "89f59fc91fd2ec5b006b99a9ea1122788aedbca29c40dffca09358b12ec28004"
 IMAGE_PROCESSOR_SHA256 = "e09b007cd6afe7da57b01622232382ce6db17c317d707470a9aa9e6acda38a12"
 MODELS = Path(__file__).parent / "shipped"
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
 
 NAMED_WEIGHTS = 5
 BUILD_SECONDS = 120.0
@@ -177,24 +176,24 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
 def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     """Base model of a folder, its tokenizer or image processor, and warnings."""
-    from transformers import AutoImageProcessor, AutoTokenizer
-
-    has_tokenizer = any((path / file).exists() for file in TOKENIZER_FILES)
-    has_processor = any((path / file).exists() for file in ("preprocessor_config.json", "processor_config.json"))
-    if (path / "config.json").exists() and not has_tokenizer and not has_processor:
+    kind = input_of_folder(path)
+    if (path / "config.json").exists() and kind is None:
         raise ModelError(
             f"{name} has no tokenizer and no image processor",
             why="texts cannot be turned into the model's tokens, nor images into its pixels, without it",
             fix="save it into the same folder: tokenizer.save_pretrained(folder)",
         )
     base, warnings = load_base(path, name)
-    if not has_tokenizer:
-        check_processor(path, name)
-    return base, load_reader(path, name, AutoTokenizer if has_tokenizer else AutoImageProcessor), warnings
+    assert kind is not None  # a folder without a configuration has no base either
+    return base, load_reader(path, name, kind), warnings
 
 
-def load_reader(path: Path, name: str, auto: Any) -> Any:
-    """The tokenizer or image processor of a checked folder, by transformers' Auto class; tokenizers are tried."""
+def load_reader(path: Path, name: str, kind: InputClass) -> Any:
+    """The tokenizer or image processor of a checked folder, checked and tried. Raises `ModelError`."""
+    import transformers
+
+    check_processor(path, name, files=kind.reader_files)
+    auto = getattr(transformers, kind.auto_reader)
     try:
         with own_files_only(name):
             reader = auto.from_pretrained(path, trust_remote_code=False, local_files_only=True)
@@ -202,8 +201,7 @@ def load_reader(path: Path, name: str, auto: Any) -> Any:
         raise
     except LOADING_ERRORS as error:
         raise _cannot_load(name, error) from error
-    if auto.__name__ == "AutoTokenizer":
-        try_tokenizer(reader, name)
+    kind.try_reader(reader, name)
     return reader
 
 

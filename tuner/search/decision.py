@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.inputs.tokens import Tokens
 from tuner.model.classifier import final_linear
 from tuner.records import Record
 from tuner.search.space import Candidate
 from tuner.search.trials import Bench
-from tuner.tasks.calibration import Temperature, fit_temperature, fold
-from tuner.tasks.imbalance import BALANCED_METRICS, Offsets, choose_offsets, log_shares
+from tuner.tasks.calibration import Temperature, fold
+from tuner.tasks.imbalance import Offsets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,9 +22,9 @@ OFFSETS = "decision_offsets"
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """The temperature, and the offsets that were measured, None where the metric asks for none."""
+    """The temperature, None without probabilities, and the offsets, None where the metric asks for none."""
 
-    temperature: Temperature
+    temperature: Temperature | None
     offsets: Offsets | None = None
     why_no_offsets: str | None = None
 
@@ -64,22 +63,20 @@ def decide(bench: Bench, logits: np.ndarray | None, *, takes_offsets: bool = Tru
     None stands for no such model, since there was time for a single fit on all labelled rows.
     Offsets are chosen under metrics that count all classes alike, and the temperature on what they leave.
     """
+    task = bench.task
     if logits is None:
         why = "there was time for a single fit on all labelled rows, which leaves none to fit it on"
-        no_offsets = why if bench.metric in BALANCED_METRICS else None
-        return Decision(temperature=Temperature(value=1.0, n=0, why=why), why_no_offsets=no_offsets)
+        no_offsets = why if task.moves(bench.metric) else None
+        return Decision(temperature=task.uncalibrated(why), why_no_offsets=no_offsets)
     labels, offsets, why_not = bench.data.validation.labels, None, None
-    if bench.metric in BALANCED_METRICS and takes_offsets:
-        shares = log_shares(bench.data.train.labels, n_classes=bench.n_classes)
-        offsets = choose_offsets(logits, bench.truth, shares=shares, seed=bench.seed)
-    elif bench.metric in BALANCED_METRICS:
+    if task.moves(bench.metric) and takes_offsets:
+        offsets = task.choose_offsets(logits, bench.truth, trained_on=bench.data.train.labels, seed=bench.seed)
+    elif task.moves(bench.metric):
         why_not = "the architecture's own last layer has no bias to add them to"
-    if isinstance(bench.validation_encoded, Tokens) and bench.data.is_tagged:
-        seen = bench.validation_encoded.seen  # of others the model says nothing
-        logits, labels = logits[seen], labels[seen]
-    decision = Decision(temperature=Temperature(value=1.0, n=0), offsets=offsets, why_no_offsets=why_not)
+    seen = bench.validation_encoded.seen  # of others the model says nothing
+    decision = Decision(temperature=None, offsets=offsets, why_no_offsets=why_not)
     moved = logits if decision.added is None else logits + decision.added
-    return replace(decision, temperature=fit_temperature(moved, labels))
+    return replace(decision, temperature=task.fit_temperature(moved[seen], labels[seen]))
 
 
 def decide_and_fold(model: PreTrainedModel, *, bench: Bench, logits: np.ndarray | None) -> Decision:
@@ -87,5 +84,7 @@ def decide_and_fold(model: PreTrainedModel, *, bench: Bench, logits: np.ndarray 
     linear = final_linear(model, bench.backbone.blocks, n_classes=bench.n_classes)
     assert linear is not None  # a classifier without one is never built
     decision = decide(bench, logits, takes_offsets=linear.bias is not None)
-    fold(linear, temperature=decision.temperature.value, offsets=decision.added)
+    value = 1.0 if decision.temperature is None else decision.temperature.value
+    temperature, offsets = bench.task.folding(temperature=value, offsets=decision.added)
+    fold(linear, temperature=temperature, offsets=offsets)
     return decision

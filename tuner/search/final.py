@@ -20,7 +20,7 @@ from tuner.sealed import read_sealed, write_sealed
 from tuner.search.space import Candidate
 from tuner.search.store import Run, RunStore
 from tuner.search.trials import RANDOM_HEADS, Bench, trained_weights
-from tuner.training.train import Outcome, Rows, Stopped, train
+from tuner.training.train import Outcome, Stopped, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,7 +73,7 @@ def average_pays(bench: Bench, winner: Run) -> tuple[bool, str]:
     model = bench.load(repeats[0])
     model.load_state_dict(mean_weights(weights), strict=False)
     logits, _ = classify(model, backbone=bench.backbone, encoded=bench.validation_encoded)
-    ours = bench.truth.score(logits.argmax(1))
+    ours = bench.truth.score(bench.task.decode(logits))
     theirs = float(np.mean([run.score for run in repeats]))
     said = f"on validation the average of {len(repeats)} seeds scores {ours:.3f}, they {theirs:.3f} on average"
     return ours >= theirs, said
@@ -194,7 +194,7 @@ def _train_seed(
             return int(possible) if possible < asked.steps else None
 
         start = time.perf_counter()
-        one = Rows(encoded=validation_rows.encoded.take([0]), labels=whole.truth.take(np.array([0])).labels)
+        one = validation_rows.first()
         return model, train(
             model, backbone=whole.backbone, prefix=prefix, recipe=asked, train_rows=train_rows, validation_rows=one,
             on_step=step,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ import numpy as np
 
 from tuner.errors import ModelError
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
-from tuner.inputs.tokens import Tokens
 from tuner.interruption import Interruption
 from tuner.model.classifier import TransferClassifier, classify
 from tuner.sealed import read_sealed, seal_folder, write_sealed
@@ -28,7 +26,6 @@ from tuner.search.result import TuningResult
 from tuner.search.space import SCRATCH_EPOCHS, Candidate
 from tuner.search.store import Run
 from tuner.search.trials import Bench, encode_rows
-from tuner.tasks.assessment import assess
 from tuner.training.train import Stopped
 
 if TYPE_CHECKING:
@@ -194,8 +191,7 @@ def finish(
     decision = decide_and_fold(model, bench=bench, logits=shipped.logits)
     test = _test_once(bench, model, name=shipped.name, decision=decision)
     warnings += test.pop("notes")
-    unit = "word" if data.is_tagged else "row"
-    calibration = _calibration(decision, test.pop("calibration", None), unit=unit)
+    calibration = _calibration(decision, test.pop("calibration", None), unit=bench.task.unit)
     if test["times"] > 1:
         warnings.append(
             f"the test split was scored {test['times']} times: an earlier stop of this search had another model before"
@@ -211,23 +207,20 @@ def finish(
         interval=test["interval"],
         candidate=label,
         recipe=shipped.recipe,
-        class_names=data.class_names,
+        task=bench.task.as_saved,
+        head=bench.task.head(bench.backbone.inputs.head),
         n_train=len(data.train.rows) if shipped.final is None else shipped.final.rows,
         n_test=test["n"],
         times_tested=test["times"],
         native=not isinstance(model, TransferClassifier),
         whole_words=shipped.candidate.top == "bilstm",
-        kind="token" if data.is_tagged else "text" if bench.backbone.is_text else "image",
         metrics=test.get("metrics"),
         by_class=test.get("by_class", ()),
         calibration=calibration,
     )
     # Saved beside its place and moved there, so that an interruption leaves no half a model.
     saving = folder / WORK / "model"
-    reader = copy.deepcopy(bench.backbone.inputs.reader)
-    if bench.backbone.is_text:
-        # Pipelines cut texts at the tokenizer's own limit, which may lie far beyond what the model was tuned on.
-        reader.model_max_length = bench.backbone.max_length
+    reader = bench.backbone.inputs.saved_reader()
     TransferModel(classifier=model, reader=reader, support=measure_support(features), card=card).save_pretrained(saving)
     if (folder / ADVICE_FILE).exists():
         shutil.copyfile(folder / ADVICE_FILE, saving / ADVICE_FILE)
@@ -317,10 +310,15 @@ def tested(work: Path) -> dict[str, dict[str, Any]]:
     return read_sealed(path, expected={}, fix=fix, sealed=False) if path.exists() else {}
 
 
-def _calibration(decision: Decision, measured: Mapping[str, Any] | None, *, unit: str) -> dict[str, Any]:
-    """The temperature with the ``n`` validation rows that it is fitted on, and what it changed on ``n_test`` rows."""
-    found = dict(measured or {})
-    fitted, n_test = decision.temperature, found.pop("n", None)
+def _calibration(decision: Decision, measured: Mapping[str, Any] | None, *, unit: str) -> dict[str, Any] | None:
+    """The temperature with the ``n`` validation rows that it is fitted on, and what it changed on ``n_test`` rows.
+
+    None for a task without probabilities.
+    """
+    found, fitted = dict(measured or {}), decision.temperature
+    if fitted is None:
+        return None
+    n_test = found.pop("n", None)
     return {"temperature": fitted.value, "n": fitted.n, "unit": unit, "why": fitted.why, "n_test": n_test, **found}
 
 
@@ -330,15 +328,17 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, name: str, decision: Dec
     if name not in scored:
         encoded, part, notes = encode_rows(bench.backbone, bench.data.test, what="test", progress=bench.progress)
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
-        truth, predicted = part.truth(metric=bench.metric, names=bench.data.class_names), logits.argmax(1)
+        task, fitted = bench.task.as_saved, decision.temperature
+        truth = task.truth(part.labels, metric=bench.metric, groups=part.groups, n_words=part.n_words)
+        predicted = task.decode(logits)
         scored[name] = {
             "score": truth.score(predicted),
             "interval": truth.interval(predicted, seed=bench.seed),
             "n": len(part.rows),
             "notes": list(notes),
         }
-        seen = encoded.seen if isinstance(encoded, Tokens) and bench.data.is_tagged else None
-        scored[name] |= assess(logits, truth, temperature=decision.temperature.value, seen=seen, seed=bench.seed)
+        temperature = None if fitted is None else fitted.value
+        scored[name] |= truth.assess(logits, temperature=temperature, seen=encoded.seen, seed=bench.seed)
         write_sealed(bench.work / TESTED, scored)
     return {"notes": [], **scored[name], "times": len(scored)}
 

@@ -24,8 +24,7 @@ from tuner.search.space import Candidate, SearchSpace
 from tuner.search.store import identify
 from tuner.search.study import open_study, reconcile
 from tuner.search.trials import CLASS_WEIGHTED, Bench, LabelledRows, TuningData
-from tuner.tasks.imbalance import BALANCED_METRICS
-from tuner.tasks.scoring import check_metric
+from tuner.tasks.known import check_metric
 from tuner.training.augmentation import check_policy
 
 if TYPE_CHECKING:
@@ -100,8 +99,8 @@ def search(
     Raises:
         OptionError: where the budget is too short for one trial, or a resumed search was limited otherwise.
     """
-    metric = check_metric(metric, tagged=data.is_tagged)
-    if metric in BALANCED_METRICS and space.option is None:
+    metric = check_metric(metric, task=data.task)
+    if data.task.weighs(metric) and space.option is None:
         space = dataclasses.replace(space, options=(CLASS_WEIGHTED, *space.options))
     finished = folder / "tuning.json"
     earlier = read_result(finished) if resume and finished.exists() else None
@@ -125,7 +124,7 @@ def search(
             bench.warnings.append(dropped)
         bench.prepare()
         if space.augmentation is not None:
-            check_policy(space.augmentation, backbone=backbone, tagged=data.is_tagged)
+            check_policy(space.augmentation, backbone=backbone, task=data.task)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=identity.run)
         elsewhere = identity.own_journal is not None and identity.own_journal != (storage is None)
         if bench.runs and (elsewhere or (storage is not None and not study.trials)):

@@ -114,7 +114,9 @@ class RunStore:
                 if "score" not in values:
                     self.pruned[path.stem] = Pruned(**values, candidate=candidate)
                     continue
-                predictions = np.asarray(values.pop("predictions"), dtype=np.int64)
+                predictions = np.asarray(values.pop("predictions"))
+                if predictions.dtype.kind not in "iuf":
+                    raise ValueError("its predictions are no numbers")
                 run = Run(**values, candidate=candidate, predictions=predictions)
             except (KeyError, TypeError, ValueError) as error:
                 raise damaged(path, f"it is no run of this version ({error})", fix=fix) from error

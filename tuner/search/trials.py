@@ -16,11 +16,8 @@ import torch
 
 from tuner.errors import ModelError
 from tuner.freezing import FrozenPrefix, freeze, thaw
-from tuner.inputs.alignment import notes_on_words
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.images import Pixels, Views, mirrored
 from tuner.inputs.pictures import Pictures
-from tuner.inputs.tokens import Tokens
 from tuner.interruption import uninterrupted
 from tuner.model.backbone import Backbone
 from tuner.model.bilstm import HIDDEN, LAYERS, MOST_EPOCHS, WordRows, fit_tagger
@@ -33,17 +30,16 @@ from tuner.search.expectations import SCHEDULE_SHARE, Expectations, unknown
 from tuner.search.plan import speeds
 from tuner.search.space import AUGMENTATIONS, Candidate, SearchSpace, candidate_at
 from tuner.search.store import Run, RunStore
-from tuner.tasks.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
-from tuner.tasks.imbalance import class_weights
-from tuner.tasks.scoring import OUTSIDE, Truth, places_of
+from tuner.tasks.base import Task
+from tuner.tasks.heads import Head, LinearHead, is_weighted, select_features
+from tuner.tasks.known import task_of
+from tuner.tasks.tags import places_of
+from tuner.tasks.truth import Truth
 from tuner.training.augmentation import (
     CACHED_VIEWS,
-    FRESH_TEXT_VIEWS,
-    FRESH_VIEWS,
     MIRROR_LOSS,
     MIX_POLICIES,
     VIEW_POLICIES,
-    token_views,
 )
 from tuner.training.prefix import JoinedCache, PrefixCache
 from tuner.training.train import (
@@ -72,8 +68,6 @@ RANDOM_HEADS = ("fresh_top", "random_head")
 """Options under which the head starts as it is drawn: a probe of blocks that are no longer there says nothing."""
 CLASS_WEIGHTED = "class_weights"
 LSTM = (HIDDEN, LAYERS)
-PENALTY_WORDS, HEAD_WORDS = 15_000, 50_000
-"""Tagged words on which the penalty of a linear head is chosen at most, and on which the head is then fitted."""
 EARLY_STOPPING = 0.1
 """Share of the training sentences that say when a BiLSTM stops; the validation sentences choose nothing there."""
 
@@ -112,7 +106,8 @@ class LabelledRows:
 
     def truth(self, *, metric: str, names: tuple[str, ...]) -> Truth:
         """What predictions of these rows are scored against; `names` are those of the classes or tags."""
-        return Truth(labels=self.labels, metric=metric, groups=self.groups, n_words=self.n_words, names=names)
+        task = task_of(names, tagged=self.n_words is not None)
+        return task.truth(self.labels, metric=metric, groups=self.groups, n_words=self.n_words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +122,13 @@ class TuningData:
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    posed: Task | None = None
+    """What is predicted, where that is neither a class of every row nor a tag of every word."""
 
     @property
-    def is_tagged(self) -> bool:
-        """Whether words are tagged; else rows are classified."""
-        return self.train.n_words is not None
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.posed or task_of(self.class_names, tagged=self.train.n_words is not None)
 
 
 def encode_rows(
@@ -143,10 +140,8 @@ def encode_rows(
     Raises `DataError` where most of them could not.
     """
     encoded = backbone.encode(part.rows, progress=progress)
-    if isinstance(encoded, Tokens) and encoded.first is not None:
-        return encoded, part, notes_on_words(encoded, what=f"{what} sentences")
     if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
-        return encoded, part, ()
+        return encoded, part, encoded.notes(f"{what} sentences")
     note = part.rows.note(f"{what} images")
     kept = part.rows.readable()
     return encoded.take(kept), part.take(kept), (note,)
@@ -167,14 +162,6 @@ def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return trained | {key: b.detach().contiguous() for key, b in model.named_buffers() if key in stored}
 
 
-def _words_of(encoded: Tokens, order: np.ndarray, *, most: int) -> np.ndarray:
-    """Places of the words that are seen in the first sentences of an order, five at least, of so many words at most."""
-    enough = int((np.cumsum(encoded.n_words[order]) <= most).sum())
-    words = places_of(encoded.n_words, order[: max(enough, 5)])
-    seen: np.ndarray = words[encoded.seen[words]]
-    return seen
-
-
 class Bench:
     """What all trials of a search share. Only `keep` writes: every finished run goes to disk at once."""
 
@@ -192,8 +179,8 @@ class Bench:
         prefer: str = "score",
         refits: bool = True,
     ) -> None:
-        # A tagger classifies every token's state, not their mean.
-        self.backbone = replace(backbone, pooling="tokens") if data.is_tagged else backbone
+        self.task = data.task
+        self.backbone = replace(backbone, pooling=self.task.pooling(backbone.pooling))
         self.data, self.space, self.work = data, space, work
         self.metric, self.seed, self.progress, self.prefer = metric, seed, progress, prefer
         self.store = RunStore(work)
@@ -205,7 +192,7 @@ class Bench:
         """Of a forward pass of one row."""
         self.pass_seconds = 0.0
         """Of running the frozen blocks over all rows."""
-        self.n_classes = len(data.class_names)
+        self.n_classes = self.task.n_outputs
         self.batch_size = SMALL_BATCH if len(data.train.rows) <= LARGE_DATA else LARGE_BATCH
         self.refits = refits
         """Whether the winner is fitted again on all labelled rows in the end."""
@@ -235,10 +222,12 @@ class Bench:
             self.backbone, self.data.validation, what="validation", progress=self.progress
         )
         self.data = replace(self.data, train=train, validation=validation)
-        self.truth = validation.truth(metric=self.metric, names=self.data.class_names)
+        self.truth = self.task.truth(
+            validation.labels, metric=self.metric, groups=validation.groups, n_words=validation.n_words
+        )
         self.warnings += [*train_notes, *validation_notes]
-        if self.data.is_tagged and len(train.labels) > HEAD_WORDS:
-            self.warnings.append(f"linear heads are fitted on {HEAD_WORDS:,} of {len(train.labels):,} training words")
+        if (note := self.task.probe_note(len(train.labels))) is not None:
+            self.warnings.append(note)
         self.train_cache = self._cache("train", self.train_encoded)
         self.validation_cache = self._cache("validation", self.validation_encoded)
         wanted = [c.frozen_blocks for c in (*self.space.first, *self.space.controls) if c.frozen_blocks is not None]
@@ -335,7 +324,7 @@ class Bench:
         model, prefix, (train_rows, validation_rows) = self.build(candidate_at(depth, self.backbone.n_blocks), seed=0)
         recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=self.batch_size, seed=0)
         marks: list[float] = []
-        one = Rows(encoded=validation_rows.encoded.take([0]), labels=self.truth.take(np.array([0])).labels)
+        one = validation_rows.first()
         train(
             model,
             backbone=self.backbone,
@@ -378,7 +367,7 @@ class Bench:
     @property
     def class_weights(self) -> np.ndarray:
         """(C,) weights of the classes in a loss that counts the training rows of all classes alike."""
-        return class_weights(self.data.train.labels, n_classes=self.n_classes)
+        return self.task.class_weights(self.data.train.labels)
 
     def _fit(
         self, x: Sequence[np.ndarray], *, weighted: bool, class_weighted: bool = False
@@ -390,17 +379,15 @@ class Bench:
         if len(distinct) < 2:
             distinct = unit = np.arange(n)
         folds = (rng.permutation(len(distinct)) % 5)[unit]
-        fitted = tried = np.arange(n)
-        if self.data.is_tagged:
-            assert isinstance(self.train_encoded, Tokens)
-            folds, order = np.repeat(folds, self.train_encoded.n_words), rng.permutation(n)
-            tried, fitted = (_words_of(self.train_encoded, order, most=most) for most in (PENALTY_WORDS, HEAD_WORDS))
-        options: dict[str, Any] = {"n_classes": self.n_classes, "weighted": weighted}
+        folds = np.repeat(folds, self.train_encoded.per_row)
+        tried, fitted = self.task.probed(self.train_encoded, rng)
+        options: dict[str, Any] = {"weighted": weighted}
         if class_weighted:
             options["class_weights"] = self.class_weights
         some = [block[tried] for block in x]
-        chosen = cross_validate(some, labels[tried], folds=np.unique(folds[tried], return_inverse=True)[1], **options)
-        return fit_head([block[fitted] for block in x], labels[fitted], l2=chosen.l2, **options), chosen.l2
+        of_tried = np.unique(folds[tried], return_inverse=True)[1]
+        chosen = self.task.cross_validate(some, labels[tried], folds=of_tried, **options)
+        return self.task.fit_head([block[fitted] for block in x], labels[fitted], l2=chosen.l2, **options), chosen.l2
 
     def build(self, candidate: Candidate, *, seed: int) -> tuple[PreTrainedModel, FrozenPrefix, tuple[Rows, Rows]]:
         """A model at the candidate's depth with fresh weights, and the training and validation rows that feed it.
@@ -430,8 +417,8 @@ class Bench:
             keep_statistics=pretrained,
             fresh_blocks=int(candidate.option == "fresh_top"),
         )
-        train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels)
-        validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels)
+        train_rows = Rows(encoded=self.train_encoded, labels=self.data.train.labels, task=self.task)
+        validation_rows = Rows(encoded=self.validation_encoded, labels=self.data.validation.labels, task=self.task)
         if depth not in self.cached_depths:
             return model, prefix, (self._viewed(train_rows, candidate), validation_rows)
         cached = (
@@ -470,16 +457,12 @@ class Bench:
         return replace(rows, encoded=views, cached=None, views=len(views) // len(rows))
 
     def _views_of(self, encoded: Encoded, *, policy: str, cached: bool) -> Encoded:
-        if isinstance(encoded, Tokens):
-            reader = self.backbone.tokenizer
-            return token_views(
-                encoded, policy=policy, copies=CACHED_VIEWS if cached else FRESH_TEXT_VIEWS, seed=self.seed,
-                special=reader.all_special_ids, mask=reader.mask_token_id,
-            )  # fmt: skip
-        assert isinstance(encoded, Pixels)
-        flip = policy == "flip" or self.mirror_loss < MIRROR_LOSS
-        copies = CACHED_VIEWS if cached else FRESH_VIEWS
-        return Views(original=encoded, policy=policy, copies=copies, flip=flip, seed=self.seed)
+        inputs = self.backbone.inputs
+        viewed: Encoded = inputs.views(
+            encoded, policy=policy, copies=CACHED_VIEWS if cached else inputs.fresh_views, seed=self.seed,
+            mirrors=lambda: self.mirror_loss < MIRROR_LOSS,
+        )  # fmt: skip
+        return viewed
 
     def why_not_augmented(self, candidate: Candidate) -> str | None:
         """Why a candidate is not worth training on changed rows; None where it is."""
@@ -487,7 +470,7 @@ class Bench:
         depth = candidate.frozenness(self.backbone.n_blocks)
         if (
             candidate.augmentation == "mixup"
-            and self.backbone.is_text
+            and self.backbone.inputs.per_token
             and depth > 1
             and depth not in self.cached_depths
         ):
@@ -518,11 +501,11 @@ class Bench:
         The backbone must hold its pretrained weights.
         """
         if self._mirror_loss is None:
-            assert isinstance(self.validation_encoded, Pixels)
-            head = self.head("last")
-            mirrored_features = self.backbone.block_features(mirrored(self.validation_encoded))
+            head, mirrored = self.head("last"), self.backbone.inputs.mirrored(self.validation_encoded)
+            assert mirrored is not None  # only augmentations of images ask
+            mirrored_features = self.backbone.block_features(mirrored)
             scores = [
-                self.truth.score(head.logits(select_features(features, name="last")).argmax(1))
+                self.truth.score(self.task.decode(head.logits(select_features(features, name="last"))))
                 for features in (self.validation_features, mirrored_features)
             ]
             self._mirror_loss = scores[0] - scores[1]
@@ -533,7 +516,7 @@ class Bench:
         model = build_classifier(
             self.backbone.model,
             backbone=self.backbone,
-            class_names=self.data.class_names,
+            task=self.task,
             features=features,
             frozen_blocks=depth,
             top=candidate.top,
@@ -544,7 +527,7 @@ class Bench:
         return model
 
     def _native(self, candidate: Candidate, seed: int) -> PreTrainedModel:
-        model = native_classifier(self.backbone, class_names=self.data.class_names, seed=seed)
+        model = native_classifier(self.backbone, task=self.task, seed=seed)
         if isinstance(model, str):
             raise ModelError(
                 f"{self.backbone.id} has no native head to train: {model}",
@@ -585,7 +568,7 @@ class Bench:
         head, l2, fitted = self._head(features, class_weighted=candidate.option == CLASS_WEIGHTED)
         start = time.perf_counter()
         x = select_features(self.validation_features, name=features)
-        predictions = self._of_seen(head.logits(x).argmax(1))
+        predictions = self.task.decode(head.logits(x), seen=self.validation_encoded.seen)
         return self.keep(
             name,
             candidate=candidate,
@@ -616,7 +599,7 @@ class Bench:
         logits, _ = classify(model, backbone=self.backbone, encoded=self.validation_encoded)
         return self.keep(
             name, candidate=candidate, recipe={"epochs": float(epochs)}, seed=seed, model=model,
-            predictions=logits.argmax(1), seconds=time.perf_counter() - start,
+            predictions=self.task.decode(logits), seconds=time.perf_counter() - start,
         )  # fmt: skip
 
     def fit_bilstm(
@@ -634,11 +617,10 @@ class Bench:
         after `most_seconds` no epoch begins and the best one so far counts.
         """
         encoded, groups = self.train_encoded, self.data.train.groups
-        assert isinstance(encoded, Tokens)
         unit = np.arange(len(encoded)) if groups is None else groups
         shuffled = np.random.default_rng(seed).permutation(np.unique(unit))
         held_out = np.isin(unit, shuffled[: max(round(EARLY_STOPPING * len(shuffled)), 1)])
-        of_sentence = np.repeat(np.arange(len(encoded)), encoded.n_words)
+        of_sentence = np.repeat(np.arange(len(encoded)), encoded.per_row)
 
         def words_of(sentences: np.ndarray) -> WordRows:
             places = np.flatnonzero(encoded.seen & sentences[of_sentence])
@@ -684,13 +666,6 @@ class Bench:
             epochs = int(run.recipe["epochs"])
             return self.run_bilstm(name, run.candidate, seed=seed, on_step=on_step, most_epochs=epochs)
         return self.run_trained(name, run.candidate, recipe=run.recipe, seed=seed, on_step=on_step)
-
-    def _of_seen(self, predictions: np.ndarray) -> np.ndarray:
-        """Predictions of the validation rows; words that the model does not see are outside of entities."""
-        if self.data.is_tagged:
-            assert isinstance(self.validation_encoded, Tokens)
-            predictions[~self.validation_encoded.seen] = OUTSIDE
-        return predictions
 
     def run_trained(
         self,
@@ -820,7 +795,7 @@ class Bench:
         whole = copy.copy(self)
         train, validation = self.data.train, self.data.validation
         whole.data = replace(self.data, train=train.joined(validation))
-        whole.train_encoded = self.train_encoded.joined(self.validation_encoded)  # type: ignore[arg-type, union-attr]
+        whole.train_encoded = self.train_encoded.joined(self.validation_encoded)
         whole.train_features = tuple(
             np.concatenate(blocks) for blocks in zip(self.train_features, self.validation_features, strict=True)
         )
@@ -871,13 +846,13 @@ class Bench:
     def why_no_native(self, candidate: Candidate) -> str | None:
         """Why the architecture's own head need not or cannot be trained in place of ours; None where it can."""
         self.restore_base()
-        model = native_classifier(self.backbone, class_names=self.data.class_names, seed=self.seed)
+        model = native_classifier(self.backbone, task=self.task, seed=self.seed)
         if isinstance(model, str):
             return model
         ours = self._own(candidate, depth=int(candidate.frozen_blocks or 0))
         if as_native(ours, backbone=self.backbone) is not None:
             return "it pools as ours does, so that they are the same head"
-        if self.data.is_tagged:
+        if self.task.head(self.backbone.inputs.head).per_token:
             return "it has more than one layer, and those of taggers are not tried"
         return None
 

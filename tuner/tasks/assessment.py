@@ -16,8 +16,7 @@ from tuner.tasks.calibration import (
     expected_calibration_error,
     softmax,
 )
-from tuner.tasks.metrics import effective_rows, scores_by_metric, wilson
-from tuner.tasks.scoring import Truth
+from tuner.tasks.metrics import effective_rows, wilson
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,34 +109,28 @@ def measure_calibration(
     )
 
 
-def assess(
-    logits: np.ndarray, truth: Truth, *, temperature: float, seen: np.ndarray | None = None, seed: int = 0
+def assess_calibration(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    temperature: float | None,
+    seen: np.ndarray | None,
+    groups: np.ndarray | None,
+    seed: int,
 ) -> dict[str, Any]:
-    """Everything that is said of (n, C) logits of a model with its temperature in it, as JSON values.
+    """``calibration`` of (N, C) logits with a temperature in them, as JSON values; nothing without a temperature.
 
-    ``metrics`` by name, ``by_class`` (of tagged words ``entities`` by type), and ``calibration``, which counts the
-    words that are `seen` only, (N,) booleans: others have no probabilities.
+    It counts the units that are `seen` only, (N,) booleans, since others have no probabilities. Units of equal `groups`
+    (N,) are drawn together.
     """
-    predicted, labels, groups = logits.argmax(1), truth.labels, truth.groups
-    if truth.n_words is None:
-        scores = scores_by_metric(labels, predicted, groups=groups, seed=seed)
-        found = {
-            "metrics": {metric: scored.to_json() for metric, scored in scores.items()},
-            "by_class": [s.to_json() for s in scores_by_class(labels, predicted, names=truth.names, groups=groups)],
-        }
-    else:
-        interval = truth.interval(predicted, seed=seed)
-        found = {
-            "metrics": {truth.metric: {"score": truth.score(predicted), "interval": interval}},
-            "entities": truth.by_type(predicted).to_json(),
-        }
-        units = np.arange(len(truth.n_words)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        groups = np.repeat(units, truth.n_words)
     counted = np.ones(len(labels), dtype=bool) if seen is None else seen
-    if counted.any():
-        groups = None if groups is None else groups[counted]
-        calibration = measure_calibration(
-            logits[counted], labels[counted], temperature=temperature, groups=groups, seed=seed
-        )
-        found["calibration"] = calibration.to_json()
-    return found
+    if temperature is None or not counted.any():
+        return {}
+    measured = measure_calibration(
+        logits[counted],
+        labels[counted],
+        temperature=temperature,
+        groups=None if groups is None else groups[counted],
+        seed=seed,
+    )
+    return {"calibration": measured.to_json()}

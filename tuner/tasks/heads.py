@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -84,6 +85,63 @@ def select_features(features: Sequence[np.ndarray], *, name: str) -> Sequence[np
     return features[blocks[0] : blocks[-1] + 1]  # every variant reads neighbouring blocks
 
 
+class Link(Protocol):
+    """How the C logits of a linear head become predictions of labels; for F heads at once, (n, F, C)."""
+
+    def targets(self, labels: np.ndarray) -> torch.Tensor:
+        """The (n, ...) labels as what `losses` is computed against."""
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(n, F) losses of (n, F, C) logits."""
+
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        """(..., C) probabilities, or other values, out of (..., C) logits."""
+
+    def losses_of_outputs(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(n,) losses of (n, C) outputs."""
+
+    def row_weights(self, class_weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(n,) factors of the rows' losses, out of (C,) by class."""
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions, shaped as the labels, out of (n, C) outputs."""
+
+
+class Softmax:
+    """One of C classes: labels are (n,) numbers."""
+
+    def targets(self, labels: np.ndarray) -> torch.Tensor:
+        """(n,) 64-bit integers."""
+        return torch.from_numpy(np.asarray(labels, dtype=np.int64))
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Negative log-likelihoods."""
+        places = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
+        return -logits.log_softmax(-1).gather(2, places).squeeze(2)
+
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities that sum to 1."""
+        return logits.softmax(-1)
+
+    def losses_of_outputs(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Negative log-likelihoods, of a probability of 1e-12 at least."""
+        losses: np.ndarray = -np.log(np.clip(outputs[np.arange(len(labels)), labels], 1e-12, None))
+        return losses
+
+    def row_weights(self, class_weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Those of the rows' classes."""
+        weights: np.ndarray = class_weights[labels]
+        return weights
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """(n,) numbers of the most probable classes."""
+        predictions: np.ndarray = outputs.argmax(1)
+        return predictions
+
+
+SOFTMAX = Softmax()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinearHead:
     """A fitted linear classifier on the raw features of m blocks: standardisation and mix are folded in.
@@ -119,13 +177,15 @@ def fit_head(
     l2: float = 30.0,
     weighted: bool = False,
     class_weights: np.ndarray | None = None,
+    link: Link = SOFTMAX,
 ) -> LinearHead:
     """Multinomial logistic regression on m arrays (n, d) of features and (n,) integer labels, by L-BFGS.
 
     Minimises the mean cross-entropy plus ``l2 / (2 n) * |W|^2`` on standardised features: scikit-learn's
     ``LogisticRegression(C=1 / l2)`` behind a ``StandardScaler``. With `weighted`, the m blocks are mixed by softmaxed
     scalars that are learned along (Peters et al. 2018, equation 1; its scale is part of W here). (C,) `class_weights`
-    are factors of the rows' losses by class (`tuner.tasks.imbalance.class_weights`).
+    are factors of the rows' losses by class (`tuner.tasks.imbalance.class_weights`). With another `link` it is the
+    generalised linear model of that loss.
 
     >>> x = np.array([[[-1.0], [-2.0], [1.0], [2.0]]], dtype=np.float32)
     >>> head = fit_head(x, np.array([0, 0, 1, 1]), n_classes=2, l2=1.0)
@@ -133,7 +193,7 @@ def fit_head(
     [0, 0, 1, 1]
     """
     problem = _Problem(
-        features, labels, n_classes=n_classes, weighted=weighted, folds=None, class_weights=class_weights
+        features, labels, n_classes=n_classes, weighted=weighted, folds=None, class_weights=class_weights, link=link
     )
     return problem.head(problem.solve(l2, start=None))
 
@@ -147,6 +207,7 @@ def cross_validate(
     l2: Sequence[float] = L2_GRID,
     weighted: bool = False,
     class_weights: np.ndarray | None = None,
+    link: Link = SOFTMAX,
 ) -> CrossValidated:
     """Fit one head a fold on the other folds' rows, all folds at once, for weaker and weaker penalties.
 
@@ -155,25 +216,26 @@ def cross_validate(
     (C,) `class_weights` weigh it as they weigh the loss that is fitted.
     """
     problem = _Problem(
-        features, labels, n_classes=n_classes, weighted=weighted, folds=folds, class_weights=class_weights
+        features, labels, n_classes=n_classes, weighted=weighted, folds=folds, class_weights=class_weights, link=link
     )
     held_out = folds >= 0
-    weights = None if class_weights is None else class_weights[labels[held_out]]
+    weights = None if class_weights is None else link.row_weights(class_weights, labels[held_out])
     losses: list[tuple[float, float]] = []
     best: tuple[float, float, np.ndarray] | None = None
     parameters: np.ndarray | None = None
     for penalty in sorted(l2, reverse=True):  # from strong to weak, each started from the last: a short path
         parameters = problem.solve(penalty, start=parameters)
         probabilities = problem.out_of_fold(parameters)
-        truth = probabilities[np.flatnonzero(held_out), labels[held_out]]
-        loss = float(np.average(-np.log(np.clip(truth, 1e-12, None)), weights=weights))
+        held_losses = link.losses_of_outputs(probabilities[held_out], labels[held_out])
+        loss = float(np.average(held_losses, weights=weights))
         losses.append((penalty, loss))
         if best is not None and loss >= best[0]:
             break  # along the path the loss falls, then rises
         best = (loss, penalty, probabilities)
     if best is None:
         raise ValueError("no penalty to try")
-    predictions = np.where(held_out, best[2].argmax(1), -1)
+    predictions = link.decode(best[2])
+    predictions[~held_out] = -1
     return CrossValidated(l2=best[1], log_loss_by_l2=tuple(losses), predictions=predictions, probabilities=best[2])
 
 
@@ -241,7 +303,9 @@ class _Problem:
         weighted: bool,
         folds: np.ndarray | None,
         class_weights: np.ndarray | None = None,
+        link: Link,
     ) -> None:
+        self.link = link
         self.n_classes = n_classes
         self.weighted = weighted and len(features) > 1
         stacked = np.stack(features) if self.weighted else _concatenate(features)[None]
@@ -252,14 +316,14 @@ class _Problem:
         self.deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
         self.x = (x - self.mean) / self.deviation
         self.m, self.n, self.d = self.x.shape
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.targets = link.targets(labels)
         self.folds = torch.zeros(self.n, dtype=torch.long) - 1 if folds is None else torch.from_numpy(folds).long()
         self.n_folds = 1 if folds is None else int(folds.max()) + 1
         train = torch.stack([self.folds != fold for fold in range(self.n_folds)], dim=1).float()
         self.rows_per_fold = train.sum(0)
         self.row_weights = train / self.rows_per_fold
         if class_weights is not None:
-            self.row_weights *= torch.from_numpy(class_weights).float()[self.labels].unsqueeze(1)
+            self.row_weights *= torch.from_numpy(link.row_weights(class_weights, labels)).float().unsqueeze(1)
 
     def _shape(self, parameters: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         f, c, d = self.n_folds, self.n_classes, self.d
@@ -281,14 +345,12 @@ class _Problem:
 
         size = self.n_folds * self.n_classes * (self.d + 1) + (self.n_folds * self.m if self.weighted else 0)
         penalty = (l2 / self.rows_per_fold).view(1, self.n_folds, 1)
-        targets = self.labels.view(-1, 1, 1).expand(-1, self.n_folds, 1)
 
         def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             weight, bias, mix = (part.requires_grad_() for part in self._shape(parameters))
-            log_probabilities = self._logits(weight, bias, mix).log_softmax(-1)
-            nll = -log_probabilities.gather(2, targets).squeeze(2)
+            losses = self.link.losses(self._logits(weight, bias, mix), self.targets)
             shaped = weight.view(self.d, self.n_folds, self.n_classes)
-            loss = (nll * self.row_weights).sum() + 0.5 * (shaped.square() * penalty).sum()
+            loss = (losses * self.row_weights).sum() + 0.5 * (shaped.square() * penalty).sum()
             inputs = (weight, bias, mix) if self.weighted else (weight, bias)
             gradients = torch.autograd.grad(loss, inputs)
             return loss.item(), torch.cat([gradient.reshape(-1) for gradient in gradients]).double().numpy()
@@ -304,11 +366,11 @@ class _Problem:
         return np.asarray(result.x)
 
     def out_of_fold(self, parameters: np.ndarray) -> np.ndarray:
-        """(n, C): every row's class probabilities under the head that has not seen it."""
+        """(n, C): every row's outputs under the head that has not seen it."""
         with torch.no_grad():
-            probabilities = self._logits(*self._shape(parameters)).softmax(-1)
+            outputs = self.link.outputs(self._logits(*self._shape(parameters)))
             own = self.folds.clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.n_classes)
-            return probabilities.gather(1, own).squeeze(1).numpy()
+            return outputs.gather(1, own).squeeze(1).numpy()
 
     def head(self, parameters: np.ndarray) -> LinearHead:
         """The first fold's head on raw features: ``W ((x - mean) / sd) + b`` is ``(W / sd) x + (b - W mean / sd)``."""

@@ -11,7 +11,7 @@ from tuner.records import Record
 from tuner.tasks.metrics import score
 
 if TYPE_CHECKING:
-    from tuner.tasks.scoring import Truth
+    from tuner.tasks.truth import Truth
 
 BALANCED_METRICS = ("macro_f1", "balanced_accuracy")
 """Metrics that average over classes, whatever the classes' numbers of rows."""

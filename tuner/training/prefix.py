@@ -181,7 +181,7 @@ class PrefixCache:
             lengths=self.encoded.lengths,
             shape=self.backbone.shapes[depth - 1],
             dtype=getattr(torch, self._marks[depth]["dtype"]),
-            per_token=self.backbone.is_text,
+            per_token=self.backbone.inputs.per_token,
             layouts=tuple(tuple(map(tuple, block)) for block in self._marks[depth]["layouts"]),
             memory=self.get(files[0]) if len(files) > 1 else None,
         )
@@ -231,7 +231,7 @@ class PrefixCache:
                 if not bool(stored_state.isfinite().all()):
                     too_large.add(depth)
                 bits = stored_state.view(torch.uint16).cpu().numpy()
-                if not backbone.is_text:
+                if not backbone.inputs.per_token:
                     file[rows] = bits
                     continue
                 for position, row in enumerate(rows):

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +15,13 @@ import torch
 
 from tuner.blocks import Block, head_parameters
 from tuner.freezing import FrozenPrefix, audit
-from tuner.inputs.alignment import IGNORED, label_tokens
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.tokens import Tokens
+from tuner.inputs.mixing import Mixture, draw_mixture
 from tuner.model.backbone import Backbone
 from tuner.model.classifier import empty_logits, read_logits
 from tuner.model.hidden import changed, replay, rounded
 from tuner.records import Record
-from tuner.training.augmentation import Mixture, draw_mixture
+from tuner.tasks.base import Task
 from tuner.training.dropout import cheap_dropout
 from tuner.training.prefix import CachedDepth, JoinedDepth
 from tuner.training.vocabulary import CompactEmbedding, compact_vocabulary
@@ -49,7 +49,7 @@ class Recipe(Record):
     """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
 
     ``mixing`` names how the rows of a batch are mixed at the freeze boundary
-    (`tuner.training.augmentation.draw_mixture`). ``class_weights`` are factors of the rows' losses by class
+    (`tuner.inputs.mixing.draw_mixture`). ``class_weights`` are factors of the rows' losses by class
     (`tuner.tasks.imbalance.class_weights`).
     """
 
@@ -88,6 +88,7 @@ class Rows:
 
     encoded: Encoded
     labels: np.ndarray
+    task: Task
     cached: CachedDepth | JoinedDepth | None = None
     views: int = 1
 
@@ -95,15 +96,16 @@ class Rows:
         """Rows that are labelled, whatever the views of them."""
         return len(self.encoded) // self.views
 
+    def first(self) -> Rows:
+        """The first row alone, without a cache."""
+        labels = self.labels[self.encoded.places(np.array([0]))]
+        return replace(self, encoded=self.encoded.take([0]), labels=labels, cached=None, views=1)
+
     def targets(self, positions: np.ndarray, *, backbone: Backbone) -> torch.Tensor:
-        """(b,) class numbers of some encoded rows, or (b, t) tags of their tokens, `IGNORED` where none is read."""
-        encoded = self.encoded
-        if isinstance(encoded, Tokens) and encoded.first is not None:
-            width = backbone.padded(encoded, positions)
-            labels = label_tokens(encoded, positions, tags=self.labels, width=width)
-        else:
-            labels = self.labels[positions % len(self)].astype(np.int64)
-        return torch.from_numpy(labels).to(backbone.device)
+        """Labels of some encoded rows as the task's loss is computed against them, on the device."""
+        width = backbone.padded(self.encoded, positions)
+        targets = self.encoded.targets(self.labels, positions, width=width)
+        return torch.from_numpy(targets).to(backbone.device)
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -165,7 +167,7 @@ def train(
         on_step: called with the number of steps done; may raise `Stopped`, or return after how many steps to end,
             fewer than asked for: the learning rate then falls to zero until there.
     """
-    tokens = _tokens(train_rows, validation_rows, backbone)
+    tokens = backbone.inputs.tokens_met(train_rows.encoded, validation_rows.encoded)
     with (
         nullcontext(None)
         if tokens is None or prefix.frozen_blocks
@@ -185,15 +187,6 @@ def train(
         )
 
 
-def _tokens(train_rows: Rows, validation_rows: Rows, backbone: Backbone) -> np.ndarray | None:
-    """The token ids that a run can meet, padding included; None for images."""
-    encoded = (train_rows.encoded, validation_rows.encoded)
-    if not backbone.is_text:
-        return None
-    ids = [row for part in encoded if isinstance(part, Tokens) for row in part.input_ids]
-    return np.unique(np.concatenate([*ids, np.array([backbone.text.padding])]))
-
-
 def _train(
     model: PreTrainedModel,
     *,
@@ -207,6 +200,7 @@ def _train(
     on_step: Callable[[int], int | None] | None,
     embedding_rows: int | None,
 ) -> Outcome:
+    task = train_rows.task
     torch.manual_seed(recipe.seed)
     optimizer = optimizer_for(model, backbone.blocks, recipe)
     course = Course(recipe.steps)
@@ -218,7 +212,7 @@ def _train(
     model.train()
     dropout = cheap_dropout(backbone.device, seed=recipe.seed)
     rng = np.random.default_rng((recipe.seed, 1))
-    shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else _input_shape(train_rows.encoded)
+    shape = backbone.shapes[prefix.frozen_blocks - 1] if prefix.frozen_blocks else train_rows.encoded.input_shape
     weights = None
     if recipe.class_weights is not None:
         weights = torch.tensor(recipe.class_weights, device=backbone.device)
@@ -235,7 +229,8 @@ def _train(
                 mixture=mixture,
             )
         targets = train_rows.targets(positions, backbone=backbone)
-        loss = (cross_entropy if mixture is None else mixture.loss)(logits.float(), targets, weights)
+        loss_of = task.loss if mixture is None else partial(mixture.loss, task.loss)
+        loss = loss_of(logits.float(), targets, weights)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, CLIP_NORM)
         optimizer.step()
@@ -252,7 +247,7 @@ def _train(
             if at_end or (done % check_every == 0 and on_check is not None):
                 looked_at = None if at_end else rows_on_the_way(len(validation_rows))
                 logits_now = predict(model, backbone=backbone, rows=validation_rows, prefix=prefix, positions=looked_at)
-                predictions = logits_now.argmax(1)
+                predictions = task.decode(logits_now)
                 model.train()
                 if on_check is not None:
                     on_check(done, predictions)
@@ -302,25 +297,6 @@ class Course:
         self.steps = min(max(steps, now), self.steps)
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean over the rows of (b, C) logits, or over the labelled tokens of (b, t, C) ones; 0 where none is labelled.
-
-    With (C,) `weights` of the classes, the sum of the weighted losses is divided by the number of rows all the same:
-    divided by the sum of the weights, as torch does, a batch of common rows alone would count as much as one of rare
-    ones.
-    """
-    total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2), targets.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum"
-    )
-    mean: torch.Tensor = total / (targets != IGNORED).sum().clamp(min=1)
-    return mean
-
-
-def _input_shape(encoded: Encoded) -> tuple[int, ...]:
-    """The shape of one row as the model is fed it; of a text nothing."""
-    return () if isinstance(encoded, Tokens) else encoded.pixels(np.zeros(1, dtype=np.int64)).shape[1:]
-
-
 def rows_on_the_way(n: int) -> np.ndarray:
     """The validation rows that checks before the end look at: a fixed random choice, in order."""
     chosen: np.ndarray = np.sort(np.random.default_rng(0).permutation(n)[:CHECK_ROWS])
@@ -366,30 +342,11 @@ def forward(
         if rows.cached is not None:
             around.enter_context(_from_cache(backbone, rows, positions, prefix))
         if mixture is not None:
-            around.enter_context(_mixed(backbone, inputs, mixture, depth=prefix.frozen_blocks))
+            inputs, depth, mix = backbone.inputs.mixed(inputs, mixture, depth=prefix.frozen_blocks)
+            if mix is not None:
+                around.enter_context(changed(backbone.blocks, depth=depth, change=mix))
         logits: torch.Tensor = model(**inputs).logits
     return logits
-
-
-def _mixed(
-    backbone: Backbone, inputs: dict[str, torch.Tensor], mixture: Mixture, *, depth: int
-) -> AbstractContextManager[None]:
-    """Rows are mixed where the frozen blocks end; with none frozen, pixels, or the embeddings of texts.
-
-    A mixed text is as long as the longer one, and the shorter one's padding counts as zero.
-    """
-    if not backbone.is_text and depth == 0:
-        inputs["pixel_values"] = mixture.states(inputs["pixel_values"])
-        return nullcontext()
-    if not backbone.is_text:
-        return changed(backbone.blocks, depth=depth, change=mixture.states)
-    own = inputs["attention_mask"]
-    inputs["attention_mask"] = torch.maximum(own, own[mixture.other.to(own.device)])
-
-    def mix(states: torch.Tensor) -> torch.Tensor:
-        return mixture.states(states * own.unsqueeze(-1).to(states.dtype))
-
-    return changed(backbone.blocks, depth=max(depth, 1), change=mix)
 
 
 def _from_cache(
@@ -417,16 +374,20 @@ def check_replay(
     positions = np.arange(min(size, len(rows.encoded)))
     targets = rows.targets(positions, backbone=backbone)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    plain = Rows(encoded=rows.encoded, labels=rows.labels)
+    plain = replace(rows, cached=None)
 
     def run(part: Rows) -> torch.Tensor:
         with backbone.autocast():
             return forward(model, backbone=backbone, rows=part, positions=positions, prefix=prefix).float()
 
     def gradient(logits: torch.Tensor) -> torch.Tensor:
-        loss = cross_entropy(logits, targets)
+        loss = rows.task.loss(logits, targets)
         parts = torch.autograd.grad(loss, trainable, allow_unused=True)
         return torch.cat([part.float().reshape(-1) for part in parts if part is not None])
+
+    def read(logits: torch.Tensor) -> torch.Tensor:
+        picked: torch.Tensor = rows.encoded.pick(logits, positions)[1]
+        return picked
 
     model.eval()
     with torch.no_grad():
@@ -445,7 +406,7 @@ def check_replay(
         return "different weights get gradients"
     for what, full, ours, tolerance in (
         # What a tagger says of padding and of word ends is never read, and differs: padding is cached as zeros.
-        ("logits", full_logits[targets != IGNORED], logits.detach()[targets != IGNORED], OUTPUT_TOLERANCE),
+        ("logits", read(full_logits), read(logits.detach()), OUTPUT_TOLERANCE),
         ("gradients", full_gradient, cached_gradient, GRADIENT_TOLERANCE),
     ):
         difference = float((full - ours).norm() / full.norm().clamp(min=1e-12))
@@ -466,7 +427,7 @@ def predict(
     model.eval()
     chosen = np.arange(len(rows.encoded)) if positions is None else positions
     encoded = rows.encoded if positions is None else rows.encoded.take(chosen)
-    logits = empty_logits(encoded, n_classes=model.config.num_labels)
+    logits = empty_logits(encoded, n_outputs=rows.task.n_outputs)
     with torch.inference_mode(), backbone.autocast():
         for batch in backbone.batches(encoded):
             part = forward(model, backbone=backbone, rows=rows, positions=chosen[batch], prefix=prefix)
