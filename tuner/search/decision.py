@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.inputs.tokens import Tokens
-from tuner.model.classifier import final_linear
 from tuner.records import Record
+from tuner.search.rows import EncodedRows
 from tuner.search.space import Candidate
-from tuner.search.trials import Bench
 from tuner.tasks.calibration import Temperature, fit_temperature, fold
 from tuner.tasks.imbalance import BALANCED_METRICS, Offsets, choose_offsets, log_shares
+from tuner.tasks.scoring import Truth
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
 
 OFFSETS = "decision_offsets"
 
@@ -58,34 +57,50 @@ class Decision(Record):
         )
 
 
-def decide(bench: Bench, logits: np.ndarray | None, *, takes_offsets: bool = True) -> Decision:
+def decide(
+    logits: np.ndarray | None,
+    *,
+    truth: Truth,
+    train_labels: np.ndarray,
+    seen: np.ndarray | None = None,
+    seed: int = 0,
+    takes_offsets: bool = True,
+) -> Decision:
     """Offsets and temperature from the validation rows' logits, under a model that these rows did not train.
 
-    None stands for no such model, since there was time for a single fit on all labelled rows.
     Offsets are chosen under metrics that count all classes alike, and the temperature on what they leave.
+
+    Args:
+        logits: (n, C) of the validation rows, or of the words of tagged ones; None where there is no such model, since
+            there was time for a single fit on all labelled rows.
+        truth: what the validation rows are scored against, by the names of all C classes.
+        train_labels: (m,) class numbers of the training rows.
+        seen: (n,) which words the model sees; None where it sees everything.
+        seed: of the interval of what offsets change.
+        takes_offsets: whether the last layer of the model has a bias to add them to.
     """
+    balanced = truth.metric in BALANCED_METRICS
     if logits is None:
         why = "there was time for a single fit on all labelled rows, which leaves none to fit it on"
-        no_offsets = why if bench.metric in BALANCED_METRICS else None
-        return Decision(temperature=Temperature(value=1.0, n=0, why=why), why_no_offsets=no_offsets)
-    labels, offsets, why_not = bench.data.validation.labels, None, None
-    if bench.metric in BALANCED_METRICS and takes_offsets:
-        shares = log_shares(bench.data.train.labels, n_classes=bench.n_classes)
-        offsets = choose_offsets(logits, bench.truth, shares=shares, seed=bench.seed)
-    elif bench.metric in BALANCED_METRICS:
+        return Decision(temperature=Temperature(value=1.0, n=0, why=why), why_no_offsets=why if balanced else None)
+    labels, offsets, why_not = truth.labels, None, None
+    if balanced and takes_offsets:
+        shares = log_shares(train_labels, n_classes=len(truth.names))
+        offsets = choose_offsets(logits, truth, shares=shares, seed=seed)
+    elif balanced:
         why_not = "the architecture's own last layer has no bias to add them to"
-    if isinstance(bench.validation_encoded, Tokens) and bench.data.is_tagged:
-        seen = bench.validation_encoded.seen  # of others the model says nothing
+    if seen is not None:  # of others the model says nothing
         logits, labels = logits[seen], labels[seen]
     decision = Decision(temperature=Temperature(value=1.0, n=0), offsets=offsets, why_no_offsets=why_not)
     moved = logits if decision.added is None else logits + decision.added
     return replace(decision, temperature=fit_temperature(moved, labels))
 
 
-def decide_and_fold(model: PreTrainedModel, *, bench: Bench, logits: np.ndarray | None) -> Decision:
+def decide_and_fold(linear: torch.nn.Linear, *, logits: np.ndarray | None, rows: EncodedRows, seed: int) -> Decision:
     """Decide from the validation rows' `logits`, and put it into the last layer of the model that is shipped."""
-    linear = final_linear(model, bench.backbone.blocks, n_classes=bench.n_classes)
-    assert linear is not None  # a classifier without one is never built
-    decision = decide(bench, logits, takes_offsets=linear.bias is not None)
+    decision = decide(
+        logits, truth=rows.truth, train_labels=rows.data.train.labels, seen=rows.seen, seed=seed,
+        takes_offsets=linear.bias is not None,
+    )  # fmt: skip
     fold(linear, temperature=decision.temperature.value, offsets=decision.added)
     return decision
