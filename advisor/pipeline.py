@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
 
 from advisor import runs
 from advisor.advice.expected import epochs_of, evidence_for, expectations_of
@@ -443,7 +445,7 @@ def load_fitting(
     """The model, which must read what the data holds. Raises `ModelError` where it does not."""
     if model is None and target.kind == "image":
         model = DEFAULT_IMAGE_MODEL
-    backbone = load_backbone(model, device=device, max_length=max_length, weights=weights)
+    backbone = load_backbone(_own(model), device=device, max_length=max_length, weights=weights)
     if backbone.is_text != (target.kind == "text"):
         reads, held = ("texts", "images") if backbone.is_text else ("images", "texts")
         raise ModelError(
@@ -452,6 +454,13 @@ def load_fitting(
             fix=f"pass a model of {held}, or omit --model for the built-in one",
         )
     return backbone
+
+
+def _own(model: Model) -> Model:
+    """A copy of a loaded model and of what reads its inputs, so that the user's own stay as they are; a name or a path
+    as it is."""
+    loaded = isinstance(model, tuple) and any(isinstance(part, torch.nn.Module) for part in model)
+    return copy.deepcopy(model) if loaded else model
 
 
 class Clock:

@@ -13,7 +13,7 @@ from advisor.data.target import TargetData
 from advisor.measures.features import sample_rows
 from tuner.errors import OptionError
 from tuner.model.backbone import Backbone
-from tuner.search.search import LabelledRows, TuningData
+from tuner.search.data import LabelledRows, TuningData
 
 if TYPE_CHECKING:
     import datasets

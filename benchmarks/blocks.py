@@ -23,8 +23,9 @@ from main_job import text_backbone
 from strategies import HEAD_RATIO, RATES, SEEDS, SETS, STEPS, splits
 
 from tuner.model.backbone import Backbone
+from tuner.search.bench import open_bench
+from tuner.search.run_name import RunName
 from tuner.search.space import candidate_at, default_space
-from tuner.search.trials import Bench
 from tuner.tasks.heads import cross_validate
 
 RESULTS = Path(__file__).parent / "results" / "blocks.csv"
@@ -42,24 +43,22 @@ def measure(backbone: Backbone, name: str, *, n: int, seed: int) -> list[dict[st
     data, n_validation = splits(name, n=n, seed=seed)
     n_classes = len(data.class_names)
     with tempfile.TemporaryDirectory() as work:
-        bench = Bench(
-            backbone, data=data, space=default_space(backbone.n_blocks), work=Path(work), metric="accuracy", seed=seed,
-            progress=None,
-        )  # fmt: skip
-        bench.prepare()
-        labels = bench.data.validation.labels[n_validation:]
-        test = bench.validation_encoded.take(np.arange(n_validation, len(bench.validation_encoded)))
-        before = [block[n_validation:].copy() for block in bench.validation_features]
+        bench = open_bench(
+            backbone, data=data, space=default_space(backbone.n_blocks), work=Path(work), metric="accuracy", seed=seed
+        )
+        labels = bench.rows.truth.labels[n_validation:]
+        test = bench.rows.validation.take(np.arange(n_validation, len(bench.rows.validation)))
+        before = [block[n_validation:].copy() for block in bench.prefixes.validation_features]
         weights = [[p.detach().clone() for p in block.parameters()] for block in backbone.blocks]
         recipe = {"learning_rate": RATES["text"][1], "head_ratio": HEAD_RATIO, "steps": float(STEPS[n])}
-        run = bench.run_trained("0000", candidate_at(0, backbone.n_blocks), recipe=recipe, seed=seed)
+        run = bench.run_trained(RunName(trial=0), candidate_at(0, backbone.n_blocks), recipe=recipe, seed=seed)
         assert run is not None
-        model = bench.load(run)
-        bench.backbone.model.load_state_dict(model.base.state_dict())
-        after = backbone.block_features(test)
+        with bench.loaded(run):
+            after = backbone.block_features(test)
+            trained = [[p.detach().clone() for p in block.parameters()] for block in backbone.blocks]
         rows = []
-        for index, block in enumerate(backbone.blocks):
-            moved = [p.detach() - was for p, was in zip(block.parameters(), weights[index], strict=True)]
+        for index in range(backbone.n_blocks):
+            moved = [now - was for now, was in zip(trained[index], weights[index], strict=True)]
             size = torch.stack([was.square().sum() for was in weights[index]]).sum().sqrt()
             change = torch.stack([delta.square().sum() for delta in moved]).sum().sqrt() / size
             old, new = before[index], after[index]
@@ -72,7 +71,6 @@ def measure(backbone: Backbone, name: str, *, n: int, seed: int) -> list[dict[st
                     "probe_tuned": round(probe(new, labels, n_classes=n_classes), 4),
                 }
             )  # fmt: skip
-        bench.restore_base()
     return rows
 
 

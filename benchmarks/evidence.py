@@ -37,8 +37,10 @@ from tuner.errors import TransferError
 from tuner.freezing import has_statistics
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
+from tuner.search.bench import Bench, open_bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.run_name import RunName
 from tuner.search.space import RATES, RATES_WITH_BATCH_NORM, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
-from tuner.search.trials import Bench, LabelledRows, TuningData
 from tuner.tasks.heads import FEATURES, fits
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -308,7 +310,7 @@ def missing(cell: Cell, runs: pd.DataFrame, backbone: Backbone) -> list[tuple[st
     return [run for run in wanted if run not in there]
 
 
-def open_bench(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tuple[Bench, int]:
+def bench_of(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tuple[Bench, int]:
     """The bench of a cell, which predicts validation and test rows in one go, and how many of those are validation."""
     target = load_target(data, seed=cell.seed)
     held_out = np.concatenate([target.validation, target.test])
@@ -321,36 +323,37 @@ def open_bench(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tup
     trained = tuple(c for c in candidates(cell).values() if not c.is_linear)
     n = backbone.n_blocks
     space = SearchSpace(n_blocks=n, first=trained, controls=(), depths=(0, 0))
-    bench = Bench(
+    bench = open_bench(
         backbone, data=TuningData(**part, name=cell.set, class_names=target.class_names, fingerprint=""), space=space,
-        work=work, metric="accuracy", seed=cell.seed, progress=None,
+        work=work, metric="accuracy", seed=cell.seed,
     )  # fmt: skip
-    bench.prepare()
     return bench, len(target.validation)
 
 
 def run(bench: Bench, cell: Cell, *, name: str, learning_rate: float, n_validation: int) -> dict[str, Any]:
     """Train one candidate, or fit its head, and predict what was held out."""
     candidate = candidates(cell, bench.backbone.widths)[name]
-    steps = 0
+    steps, number_of_run = 0, RunName(trial=len(bench.runs))
     if candidate.is_linear:
-        result = bench.run_linear(name, candidate)
+        finished = bench.run_head(number_of_run, candidate, seed=cell.seed)
+        assert finished is not None
+        result = finished
     else:
-        steps, batch = schedule(candidate, len(bench.data.train.labels))
-        if batch != bench.batch_size:
-            raise ValueError(f"the bench takes {bench.batch_size} rows a step, not {batch}")
+        steps, batch = schedule(candidate, len(bench.rows.data.train.labels))
+        if batch != bench.pace.batch_size:
+            raise ValueError(f"the bench takes {bench.pace.batch_size} rows a step, not {batch}")
         ratio = 1.0 if candidate.start == "scratch" else HEAD_RATIO
         recipe = {"learning_rate": learning_rate, "head_ratio": ratio, "steps": float(steps)}
         with patch("tuner.training.train.CHECKS", 1):  # nobody looks at the scores on the way
-            trained = bench.run_trained(f"{name}-{learning_rate}", candidate, recipe=recipe, seed=cell.seed)
+            trained = bench.run_trained(number_of_run, candidate, recipe=recipe, seed=cell.seed)
         assert trained is not None
         result = trained
         bench.store.drop_weights([result.name])
-    right = result.predictions == bench.data.validation.labels
+    right = result.predictions == bench.rows.truth.labels
     return {
         **cell.key, "candidate": name, "frozen_blocks": candidate.frozenness(bench.backbone.n_blocks),
         "learning_rate": learning_rate, "l2": result.recipe.get("l2"), "steps": steps,
-        "rows_seen": steps * bench.batch_size, "train_rows": len(bench.data.train.labels),
+        "rows_seen": steps * bench.pace.batch_size, "train_rows": len(bench.rows.data.train.labels),
         "validation_rows": n_validation, "test_rows": len(right) - n_validation,
         "validation": number(right[:n_validation].mean()), "test": number(right[n_validation:].mean()),
         "seconds": round(result.seconds, 3), "device": bench.backbone.device.type,
@@ -377,7 +380,7 @@ def run_cell(cell: Cell, *, deadline: float, parts: Sequence[str] = PARTS, depth
             append(PROFILES, profile(cell, data, model=model, source=source))
         if not todo:
             return
-        bench, n_validation = open_bench(cell, data, backbone=backbone, work=Path(scratch) / "bench")
+        bench, n_validation = bench_of(cell, data, backbone=backbone, work=Path(scratch) / "bench")
         for name, learning_rate in todo:
             if time.monotonic() > deadline:
                 break
@@ -386,7 +389,6 @@ def run_cell(cell: Cell, *, deadline: float, parts: Sequence[str] = PARTS, depth
             append(RUNS, row | {"wall_seconds": round(now - last, 3)})
             last = now
             print(*cell.key.values(), name, learning_rate, row["validation"], row["test"], row["seconds"], flush=True)
-        bench.restore_base()
 
 
 def number(value: float | None) -> float | None:

@@ -35,8 +35,9 @@ from advisor.tuning import tuning_data
 from tuner.freezing import freeze
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
+from tuner.search.bench import open_bench
+from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, default_space
-from tuner.search.trials import Bench
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "image_job.csv"
@@ -74,19 +75,18 @@ def pixels(parts: dict[str, np.ndarray]) -> float:
 
 def adapted(backbone: Backbone, data: Path, best: dict[str, Any], *, work: Path) -> float:
     """Validation score of a candidate whose batch norms follow the batches, same recipe and seed."""
-    bench = Bench(
+    bench = open_bench(
         backbone, data=tuning_data(load_target(data), seed=0), space=default_space(backbone.n_blocks), work=work,
-        metric="accuracy", seed=0, progress=None,
+        metric="accuracy", seed=0,
     )  # fmt: skip
-    bench.prepare()
     fields = ("strategy", "start", "frozen_blocks", "features", "augmentation", "head")
     candidate = Candidate(**{field: best[field] for field in fields})
 
     def following(model: Any, blocks: Any, *, frozen_blocks: int, keep_statistics: bool) -> Any:
         return freeze(model, blocks, frozen_blocks=frozen_blocks)
 
-    with patch("tuner.search.trials.freeze", following):
-        run = bench.run_trained("0000", candidate, recipe=best["recipe"], seed=0)
+    with patch("tuner.search.trainer.freeze", following):
+        run = bench.run_trained(RunName(trial=0), candidate, recipe=best["recipe"], seed=0)
     assert run is not None
     return run.score
 

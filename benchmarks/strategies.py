@@ -27,8 +27,10 @@ from advisor.measures.features import sample_rows
 from tuner.inputs.pictures import Pictures
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
+from tuner.search.bench import open_bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.run_name import RunName
 from tuner.search.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
-from tuner.search.trials import Bench, LabelledRows, TuningData
 from tuner.tasks.heads import FEATURES
 
 RESULTS = Path(__file__).parent / "results" / "strategies.csv"
@@ -153,21 +155,19 @@ def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, 
     space = SearchSpace(n_blocks=backbone.n_blocks, first=first, controls=(), depths=(0, 0))
     truth = data.validation.labels
     with tempfile.TemporaryDirectory() as work:
-        bench = Bench(backbone, data=data, space=space, work=Path(work), metric="accuracy", seed=seed, progress=None)
-        bench.prepare()
+        bench = open_bench(backbone, data=data, space=space, work=Path(work), metric="accuracy", seed=seed)
         for number, (candidate, rate) in enumerate(wanted):
             if time.monotonic() > until:
                 break
             steps = STEPS[n] * (SCRATCH_LONGER if candidate.start == "scratch" else 1)
             ratio = 1.0 if candidate.start == "scratch" else HEAD_RATIO
             if rate is None:
-                run = bench.run_linear(f"{number:04d}", candidate)
+                made = bench.run_head(RunName(trial=number), candidate, seed=seed)
             else:
                 recipe = {"learning_rate": rate, "head_ratio": ratio, "steps": float(steps)}
-                made = bench.run_trained(f"{number:04d}", candidate, recipe=recipe, seed=seed)
-                assert made is not None
-                run = made
-            right = run.predictions == truth
+                made = bench.run_trained(RunName(trial=number), candidate, recipe=recipe, seed=seed)
+            assert made is not None
+            right = made.predictions == truth
             plain = Candidate(**candidate.to_json() | {"option": None, "augmentation": None})
             table.add(
                 cell
@@ -175,11 +175,10 @@ def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, 
                     "candidate": plain.label(backbone.n_blocks), "option": candidate.option,
                     "augmentation": candidate.augmentation, "rate": rate, "steps": None if rate is None else steps,
                     "validation": round(float(right[:n_validation].mean()), 4),
-                    "test": round(float(right[n_validation:].mean()), 4), "seconds": round(run.seconds, 2),
+                    "test": round(float(right[n_validation:].mean()), 4), "seconds": round(made.seconds, 2),
                     "device": backbone.device.type,
                 }
             )  # fmt: skip
-        bench.restore_base()
 
 
 def chosen(table: Table) -> pd.DataFrame:

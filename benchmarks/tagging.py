@@ -24,8 +24,11 @@ from main_job import DATA, text_backbone
 
 from advisor.data.tagged import TaggedSentences
 from advisor.data.tagged_reading import read_tagged
+from tuner.search.bench import Bench, open_bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, SearchSpace, candidate_at
-from tuner.search.trials import Bench, LabelledRows, Run, TuningData
+from tuner.search.store import Run
 from tuner.tasks.heads import FEATURES
 from tuner.tasks.truth import Truth
 
@@ -89,10 +92,11 @@ def due(table: pd.DataFrame, *, name: str, candidate: str, seed: int, kind: Cand
     yield from (rate for rate in rates if rate not in there)
 
 
-def run(bench: Bench, candidate: Candidate, *, name: str, rate: float, seed: int) -> Run:
+def run(bench: Bench, candidate: Candidate, *, rate: float, seed: int) -> Run:
     """Train or fit one candidate."""
+    name = RunName(trial=len(bench.runs))
     if candidate.trains_blocks:
-        recipe = {"learning_rate": rate, "head_ratio": HEAD_RATIO, "steps": float(bench.steps_for(EPOCHS))}
+        recipe = {"learning_rate": rate, "head_ratio": HEAD_RATIO, "steps": float(bench.pace.steps_for(EPOCHS))}
         made = bench.run_trained(name, candidate, recipe=recipe, seed=seed)
     else:
         made = bench.run_head(name, candidate, seed=seed)
@@ -119,16 +123,14 @@ def measure(name: str, *, seed: int, until: float, only: Collection[str] | None 
     # Words' features come with the pass over a prefix; where no depth is trained, no prefix is stored.
     space = SearchSpace(n_blocks=n, first=depths, controls=(), depths=(0, 0))
     with tempfile.TemporaryDirectory() as work:
-        bench = Bench(backbone, data=data, space=space, work=Path(work), metric="entity_f1", seed=0, progress=None)
-        bench.prepare()
+        bench = open_bench(backbone, data=data, space=space, work=Path(work), metric="entity_f1", seed=0)
         for candidate, label, rate in wanted:
             if time.monotonic() > until:
                 break
-            done = run(bench, candidate, name=f"{label}-{rate}-{seed}", rate=rate, seed=seed)
+            done = run(bench, candidate, rate=rate, seed=seed)
             row = row_of(done, name=name, label=label, rate=rate, seed=seed, truths=(validation, test))
             append(TABLE, row | {"device": backbone.device.type})
             print(name, seed, label, rate, round(done.seconds), flush=True)
-        bench.restore_base()
 
 
 def row_of(done: Run, *, name: str, label: str, rate: float, seed: int, truths: tuple[Truth, Truth]) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def _search(folder: Path, *, resume: bool) -> dict[str, Any]:
     import tiny
 
     from tuner.model.assemble import load_backbone
-    from tuner.search.search import LabelledRows, TuningData, search
+    from tuner.search.data import LabelledRows, TuningData
+    from tuner.search.search import search
     from tuner.search.space import candidate_at, default_space
 
     def labelled(n: int, seed: int) -> LabelledRows:

@@ -19,13 +19,17 @@ from tuner.inputs.token_views import token_views
 from tuner.inputs.tokens import Tokens
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import build_classifier
+from tuner.search.bench import open_bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.run_name import RunName
 from tuner.search.search import search
 from tuner.search.space import SearchSpace, candidate_at
-from tuner.search.trials import Bench, LabelledRows, TuningData
 from tuner.tasks.classes import Classes
 from tuner.tasks.one_of import cross_entropy
 from tuner.training.augmentation import CACHED_VIEWS, check_policy
 from tuner.training.train import Rows, forward
+
+AUGMENTED = RunName(trial=0, variants=("augmented",))
 
 PIXELS = Pixels(values=np.random.default_rng(0).integers(0, 256, size=(6, 3, 16, 16), dtype=np.uint8))
 
@@ -199,13 +203,12 @@ def test_texts_are_trained_with_every_policy_at_every_depth(text_backbone, tmp_p
     data = test_search_study.DATA
     n = text_backbone.n_blocks
     space = SearchSpace(n_blocks=n, first=(candidate_at(2, n),), controls=(), depths=(0, n))
-    bench = Bench(text_backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0, progress=None)
-    bench.prepare()
+    bench = open_bench(text_backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0)
     recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 6.0}
-    plain = bench.run_trained("0000", candidate_at(depth, n), recipe=recipe, seed=0)
-    weights = bench.load(plain).state_dict()
-    run = bench.run_trained("0000-augmented", augmented(bench, depth, policy), recipe=recipe, seed=0)
-    assert any(not torch.equal(weights[name], tensor) for name, tensor in bench.load(run).state_dict().items())
+    plain = bench.run_trained(RunName(trial=0), candidate_at(depth, n), recipe=recipe, seed=0)
+    weights = weights_of(bench, plain)
+    run = bench.run_trained(AUGMENTED, augmented(bench, depth, policy), recipe=recipe, seed=0)
+    assert any(not torch.equal(weights[name], tensor) for name, tensor in weights_of(bench, run).items())
 
 
 # -- images in the search
@@ -235,9 +238,18 @@ def bench(backbone, tmp_path):
     )
     n = backbone.n_blocks
     space = SearchSpace(n_blocks=n, first=(candidate_at(2, n),), controls=(), depths=(0, n))
-    made = Bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0, progress=None)
-    made.prepare()
-    return made
+    return open_bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0)
+
+
+def weights_of(bench, run):
+    with bench.loaded(run) as model:
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def fed(bench, candidate):
+    """The training and validation rows that feed a candidate."""
+    with bench.trainer.built(candidate, seed=0) as built:
+        return built.train_rows, built.validation_rows
 
 
 def augmented(bench, depth, policy):
@@ -245,7 +257,7 @@ def augmented(bench, depth, policy):
 
 
 def test_a_few_views_are_cached_and_equal_what_the_blocks_make_of_them(bench):
-    _, _, (train_rows, _) = bench.build(augmented(bench, 2, "trivialaugment"), seed=0)
+    train_rows, _ = fed(bench, augmented(bench, 2, "trivialaugment"))
     assert train_rows.views == CACHED_VIEWS
     rows, cpu = np.array([1, 50, 191]), torch.device("cpu")
     stored = train_rows.cached.batch(rows, padded=1, device=cpu)
@@ -257,20 +269,23 @@ def test_a_few_views_are_cached_and_equal_what_the_blocks_make_of_them(bench):
 
 
 def test_what_the_views_cost_is_known_before(bench):
-    bench.step_seconds[0] = 0.3
-    assert bench.seconds_for_views(augmented(bench, 2, "flip")) == pytest.approx(4 * 3 * 0.1)  # 48 rows are 3 steps
-    assert bench.seconds_for_views(augmented(bench, 2, "mixup")) == 0.0
-    assert bench.seconds_for_views(augmented(bench, 0, "flip")) == 0.0
+    """Four views of 48 rows, which are three steps."""
+    bench.pace.step_seconds[0] = 0.3
+    assert bench.trainer.seconds_for_views(augmented(bench, 2, "flip")) == pytest.approx(
+        4 * 3 * 0.1
+    )  # 48 rows are 3 steps
+    assert bench.trainer.seconds_for_views(augmented(bench, 2, "mixup")) == 0.0
+    assert bench.trainer.seconds_for_views(augmented(bench, 0, "flip")) == 0.0
 
 
 def test_views_that_do_not_fit_the_budget_of_bytes_are_made_anew(bench, monkeypatch):
-    monkeypatch.setattr("tuner.search.trials.CACHE_BYTES", 0)
-    _, _, (rows, _) = bench.build(augmented(bench, 2, "flip"), seed=0)
+    monkeypatch.setattr("tuner.search.prefixes.CACHE_BYTES", 0)
+    rows, _ = fed(bench, augmented(bench, 2, "flip"))
     assert (rows.views, rows.cached) == (ImageInputs.fresh_views, None)
 
 
 def test_without_a_frozen_block_every_step_makes_views_of_its_own(bench):
-    _, _, (train_rows, validation_rows) = bench.build(augmented(bench, 0, "trivialaugment"), seed=0)
+    train_rows, validation_rows = fed(bench, augmented(bench, 0, "trivialaugment"))
     assert (train_rows.views, train_rows.cached) == (ImageInputs.fresh_views, None)
     assert (validation_rows.views, len(validation_rows.encoded)) == (1, 48)
 
@@ -279,28 +294,29 @@ def test_without_a_frozen_block_every_step_makes_views_of_its_own(bench):
 @pytest.mark.parametrize("depth", [0, 2])
 def test_every_policy_trains_at_every_depth(bench, policy, depth):
     recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 6.0}
-    plain = bench.run_trained("0000", candidate_at(depth, bench.backbone.n_blocks), recipe=recipe, seed=0)
-    weights = bench.load(plain).state_dict()
-    run = bench.run_trained("0000-augmented", augmented(bench, depth, policy), recipe=recipe, seed=0)
-    changed = bench.load(run).state_dict()
+    plain = bench.run_trained(RunName(trial=0), candidate_at(depth, bench.backbone.n_blocks), recipe=recipe, seed=0)
+    weights = weights_of(bench, plain)
+    run = bench.run_trained(AUGMENTED, augmented(bench, depth, policy), recipe=recipe, seed=0)
+    changed = weights_of(bench, run)
     assert any(not torch.equal(weights[name], changed[name]) for name in weights)
 
 
 def test_mirroring_is_judged_by_what_a_probe_loses(bench, monkeypatch):
     candidate = augmented(bench, 2, "flip")
-    loss = bench.mirror_loss
-    head = bench.head("last")
-    features = bench.backbone.block_features(mirrored(bench.validation_encoded))
-    ours = (head.logits((bench.validation_features[-1],)).argmax(1) == bench.data.validation.labels).mean()
-    theirs = (head.logits((features[-1],)).argmax(1) == bench.data.validation.labels).mean()
+    views = bench.trainer.views
+    loss = views.mirror_loss
+    head = bench.trainer.head("last")
+    features = bench.backbone.block_features(mirrored(bench.rows.validation))
+    ours = (head.logits((bench.prefixes.validation_features[-1],)).argmax(1) == bench.rows.truth.labels).mean()
+    theirs = (head.logits((features[-1],)).argmax(1) == bench.rows.truth.labels).mean()
     assert loss == pytest.approx(ours - theirs)
     for lost, told in ((0.3, "a probe loses 30.0 points on mirrored validation images"), (0.0, None)):
-        monkeypatch.setattr(bench, "_mirror_loss", lost)
-        why = bench.why_not_augmented(candidate)
+        monkeypatch.setattr(views, "measured_mirror_loss", lost)
+        why = views.why_not(candidate)
         assert why is None if told is None else told in why
-        _, _, (rows, _) = bench.build(augmented(bench, 2, "trivialaugment"), seed=0)
+        rows, _ = fed(bench, augmented(bench, 2, "trivialaugment"))
         assert rows.encoded.flip == (told is None)
-        bench._view_caches.clear()
+        views._caches.clear()
 
 
 def test_the_search_says_whether_it_helped(backbone, tmp_path):
@@ -334,8 +350,8 @@ def test_the_search_says_whether_it_helped(backbone, tmp_path):
 
 def test_small_and_dissimilar_images_are_augmented_unless_told_otherwise(capsys, tmp_path, monkeypatch):
     """Of digits the probe knows that mirroring changes them. Long training would take minutes and say nothing more."""
-    monkeypatch.setattr("tuner.search.loop.FINALISTS", 0)
-    monkeypatch.setattr("tuner.search.trials.Bench.schedule", 16)
+    monkeypatch.setattr("tuner.search.confirmations.FINALISTS", 0)
+    monkeypatch.setattr("tuner.search.pace.Pace.schedule", 16)
     options = ("example:digits", "--strategy", "freeze_part", "--trials", "1", "--quiet", "--sample", "200")
     text = printed(capsys, "tune", *options, "--out", tmp_path / "a")
     advice = json.loads((tmp_path / "a" / "advice.json").read_text())

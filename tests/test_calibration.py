@@ -15,12 +15,15 @@ import tiny
 import torch
 from transformers import AutoModelForSequenceClassification
 
+import tuner.search.bilstm
 import tuner.search.decision
 from tuner.export import TransferModel
 from tuner.model.assemble import load_backbone
 from tuner.model.native import native_classifier
 from tuner.records import to_jsonable
-from tuner.search.search import LabelledRows, TuningData, read_result, search
+from tuner.search.bench import Bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.search import read_result, search
 from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.tasks.calibration import (
     RANGE,
@@ -189,7 +192,7 @@ def tuned(backbone, data, candidate, folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_saved_says_softmax_of_its_logits_over_the_temperature(kind, tmp_path, monkeypatch):
     make, data, candidate = KINDS[kind]
-    monkeypatch.setattr(tuner.search.trials, "LSTM", (8, 1))
+    monkeypatch.setattr(tuner.search.bilstm, "LSTM", (8, 1))
     result = tuned(make(), data, candidate, tmp_path / "folded")
     temperature = result.calibration["temperature"]
     assert abs(temperature - 1) > 0.005
@@ -287,13 +290,16 @@ def test_a_head_whose_logits_are_not_those_of_its_last_layer_is_not_taken(monkey
 
 def test_a_single_fit_on_all_rows_has_no_temperature_and_that_is_said(tmp_path):
     bench = test_native_heads.bench_of(of_texts(), tmp_path)
-    decision = tuner.search.decision.decide(bench, None)
+    truth, labels = bench.rows.truth, bench.rows.data.train.labels
+    decision = tuner.search.decision.decide(None, task=bench.rows.task, truth=truth, train_labels=labels)
     assert (decision.temperature.value, decision.temperature.n, decision.added) == (1.0, 0, None)
     assert decision.temperature.why == (
         "there was time for a single fit on all labelled rows, which leaves none to fit it on"
     )
-    bench.metric = "macro_f1"
-    (told,) = tuner.search.decision.decide(bench, None).option(candidate_at(2, 4))
+    balanced = replace(truth, metric="macro_f1")
+    (told,) = tuner.search.decision.decide(None, task=bench.rows.task, truth=balanced, train_labels=labels).option(
+        candidate_at(2, 4)
+    )
     assert (told["option"], told["difference"]) == ("decision_offsets", None)
 
 
@@ -301,13 +307,13 @@ def test_a_single_fit_on_all_rows_has_no_temperature_and_that_is_said(tmp_path):
 def test_the_temperature_is_fitted_on_a_model_that_validation_rows_did_not_train(tmp_path, monkeypatch, refit):
     """Also where the model that is shipped was trained on them."""
     seen = []
-    original = tuner.search.trials.Bench.validation_logits
+    original = Bench.validation_logits
 
     def watched(self, run):
-        seen.append((run, len(self.train_encoded), original(self, run)))
+        seen.append((run, len(self.rows.train), original(self, run)))
         return seen[-1][2]
 
-    monkeypatch.setattr(tuner.search.trials.Bench, "validation_logits", watched)
+    monkeypatch.setattr(Bench, "validation_logits", watched)
     space = SearchSpace(n_blocks=4, first=(candidate_at(2, 4),), controls=(), depths=(4, 4), epochs=(1, 2))
     data = test_search_study.DATA
     result = search(

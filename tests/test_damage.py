@@ -11,6 +11,7 @@ import tiny
 
 import tuner.search.final
 import tuner.search.finish
+import tuner.search.ship
 from advisor import pipeline, runs, showing
 from advisor.advice.strategy import search_plan
 from advisor.predicting import predict
@@ -41,7 +42,7 @@ def tune(data, model, folder, **options):
     """A short search; going on from one costs no new final fit unless that is what it is about, nor a report."""
     options.setdefault("refit", not options.get("resume"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuner.search.loop.FINALISTS", 1)
+        patch.setattr("tuner.search.confirmations.FINALISTS", 1)
         if options.get("resume"):
             patch.setattr(pipeline, "write_report", lambda _folder: None)
         return pipeline.tune(
@@ -64,7 +65,7 @@ def interrupted(tmp_path_factory, data, model):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuner.search.final, "train", stopped)
-        patch.setattr(tuner.search.finish, "average_pays", lambda *_: (True, "a test"))
+        patch.setattr(tuner.search.ship, "average_pays", lambda *_: (True, "a test"))
         assert tune(data, model, folder).stopped_because == "interrupted"
     assert len(list((folder / ".search" / "final").glob("*.json"))) == 1
     return folder

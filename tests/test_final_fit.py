@@ -12,16 +12,20 @@ import torch
 from test_search_study import DATA, default_space, run_search, trials_of
 
 import tuner.search.final
-import tuner.search.finish
+import tuner.search.pace
 import tuner.search.search
-import tuner.search.trials
+import tuner.search.ship
+import tuner.search.trainer
 from tuner.errors import DataError, ModelError
 from tuner.model.assemble import load_backbone
-from tuner.search.final import Diverged, averages, fit_final, mean_weights
+from tuner.search.bench import Bench, open_bench
+from tuner.search.final import Diverged, averages, final_fit, mean_weights
+from tuner.search.run_name import RunName
 from tuner.search.space import candidate_at
-from tuner.search.trials import Bench
+from tuner.training.train import Rows
 
 RECIPE = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0, "epochs": 2.0}
+TOO_FAST = RECIPE | {"learning_rate": 1e30, "steps": 30.0}
 
 
 @pytest.fixture
@@ -31,16 +35,15 @@ def backbone():
 
 @pytest.fixture
 def bench(backbone, tmp_path):
-    made = Bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
-    made.prepare()
-    return made
+    return open_bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0)
 
 
 def fit(bench, *, depth=2, recipe=None, seeds=1, share=1.0, left=lambda: math.inf, on_step=lambda *_: None):
-    return fit_final(
+    with final_fit(
         bench, name="0000", candidate=candidate_at(depth, 4), recipe=recipe or RECIPE, share=share, most_seeds=seeds,
         why="a test", left=left, on_step=on_step,
-    )  # fmt: skip
+    ) as (model, final):  # fmt: skip
+        return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}, final
 
 
 def fed_to_training(monkeypatch):
@@ -75,26 +78,27 @@ def test_validation_rows_are_trained_on_and_test_rows_are_not(backbone, tmp_path
 
 def test_cached_states_of_both_parts_are_those_of_their_rows(bench, backbone):
     """The joined cache gives any mixture of rows what the model itself computes for them."""
-    whole = bench.on_all_rows()
-    joined = whole.train_cache.get(2)
+    whole = bench.trainer.on_all_rows()
+    plain = Rows(encoded=whole.rows.train, labels=whole.rows.data.train.labels)
+    joined = whole.prefixes.feed((plain, plain), 2)[0].cached
     rows = np.array([100, 3, 155, 95, 96])
-    padded = backbone.padded(whole.train_encoded, rows)
+    padded = backbone.padded(whole.rows.train, rows)
     cached = joined.batch(rows, padded=padded, device=backbone.device)
     with torch.inference_mode():
-        states = backbone.states(backbone.collate(whole.train_encoded, rows)).states[1]
+        states = backbone.states(backbone.collate(whole.rows.train, rows)).states[1]
     for place, row in enumerate(rows):
-        length = whole.train_encoded.lengths[row]
+        length = whole.rows.train.lengths[row]
         torch.testing.assert_close(cached[place, :length], states[place, :length], atol=5e-3, rtol=5e-3)
 
 
 def test_the_averaged_model_is_the_mean_of_the_weights(bench):
-    model, made = fit(bench, seeds=3)
+    trained, made = fit(bench, seeds=3)
     alone = [bench.store.read_weights(f"final-0000-{seed}", sha256=None, fix="") for seed in range(3)]
     assert made.seeds == (0, 1, 2)
     assert made.averaged
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            torch.testing.assert_close(parameter, torch.stack([some[name] for some in alone]).mean(0))
+    assert "head.linear.weight" in trained
+    for name, parameter in trained.items():
+        torch.testing.assert_close(parameter, torch.stack([some[name] for some in alone]).mean(0))
     assert not torch.equal(alone[0]["head.linear.weight"], alone[1]["head.linear.weight"])
 
 
@@ -120,7 +124,7 @@ def test_the_winner_is_averaged_only_where_that_paid_on_validation(backbone, tmp
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
     result = run_search(backbone, tmp_path / "a", n_trials=1, space=space)
     assert "on validation the average of 2 seeds scores" in result.final["why"]
-    monkeypatch.setattr(tuner.search.finish, "average_pays", lambda *_: (False, "it did not pay"))
+    monkeypatch.setattr(tuner.search.ship, "average_pays", lambda *_: (False, "it did not pay"))
     result = run_search(backbone, tmp_path / "b", n_trials=1, space=space)
     assert (result.final["averaged"], result.final["seeds"]) == (False, [0])
     assert result.final["why"] == "it did not pay"
@@ -166,7 +170,7 @@ def test_ctrl_c_during_the_final_fit_saves_the_best_model_of_the_search(backbone
         patch.setattr(tuner.search.final, "train", interrupted)
         result = run_search(backbone, tmp_path, n_trials=2)
     assert result.stopped_because == "interrupted"
-    assert tuner.search.finish.INTERRUPTED_FIT in result.warnings
+    assert tuner.search.ship.INTERRUPTED_FIT in result.warnings
     assert result.final is None
     assert result.model.predict(["good film"])[0] in ("neg", "pos")
     resumed = run_search(backbone, tmp_path, n_trials=2, resume=True)
@@ -177,8 +181,8 @@ def test_ctrl_c_during_the_final_fit_saves_the_best_model_of_the_search(backbone
 
 def test_a_loss_that_is_no_number_ends_the_fit_and_is_said(backbone, tmp_path, bench):
     with pytest.raises(Diverged):
-        fit(bench, recipe=RECIPE | {"learning_rate": 1e30, "steps": 30.0})
-    run = bench.run_trained("0001", candidate_at(2, 4), recipe=RECIPE | {"learning_rate": 1e30, "steps": 30.0}, seed=0)
+        fit(bench, recipe=TOO_FAST)
+    run = bench.run_trained(RunName(trial=1), candidate_at(2, 4), recipe=TOO_FAST, seed=0)
     assert run is None
     assert "its loss was no number any more after" in bench.warnings[-1]
 
@@ -186,15 +190,15 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_is_said(backbone, tmp_path, b
 def test_without_a_refit_the_model_of_the_search_is_saved(backbone, tmp_path):
     result = run_search(backbone, tmp_path, n_trials=2, refit=False)
     assert result.final is None
-    assert result.winner["run"].partition("@")[0] in {"0000", "0001"}
+    assert RunName.parse(result.winner["run"]).original in {RunName(trial=0), RunName(trial=1)}
 
 
 def test_a_search_that_stopped_for_its_budget_goes_on_and_repeats_nothing(backbone, tmp_path, monkeypatch):
     names, original = [], Bench.keep
 
-    def kept(self, name, **options):
+    def kept(self, name, finished):
         names.append(name)
-        return original(self, name, **options)
+        return original(self, name, finished)
 
     monkeypatch.setattr(Bench, "keep", kept)
     first = run_search(backbone, tmp_path, n_trials=None, budget_s=15.0)
@@ -213,14 +217,14 @@ def test_a_search_that_stopped_for_its_budget_goes_on_and_repeats_nothing(backbo
 def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
     """Where there is time for a single fit, it goes to what is advised."""
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
-    bench.space, bench.step_seconds = space, {2: 0.5}
-    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=16 * 20 * 2)
+    bench.pace.step_seconds, bench.pace.rows_seen = {2: 0.5}, 16 * 20 * 2
+    bench = dataclasses.replace(bench, space=space)
     trials = trials_of(bench, tmp_path / "study", recommended=candidate_at(2, 4))
-    trials.by_time = True
-    monkeypatch.setattr(trials, "_left", lambda: 8.0)  # half of a final fit of 20 steps of half a second
-    assert trials.plan().runs == ()
-    shipped = tuner.search.finish.ship(bench, trials=trials, interrupted=False)
-    assert shipped.run is None
+    trials.clock.by_time = True
+    monkeypatch.setattr(trials.clock, "left", lambda: 8.0)  # half of a final fit of 20 steps of half a second
+    assert trials.planner.plan().runs == ()
+    with tuner.search.ship.ship(bench, trials=trials, interrupted=False) as shipped:
+        assert shipped.run is None
     assert shipped.candidate == candidate_at(2, 4)
     assert shipped.final.why == "there was time for one fit"
     assert shipped.final.share == pytest.approx(8.0 / (0.5 * 20 * 156 / 96), abs=0.03)
@@ -229,14 +233,15 @@ def test_a_fit_without_a_validated_run_says_so(bench, tmp_path, monkeypatch):
 def test_a_fit_that_nothing_was_measured_for_takes_the_time_that_is_left(bench, tmp_path, monkeypatch):
     """Twice the steps of a run at most, at the rate that goes as far in them."""
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
-    bench.space, bench.step_seconds = space, {2: 0.5}
-    bench.expectations = dataclasses.replace(bench.expectations, rows_seen=16 * 20 * 2)
+    bench.pace.step_seconds, bench.pace.rows_seen = {2: 0.5}, 16 * 20 * 2
+    bench = dataclasses.replace(bench, space=space)
     trials = trials_of(bench, tmp_path / "study", recommended=candidate_at(2, 4))
-    trials.by_time = True
+    trials.clock.by_time = True
     plan = dataclasses.replace(trials_plan(trials), share=2.0)
-    monkeypatch.setattr(trials, "plan", lambda: plan)
-    shipped = tuner.search.finish.ship(bench, trials=trials, interrupted=False)
-    usual = trials.usual(candidate_at(2, 4), rate=plan.final.arm.learning_rate)
+    monkeypatch.setattr(trials.planner, "plan", lambda: plan)
+    with tuner.search.ship.ship(bench, trials=trials, interrupted=False) as shipped:
+        assert shipped.run is None
+    usual = trials.planner.usual(candidate_at(2, 4), rate=plan.final.arm.learning_rate)
     assert shipped.recipe["steps"] == 2 * usual["steps"]
     assert shipped.recipe["learning_rate"] == pytest.approx(usual["learning_rate"] / 2**0.5)
     assert shipped.final.steps == round(2 * usual["steps"] * 156 / 96)
@@ -245,17 +250,17 @@ def test_a_fit_that_nothing_was_measured_for_takes_the_time_that_is_left(bench, 
 
 def trials_plan(trials):
     """The plan for half a final fit, which is one without runs."""
-    left = trials._left
-    trials._left = lambda: 8.0
-    found = trials.plan()
-    trials._left = left
+    left = trials.clock.left
+    trials.clock.left = lambda: 8.0
+    found = trials.planner.plan()
+    trials.clock.left = left
     assert found.runs == ()
     return found
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monkeypatch, error):
-    batches, original = [], tuner.search.trials.train
+    batches, original = [], tuner.search.trainer.train
 
     def narrow(model, *, recipe, **options):
         batches.append((recipe.batch_size, recipe.steps))
@@ -263,38 +268,38 @@ def test_where_memory_runs_out_the_batch_is_halved_and_that_is_said(bench, monke
             raise error
         return original(model, recipe=recipe, **options)
 
-    monkeypatch.setattr(tuner.search.trials, "train", narrow)
-    run = bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
+    monkeypatch.setattr(tuner.search.trainer, "train", narrow)
+    run = bench.run_trained(RunName(trial=0), candidate_at(2, 4), recipe=RECIPE, seed=0)
     assert batches == [(16, 12), (8, 24), (4, 48)]
     assert run.recipe["steps"] == 48
     assert bench.warnings[-2:] == [
         "memory ran out, so that training goes on with 8 rows a step",
         "memory ran out, so that training goes on with 4 rows a step",
     ]
-    monkeypatch.setattr(tuner.search.trials, "train", lambda *_args, **_options: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(tuner.search.trainer, "train", lambda *_args, **_options: (_ for _ in ()).throw(error))
     with pytest.raises(type(error)):
-        bench.run_trained("0001", candidate_at(2, 4), recipe=RECIPE, seed=0)
+        bench.run_trained(RunName(trial=1), candidate_at(2, 4), recipe=RECIPE, seed=0)
 
 
 def test_another_error_is_no_lack_of_memory(bench, monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(tuner.search.trials, "train", broken)
+    monkeypatch.setattr(tuner.search.trainer, "train", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        bench.run_trained("0000", candidate_at(2, 4), recipe=RECIPE, seed=0)
-    assert bench.batch_size == 16
+        bench.run_trained(RunName(trial=0), candidate_at(2, 4), recipe=RECIPE, seed=0)
+    assert bench.pace.batch_size == 16
 
 
 def test_a_recipe_that_was_chosen_to_be_short_stays_short(bench, tmp_path):
     """Only what had less than its schedule for want of time is given it in the final fit, at the rate of the whole."""
-    bench.step_seconds = {0: 0.01, 3: 0.01}
+    bench.pace.step_seconds = {0: 0.01, 3: 0.01}
     trials = trials_of(bench, tmp_path / "study")
     chosen = {"learning_rate": 4e-4, "head_ratio": 5.0, "steps": 10.0, "epochs": 1.0}
-    final = tuner.search.finish._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=chosen, left=math.inf)
+    final = tuner.search.ship._final_recipe(bench, trials, candidate=candidate_at(2, 4), recipe=chosen, left=math.inf)
     assert final == (chosen, 1.0)
     cut = chosen | {"share": 0.25}
-    recipe, share = tuner.search.finish._final_recipe(
+    recipe, share = tuner.search.ship._final_recipe(
         bench, trials, candidate=candidate_at(2, 4), recipe=cut, left=math.inf
     )
     assert share == 1.0
@@ -312,7 +317,7 @@ def test_a_search_in_which_everything_diverges_says_so(backbone, tmp_path):
 @pytest.mark.parametrize("refit", [True, False])
 def test_a_budget_that_no_run_fits_into_still_ends_with_a_model(backbone, tmp_path, monkeypatch, refit):
     """Nothing but training is asked for, and a step seems to take so long that not even a quarter of a run fits."""
-    monkeypatch.setattr(tuner.search.trials, "STEP_IN_PASSES", 1e6)
+    monkeypatch.setattr(tuner.search.pace, "STEP_IN_PASSES", 1e6)
     monkeypatch.setattr(tuner.search.search, "check_budget", lambda *_args, **_options: None)
     space = dataclasses.replace(default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2))
     result = run_search(backbone, tmp_path, n_trials=None, budget_s=20.0, space=space, refit=refit)

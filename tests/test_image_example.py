@@ -24,8 +24,9 @@ from tuner.model import loading
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
 from tuner.model.loading import DEFAULT_IMAGE_MODEL, load_model, model_folder
+from tuner.search.bench import open_bench
+from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, candidate_at, default_space
-from tuner.search.trials import Bench
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tuner" / "model" / "shipped" / "cifar-resnet"
@@ -155,49 +156,42 @@ def test_its_true_source_profile_is_shipped() -> None:
 def test_training_at_a_rate_of_zero_changes_no_prediction(small: Backbone, tmp_path: Path) -> None:
     """Batch norms that followed small batches of digits undid what the head was fitted on (0.94 became 0.23)."""
     data = tuning_data(load_target("example:digits"), seed=0)
-    bench = Bench(
-        small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0, progress=None
-    )  # fmt: skip
-    bench.prepare()
-    head_only = bench.run_linear("0000", candidate_at(7, 7))
+    bench = open_bench(small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0)
+    head_only = bench.run_head(RunName(trial=0), candidate_at(7, 7), seed=0)
     recipe = {"learning_rate": 0.0, "head_ratio": 1.0, "steps": 20.0}
-    still = bench.run_trained("0001", candidate_at(5, 7), recipe=recipe, seed=0)
+    still = bench.run_trained(RunName(trial=1), candidate_at(5, 7), recipe=recipe, seed=0)
     assert still is not None
     assert (still.predictions == head_only.predictions).mean() > 0.99  # but for roundings to 16 bits
 
 
 def test_a_fresh_last_block_learns_its_statistics_and_the_others_keep_theirs(small: Backbone, tmp_path: Path) -> None:
     data = tuning_data(load_target("example:digits"), seed=0)
-    bench = Bench(
-        small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0, progress=None
-    )  # fmt: skip
-    bench.prepare()
+    bench = open_bench(small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0)
     candidate = Candidate(**candidate_at(4, 7).to_json() | {"option": "fresh_top"})
     pretrained = {name: buffer.clone() for name, buffer in small.model.named_buffers()}
     recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 20.0}
-    model, _, _ = bench.build(candidate, seed=0)
     norms = [module for part in small.blocks[6].modules for module in part.modules() if hasattr(module, "running_mean")]
     assert norms
-    assert not any(norm.running_mean.any() for norm in norms)
-    assert bench.run_trained("0000", candidate, recipe=recipe, seed=0) is not None
-    loaded = bench.load(bench.runs["0000"])
-    moved = {name for name, buffer in small.model.named_buffers() if not torch.equal(buffer, pretrained[name])}
-    inside = {id(buffer) for norm in norms for buffer in norm.buffers()}
-    assert loaded is not model
-    assert all(norm.running_mean.all() for norm in norms)  # and learnt, where they began at nothing
+    with bench.trainer.built(candidate, seed=0) as built:
+        model = built.model
+        assert not any(norm.running_mean.any() for norm in norms)
+    assert bench.run_trained(RunName(trial=0), candidate, recipe=recipe, seed=0) is not None
+    with bench.loaded(bench.runs[RunName(trial=0)]) as loaded:
+        moved = {name for name, buffer in small.model.named_buffers() if not torch.equal(buffer, pretrained[name])}
+        inside = {id(buffer) for norm in norms for buffer in norm.buffers()}
+        assert loaded is not model
+        assert all(norm.running_mean.all() for norm in norms)  # and learnt, where they began at nothing
     assert moved == {name for name, buffer in small.model.named_buffers() if id(buffer) in inside}
 
 
 def test_from_scratch_the_statistics_are_learnt(small: Backbone, tmp_path: Path) -> None:
     data = tuning_data(load_target("example:digits"), seed=0)
-    bench = Bench(
-        small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0, progress=None
-    )  # fmt: skip
-    bench.prepare()
+    bench = open_bench(small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0)
     scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
-    model, prefix, _ = bench.build(scratch, seed=0)
-    assert prefix.statistics is None
-    model.train()
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert norms
-    assert all(norm.training for norm in norms)
+    with bench.trainer.built(scratch, seed=0) as built:
+        model = built.model
+        assert built.prefix.statistics is None
+        model.train()
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert norms
+        assert all(norm.training for norm in norms)

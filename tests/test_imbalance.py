@@ -16,16 +16,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
+import tuner.search.decision
+import tuner.search.trainer
 import tuner.tasks.heads
 from advisor.report.wording import candidate_words, variant_sentence
 from tuner.errors import OptionError
 from tuner.export import TransferModel
 from tuner.inputs.mixing import Mixture
 from tuner.model.assemble import load_backbone
+from tuner.search.bench import open_bench
+from tuner.search.data import LabelledRows, TuningData
 from tuner.search.decision import decide
-from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.rows import EncodedRows
+from tuner.search.run_name import RunName
+from tuner.search.search import search
 from tuner.search.space import Candidate, candidate_at, default_space, restrict
-from tuner.search.trials import Bench
 from tuner.tasks.assessment import scores_by_class
 from tuner.tasks.calibration import softmax
 from tuner.tasks.classes import ClassTruth
@@ -226,7 +231,7 @@ def test_offsets_are_part_of_what_is_saved(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(tuner.search.decision, "fold", watched)
     monkeypatch.setattr(tuner.tasks.imbalance.Offsets, "helps", property(lambda _self: True))
     monkeypatch.setattr(tuner.tasks.imbalance, "STRENGTHS", (0.75,))
-    monkeypatch.setattr(Bench, "class_weights", np.ones(2))  # so that both heads are the same
+    monkeypatch.setattr(EncodedRows, "class_weights", np.ones(2))  # so that both heads are the same
     run(backbone, tmp_path / "moved", metric="macro_f1", first=(candidate_at(4, 4),))
     ((temperature, offsets),) = seen
     np.testing.assert_allclose(offsets, -0.75 * log_shares(DATA.train.labels, n_classes=2))
@@ -241,37 +246,38 @@ def test_offsets_are_part_of_what_is_saved(backbone, tmp_path, monkeypatch):
 
 
 def test_class_weights_reach_heads_and_training(backbone, tmp_path, monkeypatch):
-    bench = Bench(
-        backbone, data=DATA, space=default_space(4), work=tmp_path, metric="macro_f1", seed=0, progress=None
-    )  # fmt: skip
-    bench.prepare()
+    bench = open_bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="macro_f1", seed=0)
     weights = class_weights(DATA.train.labels, n_classes=2)
     head = fit_head(
-        bench.train_features[-1:], DATA.train.labels, n_classes=2, l2=bench._head("last", class_weighted=True)[1],
-        class_weights=weights,
+        bench.prefixes.train_features[-1:], DATA.train.labels, n_classes=2, class_weights=weights,
+        l2=bench.trainer.heads.on("last", bench.prefixes.train_features, class_weighted=True).l2,
     )  # fmt: skip
-    np.testing.assert_allclose(bench.head("last", class_weighted=True).weight, head.weight, atol=1e-5)
-    assert not np.allclose(bench.head("last").weight, head.weight, atol=1e-3)
+    np.testing.assert_allclose(bench.trainer.head("last", class_weighted=True).weight, head.weight, atol=1e-5)
+    assert not np.allclose(bench.trainer.head("last").weight, head.weight, atol=1e-3)
     recipes = []
-    original = tuner.search.trials.train
+    original = tuner.search.trainer.train
     monkeypatch.setattr(
-        tuner.search.trials, "train", lambda *a, recipe, **k: recipes.append(recipe) or original(*a, recipe=recipe, **k)
+        tuner.search.trainer,
+        "train",
+        lambda *a, recipe, **k: recipes.append(recipe) or original(*a, recipe=recipe, **k),
     )
     asked = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 4.0}
     for option in (None, "class_weights"):
-        bench.run_trained(f"000{len(recipes)}", replace(candidate_at(2, 4), option=option), recipe=asked, seed=0)
+        bench.run_trained(RunName(trial=len(recipes)), replace(candidate_at(2, 4), option=option), recipe=asked, seed=0)
     assert recipes[0].class_weights is None
     assert recipes[1].class_weights == pytest.approx(tuple(weights))
-    bench.restore_base()
 
 
 def test_a_layer_without_a_bias_takes_no_offsets_and_that_is_said(backbone, tmp_path):
-    bench = Bench(
-        backbone, data=DATA, space=default_space(4), work=tmp_path, metric="macro_f1", seed=0, progress=None
-    )  # fmt: skip
-    bench.prepare()
-    trial = bench.run_linear("0000", candidate_at(4, 4))
-    decision = decide(bench, bench.validation_logits(trial), takes_offsets=False)
+    bench = open_bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="macro_f1", seed=0)
+    trial = bench.run_head(RunName(trial=0), candidate_at(4, 4), seed=0)
+    decision = decide(
+        bench.validation_logits(trial),
+        task=bench.rows.task,
+        truth=bench.rows.truth,
+        train_labels=DATA.train.labels,
+        takes_offsets=False,
+    )
     assert decision.added is None
     assert decision.option(trial.candidate) == (
         {

@@ -18,9 +18,11 @@ import tiny
 import tuner.search.store
 from tuner.interruption import Interruption, uninterrupted
 from tuner.model.assemble import load_backbone
-from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.prefixes import Prefixes
+from tuner.search.search import search
 from tuner.search.space import candidate_at, default_space
-from tuner.search.trials import Bench
+from tuner.search.store import RunStore
 
 ADVISOR = [sys.executable, "-m", "advisor"]
 
@@ -142,10 +144,11 @@ def small_search(folder, interruption):
 
 def test_the_pass_over_more_blocks_may_be_interrupted_and_the_winner_is_saved(tmp_path, monkeypatch):
     """The range grows to where the best trial lies: that trial's own blocks are being cached as the signal comes."""
-    cache = Bench.cache
+    cache, kept = Prefixes.cache, []
+    keep = RunStore.keep
 
     def only_what_is_asked_later(self, depths):
-        return cache(self, [depth for depth in depths if self.runs])
+        return cache(self, [depth for depth in depths if kept])
 
     replaced = Path.replace
 
@@ -155,7 +158,8 @@ def test_the_pass_over_more_blocks_may_be_interrupted_and_the_winner_is_saved(tm
             send()
         return result
 
-    monkeypatch.setattr(Bench, "cache", only_what_is_asked_later)
+    monkeypatch.setattr(RunStore, "keep", lambda self, run: kept.append(run) or keep(self, run))
+    monkeypatch.setattr(Prefixes, "cache", only_what_is_asked_later)
     monkeypatch.setattr(Path, "replace", interrupted)
     with Interruption() as interruption:
         result = small_search(tmp_path, interruption)

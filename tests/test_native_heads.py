@@ -18,8 +18,10 @@ from tuner.freezing import freeze
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import build_classifier, classify
 from tuner.model.native import as_native, native_classifier
+from tuner.search.bench import Bench, open_bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, candidate_at
-from tuner.search.trials import Bench
 from tuner.tasks.classes import Classes
 from tuner.training.train import Rows, check_replay
 
@@ -70,11 +72,7 @@ def text_backbone(make):
 
 def bench_of(backbone, folder):
     space = test_search_study.default_space(backbone.n_blocks)
-    made = Bench(
-        backbone, data=test_search_study.DATA, space=space, work=folder, metric="accuracy", seed=0, progress=None
-    )
-    made.prepare()
-    return made
+    return open_bench(backbone, data=test_search_study.DATA, space=space, work=folder, metric="accuracy", seed=0)
 
 
 @pytest.fixture(scope="module", params=list(TEXT_MODELS))
@@ -94,22 +92,23 @@ def test_the_head_is_transformers_own_on_the_same_base(backbone):
 def test_it_trains_from_the_cache_and_no_block_holds_any_of_the_head(backbone, tmp_path):
     bench = bench_of(backbone, tmp_path)
     native = replace(candidate_at(2, 4), head="native")
-    model, prefix, (rows, _) = bench.build(native, seed=0)
-    assert rows.cached is not None
-    assert check_replay(model, backbone=backbone, rows=rows, prefix=prefix) is None
-    for name, parameter in model.named_parameters():
-        if "classifier" in name or "pooler" in name:
-            assert parameter.requires_grad, name
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with bench.trainer.built(native, seed=0) as built:
+        model, rows = built.model, built.train_rows
+        assert rows.cached is not None
+        assert check_replay(model, backbone=backbone, rows=rows, prefix=built.prefix) is None
+        for name, parameter in model.named_parameters():
+            if "classifier" in name or "pooler" in name:
+                assert parameter.requires_grad, name
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
     recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0}
-    run = bench.run_trained("0000", native, recipe=recipe, seed=0)
-    loaded = bench.load(run)
-    moved = {name for name, p in loaded.named_parameters() if not torch.equal(p, before[name])}
-    assert any("classifier" in name for name in moved)
-    logits, _ = classify(loaded, backbone=backbone, encoded=bench.validation_encoded)
-    np.testing.assert_array_equal(logits.argmax(1), run.predictions)
-    frozen = {id(p) for block in backbone.blocks[:2] for p in block.parameters()}
-    assert not any(id(p) in frozen for name, p in loaded.named_parameters() if name in moved)
+    run = bench.run_trained(RunName(trial=0), native, recipe=recipe, seed=0)
+    with bench.loaded(run) as loaded:
+        moved = {name for name, p in loaded.named_parameters() if not torch.equal(p, before[name])}
+        assert any("classifier" in name for name in moved)
+        logits, _ = classify(loaded, backbone=backbone, encoded=bench.rows.validation)
+        np.testing.assert_array_equal(logits.argmax(1), run.predictions)
+        frozen = {id(p) for block in backbone.blocks[:2] for p in block.parameters()}
+        assert not any(id(p) in frozen for name, p in loaded.named_parameters() if name in moved)
 
 
 def test_it_is_saved_as_the_architectures_own_class(backbone, tmp_path):
@@ -169,16 +168,16 @@ def test_the_search_measures_both_heads_at_the_same_depth(tmp_path):
 
 
 def test_a_native_winner_runs_in_a_pipeline_without_this_project(tmp_path, monkeypatch):
-    import tuner.search.finish as finishing
+    import tuner.search.ship as shipping
 
-    original = finishing.choose_winner
+    original = shipping.choose_winner
 
-    def native_first(bench):
-        compared = original(bench)[1]
+    def native_first(scored):
+        compared = original(scored)[1]
         native = [entry.run for entry in compared if entry.run.candidate.head == "native"]
         return (native[0] if native else compared[0].run), compared
 
-    monkeypatch.setattr(finishing, "choose_winner", native_first)
+    monkeypatch.setattr(shipping, "choose_winner", native_first)
     result = search_of(bert, tmp_path, n_trials=2)
     assert result.winner["candidate"]["head"] == "native"
     assert "import tuner" not in (tmp_path / "model" / "README.md").read_text()
@@ -226,7 +225,7 @@ def test_a_resumed_search_repeats_no_native_head(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Bench, "run_trained", counted)
     search_of(bert, tmp_path, n_trials=2, resume=True)
-    assert not [name for name in began if "native" in name]
+    assert not [name for name in began if "native" in name.variants]
 
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenet"])
@@ -265,20 +264,18 @@ def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
     torch.manual_seed(0)
     backbone = load_backbone((test_image_models.resnet(), test_image_models.processor()), device="cpu")
     images, labels = test_image_models.IMAGES, test_image_models.LABELS
-    part = test_search_study.LabelledRows(rows=images, labels=labels)
-    data = test_search_study.TuningData(
-        name="images", train=part, validation=part, test=part, class_names=("a", "b"), fingerprint="x"
-    )
+    part = LabelledRows(rows=images, labels=labels)
+    data = TuningData(name="images", train=part, validation=part, test=part, class_names=("a", "b"), fingerprint="x")
     space = test_search_study.default_space(backbone.n_blocks)
-    bench = Bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0, progress=None)
-    bench.prepare()
+    bench = open_bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0)
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
     recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 6.0}
-    run = bench.run_trained("0000", SCRATCH, recipe=recipe, seed=0)
-    stored = Rows(encoded=bench.validation_encoded, labels=labels, task=Classes(names=("a", "b")))
-    loaded = bench.load(run)
-    now = {name: tensor for name, tensor in loaded.named_buffers() if "running_mean" in name}
-    assert any(not torch.equal(tensor, bench._initial[name.removeprefix("base.")]) for name, tensor in now.items())
-    logits, _ = classify(loaded, backbone=backbone, encoded=stored.encoded)
+    run = bench.run_trained(RunName(trial=0), SCRATCH, recipe=recipe, seed=0)
+    stored = Rows(encoded=bench.rows.validation, labels=labels, task=Classes(names=("a", "b")))
+    with bench.loaded(run) as loaded:
+        now = {name: tensor for name, tensor in loaded.named_buffers() if "running_mean" in name}
+        assert any(not torch.equal(tensor, before[name.removeprefix("base.")]) for name, tensor in now.items())
+        logits, _ = classify(loaded, backbone=backbone, encoded=stored.encoded)
     np.testing.assert_array_equal(logits.argmax(1), run.predictions)
 
 

@@ -9,9 +9,11 @@ import tiny
 import torch
 
 from tuner.model.assemble import load_backbone
-from tuner.search.loop import Deadline, Trials
+from tuner.search.bench import Bench, open_bench
+from tuner.search.clock import Deadline
+from tuner.search.loop import Trials
+from tuner.search.run_name import RunName
 from tuner.search.space import OPTIONS, Candidate, candidate_at, default_space, restrict
-from tuner.search.trials import Bench
 
 
 @pytest.fixture
@@ -20,26 +22,23 @@ def backbone():
 
 
 def bench_of(backbone, folder):
-    bench = Bench(
-        backbone, data=test_search_study.DATA, space=default_space(4), work=folder, metric="accuracy", seed=0,
-        progress=None,
-    )  # fmt: skip
-    bench.prepare()
-    return bench
+    return open_bench(
+        backbone, data=test_search_study.DATA, space=default_space(4), work=folder, metric="accuracy", seed=0
+    )
 
 
 def test_only_the_last_block_is_fresh_and_heads_may_be_random(backbone, tmp_path):
     bench = bench_of(backbone, tmp_path)
     pretrained = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    probe = bench.head("last").weight
+    probe = bench.trainer.head("last").weight
     for option in (None, *OPTIONS):
         candidate = Candidate(**candidate_at(2, 4).to_json() | {"option": option})
-        model, _, _ = bench.build(candidate, seed=1)
-        changed = {n.split(".")[2] for n, t in backbone.model.state_dict().items() if not torch.equal(t, pretrained[n])}
-        assert changed == ({"2"} if option == "fresh_top" else set()), option
-        starts_from_probe = np.allclose(model.head.linear.weight.detach().numpy(), probe)
-        assert starts_from_probe == (option not in ("fresh_top", "random_head")), option
-    bench.restore_base()
+        with bench.trainer.built(candidate, seed=1) as built:
+            stored = backbone.model.state_dict()
+            changed = {n.split(".")[2] for n, t in stored.items() if not torch.equal(t, pretrained[n])}
+            assert changed == ({"2"} if option == "fresh_top" else set()), option
+            starts_from_probe = np.allclose(built.model.head.linear.weight.detach().numpy(), probe)
+            assert starts_from_probe == (option not in ("fresh_top", "random_head")), option
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -70,12 +69,13 @@ def test_augmentation_comes_before_options_and_is_compared_without_them(backbone
     right = {(None, None): 30, (None, "token_dropout"): 36, ("random_head", "token_dropout"): 45}
     keep = Bench.keep
 
-    def fixed(self, name, *, candidate, predictions, **rest):
-        if candidate.head == "own":
+    def fixed(self, name, finished):
+        if finished.candidate.head == "own":
             predictions = test_search_study.DATA.validation.labels.copy()
-            wrong = slice(right[candidate.option, candidate.augmentation], None)
+            wrong = slice(right[finished.candidate.option, finished.candidate.augmentation], None)
             predictions[wrong] = 1 - predictions[wrong]
-        return keep(self, name, candidate=candidate, predictions=predictions, **rest)
+            finished = replace(finished, predictions=predictions)
+        return keep(self, name, finished)
 
     monkeypatch.setattr(Bench, "keep", fixed)
     space = replace(
@@ -99,19 +99,19 @@ def test_training_with_an_option_may_be_augmented(backbone, tmp_path):
 def test_what_was_asked_for_goes_before_options(backbone, tmp_path, monkeypatch):
     bench = bench_of(backbone, tmp_path)
     recipe = {"learning_rate": 1e-2, "head_ratio": 1.0, "steps": 12.0}
-    run = bench.run_trained("0000", candidate_at(2, 4), recipe=recipe, seed=0)
-    bench.runs["0000"] = replace(run, seconds=10.0)
-    bench.space = replace(bench.space, options=("random_head", "fresh_top"))
+    run = bench.run_trained(RunName(trial=0), candidate_at(2, 4), recipe=recipe, seed=0)
+    bench.runs[run.name] = replace(run, seconds=10.0)
+    bench = replace(bench, space=replace(bench.space, options=("random_head", "fresh_top")))
     trials = Trials(bench, study=None, deadline=Deadline(1000.0), recommended=candidate_at(2, 4), n_trials=None)
     options_s = trials._spare_s() - trials._spare_s(options=True)
     assert options_s == pytest.approx(30.0, abs=1.0)  # two options and the native head
     spare, asked = 25.0, candidate_at(3, 4)
     trials.queue = [asked]
-    monkeypatch.setattr(trials, "plan", lambda: None)
+    monkeypatch.setattr(trials.planner, "plan", lambda: None)
     monkeypatch.setattr(trials, "_spare_s", lambda options=False: spare - options_s * options)
-    monkeypatch.setattr(trials, "_run_s", lambda _candidate: 20.0)
+    monkeypatch.setattr(trials.clock, "run_s", lambda _candidate: 20.0)
     tried = []
-    monkeypatch.setattr(trials, "_trial", lambda candidate, **_: tried.append(candidate))
+    monkeypatch.setattr(trials.tries, "one", lambda candidate, **_: tried.append(candidate))
     assert trials._by_plan() is None
     assert tried == [asked]
     assert trials._by_plan() == "budget"  # the options need what is left

@@ -11,7 +11,7 @@ from tuner.errors import DataError
 from tuner.inputs import pictures
 from tuner.inputs.pictures import LARGE_SIDE, PictureError, Pictures, open_picture
 from tuner.model.assemble import load_backbone
-from tuner.search.trials import LabelledRows, encode_rows
+from tuner.search.data import LabelledRows, encode_rows
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, size=(12, 16, 3), dtype=np.uint8)

@@ -2,7 +2,7 @@ import dataclasses
 import json
 import re
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import optuna
@@ -12,11 +12,13 @@ import tiny
 import torch
 
 import tuner.search.finish
-import tuner.search.loop
+import tuner.search.linear
+import tuner.search.prefixes
 import tuner.search.search
+import tuner.search.ship
 import tuner.search.storage
 import tuner.search.study
-import tuner.search.trials
+import tuner.search.trainer
 import tuner.tasks.heads
 import tuner.training.train
 from tuner.errors import DataError, OptionError, RunFolderError
@@ -24,10 +26,16 @@ from tuner.freezing import freeze
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import build_classifier
 from tuner.sealed import read_sealed, write_sealed
+from tuner.search.bench import Bench, open_bench
 from tuner.search.choice import choose_winner, compare
-from tuner.search.finish import Shipped
-from tuner.search.loop import Deadline, Trials
-from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.clock import Deadline
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.linear import LinearHeads
+from tuner.search.loop import Trials
+from tuner.search.prefixes import Prefixes
+from tuner.search.run_name import RunName
+from tuner.search.search import search
+from tuner.search.ship import Shipped
 from tuner.search.space import (
     Candidate,
     SearchSpace,
@@ -37,7 +45,7 @@ from tuner.search.space import (
     restrict,
     space_notes,
 )
-from tuner.search.trials import Bench
+from tuner.search.trainer import Finished, Trainer
 from tuner.tasks.classes import Classes
 from tuner.training.train import (
     Recipe,
@@ -77,9 +85,7 @@ def backbone():
 
 @pytest.fixture
 def bench(backbone, tmp_path):
-    made = Bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
-    made.prepare()
-    return made
+    return open_bench(backbone, data=DATA, space=default_space(4), work=tmp_path, metric="accuracy", seed=0)
 
 
 def run_search(backbone, folder, *, n_trials=4, space=None, **options):
@@ -221,10 +227,10 @@ def test_cached_and_plain_training_agree(backbone, bench):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     recipe = {"learning_rate": 1e-3, "head_ratio": 2.0, "steps": 12.0}
-    cached = bench.run_trained("a", candidate_at(2, 4), recipe=recipe, seed=0)
-    assert bench.prefix_notes[2].startswith("cached")
-    bench.cached_depths.remove(2)
-    plain = bench.run_trained("b", candidate_at(2, 4), recipe=recipe, seed=0)
+    cached = bench.run_trained(named("0"), candidate_at(2, 4), recipe=recipe, seed=0)
+    assert bench.prefixes.notes[2].startswith("cached")
+    bench.prefixes._depths.remove(2)
+    plain = bench.run_trained(named("1"), candidate_at(2, 4), recipe=recipe, seed=0)
     assert (cached.predictions == plain.predictions).mean() > 0.9
 
 
@@ -312,7 +318,7 @@ def test_another_study_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
     url = f"sqlite:///{tmp_path / 'trials.db'}"
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(tuner.search.finish, "choose_winner", interrupted)
+        patch.setattr(tuner.search.ship, "choose_winner", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_search(backbone, folder, n_trials=2, storage=tuner.search.storage.open_storage(url))
     for other in ({}, {"storage": tuner.search.storage.open_storage(url), "study_name": "other"}):
@@ -334,7 +340,7 @@ def test_another_limit_is_refused_when_a_search_goes_on(backbone, tmp_path, monk
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuner.search.finish, "choose_winner", interrupted)
+    monkeypatch.setattr(tuner.search.ship, "choose_winner", interrupted)
     limited = restrict(default_space(4), strategy="head_only", widths=[32] * 4)
     with pytest.raises(KeyboardInterrupt):
         run_search(backbone, tmp_path, n_trials=1, space=limited, limited_to="head_only")
@@ -387,30 +393,30 @@ def test_ctrl_c_between_confirmations_ends_with_the_best_so_far(bench, tmp_path,
 
 
 def test_a_head_that_was_fitted_before_costs_what_fitting_it_took(bench, monkeypatch):
-    fit = Bench._fit
+    fit = LinearHeads.fit
 
     def slow(self, x, **options):
         time.sleep(0.3)
         return fit(self, x, **options)
 
-    monkeypatch.setattr(Bench, "_fit", slow)
-    bench.head("last")
+    monkeypatch.setattr(LinearHeads, "fit", slow)
+    bench.trainer.head("last")
     monkeypatch.undo()
-    assert bench.run_linear("0", candidate_at(4, 4)).seconds > 0.3
+    assert bench.run_head(named("0"), candidate_at(4, 4), seed=0).seconds > 0.3
 
 
 def test_depths_are_scored_by_what_is_trained_in_the_plain_way(backbone, tmp_path, monkeypatch):
     right = {(2, None): 40, (2, "token_dropout"): 55, (4, None): 30}
     keep = Bench.keep
 
-    def fixed(self, name, *, candidate, predictions, **rest):
+    def fixed(self, name, finished):
         predictions = DATA.validation.labels.copy()
-        wrong = slice(right[candidate.frozen_blocks, candidate.augmentation], None)
+        wrong = slice(right[finished.candidate.frozen_blocks, finished.candidate.augmentation], None)
         predictions[wrong] = 1 - predictions[wrong]
-        return keep(self, name, candidate=candidate, predictions=predictions, **rest)
+        return keep(self, name, dataclasses.replace(finished, predictions=predictions))
 
     monkeypatch.setattr(Bench, "keep", fixed)
-    monkeypatch.setattr(Bench, "why_no_native", lambda *_: "not here")
+    monkeypatch.setattr(Trainer, "why_no_native", lambda *_: "not here")
     space = dataclasses.replace(
         default_space(4), first=(candidate_at(2, 4),), controls=(), depths=(2, 2), augmentation="token_dropout"
     )
@@ -423,9 +429,9 @@ def test_a_scratch_schedule_that_the_budget_cut_is_said(bench):
     scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
     run = kept(bench, "0", 0, 30)
     assert tuner.search.finish._cut_short(bench) == []
-    bench.runs["0"] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 3.1})
+    bench.runs[run.name] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 3.1})
     assert "cut training from scratch to 3.1 epochs, fewer than the 10" in tuner.search.finish._cut_short(bench)[0]
-    bench.runs["0"] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 25.0})
+    bench.runs[run.name] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 25.0})
     assert tuner.search.finish._cut_short(bench) == []
 
 
@@ -454,19 +460,20 @@ def test_few_rows_that_all_change_alike_are_no_verdict(bench, monkeypatch):
 def test_rows_that_are_all_right_on_every_seed_have_an_interval(bench):
     for name, seed in (("0", 0), ("0@1", 1), ("0@2", 2)):
         kept(bench, name, 2, 60, seed=seed)
-    (entry,) = compare(bench)
+    (entry,) = compare(bench.scored)
     assert entry.mean == 1.0
     assert entry.interval[0] == pytest.approx(0.94, abs=0.01)  # Wilson, 60 of 60
 
 
 def test_texts_are_mixed_behind_cached_blocks_only(bench):
     mixed = [dataclasses.replace(candidate_at(depth, 4), augmentation="mixup") for depth in (0, 1, 3)]
-    assert [bench.why_not_augmented(candidate) for candidate in mixed] == [None] * 3
-    bench.cached_depths = []
-    bench.prefix_notes[3] = "computed anew in every step: the cache's byte budget is used up"
+    views = bench.trainer.views
+    assert [views.why_not(candidate) for candidate in mixed] == [None] * 3
+    bench.prefixes._depths = []
+    bench.prefixes.note(3, "computed anew in every step: the cache's byte budget is used up")
     why = "texts are mixed behind cached blocks, and these are computed anew in every step: the cache's byte budget is"
-    assert [bench.why_not_augmented(candidate) for candidate in mixed[:2]] == [None] * 2
-    assert str(bench.why_not_augmented(mixed[2])).startswith(why)
+    assert [views.why_not(candidate) for candidate in mixed[:2]] == [None] * 2
+    assert str(views.why_not(mixed[2])).startswith(why)
 
 
 def test_candidates_without_a_score_are_listed_with_the_reason(backbone, tmp_path):
@@ -482,15 +489,13 @@ def test_candidates_without_a_score_are_listed_with_the_reason(backbone, tmp_pat
 
 def test_a_resumed_cache_counts_what_is_on_disk_already(backbone, tmp_path, monkeypatch):
     space = default_space(4)
-    options = {"data": DATA, "space": space, "work": tmp_path, "metric": "accuracy", "seed": 0, "progress": None}
-    first = Bench(backbone, **options)
-    first.prepare()
-    assert set(first.cached_depths) == {1, 2, 3}
+    options = {"data": DATA, "space": space, "work": tmp_path, "metric": "accuracy", "seed": 0}
+    first = open_bench(backbone, **options)
+    assert set(first.prefixes.depths) == {1, 2, 3}
     full = dataclasses.make_dataclass("usage", [("free", int)])(0)
-    monkeypatch.setattr(tuner.search.trials.shutil, "disk_usage", lambda _path: full)
-    again = Bench(backbone, **options)
-    again.prepare()
-    assert again.cached_depths == first.cached_depths
+    monkeypatch.setattr(tuner.search.prefixes.shutil, "disk_usage", lambda _path: full)
+    again = open_bench(backbone, **options)
+    assert again.prefixes.depths == first.prefixes.depths
 
 
 def reopened(folder):
@@ -576,8 +581,8 @@ def test_an_interruption_after_the_test_scores_it_no_second_time(backbone, tmp_p
 def test_a_trial_that_overruns_the_budget_is_stopped(bench, tmp_path):
     kept(bench, "0", 4, 30)
     trials = trials_of(bench, tmp_path, deadline=Deadline(1e-6))
-    bench.step_seconds[3] = 1e-12  # a measured speed that promised too much
-    trials._trial(candidate_at(3, 4))
+    bench.pace.step_seconds[3] = 1e-12  # a measured speed that promised too much
+    trials.tries.one(candidate_at(3, 4))
     assert trials.counts() == {"complete": 1, "pruned": 1, "failed": 0}
 
 
@@ -585,7 +590,7 @@ def test_ctrl_c_while_confirming_can_be_resumed(backbone, tmp_path, monkeypatch)
     original = Bench.run_trained
 
     def interrupted(self, name, candidate, **options):
-        if "@" in name:
+        if name.repeat is not None:
             raise KeyboardInterrupt
         return original(self, name, candidate, **options)
 
@@ -678,36 +683,41 @@ def kept(bench, name, depth, right, seed=0, also=()):
     predictions = DATA.validation.labels.copy()
     predictions[right:] = 1 - predictions[right:]
     predictions[list(also)] = DATA.validation.labels[list(also)]
-    return bench.keep(
-        name, candidate=candidate_at(depth, 4), recipe={}, seed=seed, predictions=predictions, seconds=0.0
-    )
+    candidate = candidate_at(depth, 4)
+    finished = Finished(candidate=candidate, recipe={}, seed=seed, predictions=predictions, seconds=0.0)
+    return bench.keep(named(name), finished)
+
+
+def named(text):
+    """The name of a run."""
+    return RunName.parse(str(text))
 
 
 def test_the_highest_mean_wins(bench):
     kept(bench, "0", 0, 55)
     kept(bench, "1", 3, 52, also=(57, 58))  # one row fewer of sixty, but five rows differ
     kept(bench, "2", 4, 40)
-    compared = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench)}
+    compared = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench.scored)}
     assert compared[3].below_best == pytest.approx(1 / 60)
     assert compared[3].standard_error == pytest.approx(np.sqrt((5 / 60 - 1 / 60**2) / 60), rel=0.1)
     assert compared[4].below_best > compared[4].standard_error
-    assert choose_winner(bench)[0].candidate.frozen_blocks == 0
+    assert choose_winner(bench.scored)[0].candidate.frozen_blocks == 0
 
 
 def test_of_equals_the_cheapest_wins(bench):
     kept(bench, "0", 0, 50)
     kept(bench, "1", 3, 40, also=range(50, 60))
     kept(bench, "2", 2, 50)
-    assert choose_winner(bench)[0].candidate.frozen_blocks == 3
+    assert choose_winner(bench.scored)[0].candidate.frozen_blocks == 3
 
 
 def test_a_single_run_does_not_win_over_what_was_confirmed(bench):
     kept(bench, "0", 0, 58)
     kept(bench, "0@1", 0, 50, seed=1)
     kept(bench, "1", 2, 54)
-    assert choose_winner(bench)[0].candidate.frozen_blocks == 0
+    assert choose_winner(bench.scored)[0].candidate.frozen_blocks == 0
     kept(bench, "2", 4, 52)  # a linear head has no seeds
-    assert choose_winner(bench)[0].candidate.frozen_blocks == 4
+    assert choose_winner(bench.scored)[0].candidate.frozen_blocks == 4
 
 
 @pytest.mark.parametrize(
@@ -725,8 +735,8 @@ def test_a_single_run_does_not_win_over_what_was_confirmed(bench):
 def test_the_reason_for_another_winner_is_one_comparison(bench, tmp_path, right, why):
     winner, recommended = kept(bench, "0", 3, right[0]), kept(bench, "1", 2, right[1])
     trials = trials_of(bench, tmp_path, recommended=recommended.candidate, n_trials=2)
-    entries = {entry.run.name: entry for entry in compare(bench)}
-    shipped = Shipped(model=None, name=winner.name, candidate=winner.candidate, recipe={}, run=winner, final=None)
+    entries = {entry.run.name: entry for entry in compare(bench.scored)}
+    shipped = Shipped(model=None, name=str(winner.name), candidate=winner.candidate, recipe={}, run=winner, final=None)
     change = tuner.search.finish._change(
         trials, shipped=shipped, chosen=entries[winner.name], compared=list(entries.values())
     )
@@ -741,7 +751,7 @@ def test_repeats_count_and_the_trial_that_was_picked_does_not(bench):
     kept(bench, "0@2", 0, 46, seed=2)
     kept(bench, "1", 3, 55)
     kept(bench, "2", 2, 45)
-    compared = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench)}
+    compared = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench.scored)}
     assert compared[0].mean == pytest.approx(48 / 60)
     assert compared[0].seeds == (1, 2)
     assert compared[0].standard_error == 0  # the best of those that were repeated, though depth 3 had one good run
@@ -756,7 +766,7 @@ def test_the_spread_over_seeds_enters_the_standard_error_of_all(bench):
     kept(bench, "1@1", 3, 44, seed=1)
     kept(bench, "1@2", 3, 46, seed=2)
     kept(bench, "2", 2, 44)
-    entries = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench)}
+    entries = {entry.run.candidate.frozen_blocks: entry for entry in compare(bench.scored)}
     pooled = (np.var([50, 46], ddof=1) + np.var([44, 46], ddof=1)) / 2 / 60**2
     # Three or four rows of sixty differ between these, which the bootstrap sees; the rest is seeds.
     assert entries[3].standard_error > np.sqrt(pooled / 2 + pooled / 2)
@@ -768,7 +778,7 @@ def test_linear_heads_have_no_seeds(bench):
     kept(bench, "0@1", 0, 50, seed=1)
     kept(bench, "0@2", 0, 46, seed=2)
     kept(bench, "1", 4, 48)
-    entry = next(e for e in compare(bench) if e.run.candidate.frozen_blocks == 4)
+    entry = next(e for e in compare(bench.scored) if e.run.candidate.frozen_blocks == 4)
     rows_and_best = np.sqrt(np.var([50, 46], ddof=1) / 60**2 / 2)
     assert rows_and_best < entry.standard_error < 1.5 * rows_and_best
 
@@ -794,18 +804,17 @@ def test_confirmation_stops_with_the_budget(bench, tmp_path):
 def test_a_confirmation_that_takes_longer_than_its_trial_stops_with_the_budget(bench, tmp_path, monkeypatch):
     recipe = {"learning_rate": 1e-3, "head_ratio": 1.0, "steps": 400.0}
     kept(bench, "0", 2, 55)
-    bench.runs["0"] = dataclasses.replace(bench.runs["0"], recipe=recipe, seconds=0.0)
-    trials = trials_of(bench, tmp_path, deadline=Deadline(100.0))
-    bench.refits = False
+    bench.runs[named("0")] = dataclasses.replace(bench.runs[named("0")], recipe=recipe, seconds=0.0)
+    trials = trials_of(dataclasses.replace(bench, refits=False), tmp_path, deadline=Deadline(100.0))
     left = iter([1.0, 1.0, 1.0])  # before it begins and after 10 and 20 steps
-    monkeypatch.setattr(trials, "_left", lambda: next(left, -1.0))
+    monkeypatch.setattr(trials.clock, "left", lambda: next(left, -1.0))
     steps = []
-    train = tuner.search.trials.train
+    train = tuner.search.trainer.train
 
     def watched(*given, on_step, **options):
         return train(*given, on_step=lambda done: (steps.append(done), on_step(done))[1], **options)
 
-    monkeypatch.setattr(tuner.search.trials, "train", watched)
+    monkeypatch.setattr(tuner.search.trainer, "train", watched)
     trials.confirm()
     assert not [run for run in bench.runs.values() if run.is_confirmation]
     assert steps[-1] == 30
@@ -816,19 +825,24 @@ def test_a_leading_control_outside_widens_the_range(backbone, tmp_path, monkeypa
         right = 60 if candidate.frozen_blocks == 0 else 30
         return kept(self, name, candidate.frozen_blocks, right)
 
+    @contextmanager
+    def untrained(self, _run):
+        with self.trainer.built(candidate_at(0, 4), seed=0) as built:
+            yield built.model.eval()
+
     monkeypatch.setattr(Bench, "run_trained", fixed)
-    monkeypatch.setattr(Bench, "run_linear", lambda self, name, _c: kept(self, name, 4, 20))
+    monkeypatch.setattr(Bench, "run_head", lambda self, name, _c, **_options: kept(self, name, 4, 20))
     monkeypatch.setattr(Trials, "confirm", lambda _self: True)
-    monkeypatch.setattr(Bench, "load", lambda self, run: self.build(candidate_at(0, 4), seed=0)[0].eval())
-    monkeypatch.setattr(Bench, "validation_logits", lambda self, _run: np.eye(2)[self.data.validation.labels])
+    monkeypatch.setattr(Bench, "loaded", untrained)
+    monkeypatch.setattr(Bench, "validation_logits", lambda self, _run: np.eye(2)[self.rows.truth.labels])
     space = SearchSpace(n_blocks=4, first=(), controls=(candidate_at(0, 4), candidate_at(4, 4)), depths=(2, 4))
-    cached, original = [], Bench.cache
+    cached, original = [], Prefixes.cache
 
     def cache(self, depths):
         original(self, depths)
-        cached[:] = self.cached_depths
+        cached[:] = self.depths
 
-    monkeypatch.setattr(Bench, "cache", cache)
+    monkeypatch.setattr(Prefixes, "cache", cache)
     result = run_search(backbone, tmp_path, space=space, n_trials=5, refit=False)
     assert result.range == {"advised": (2, 4), "searched": (0, 4)}
     assert set(cached) == {1, 2, 3}  # the depths that came in by widening as well
@@ -967,11 +981,11 @@ def test_checks_on_the_way_look_at_some_rows_and_the_end_at_all(backbone, monkey
 
 def test_sampled_steps_are_cut_so_that_a_trial_and_its_checks_fit_what_is_left(bench, tmp_path):
     trials = trials_of(bench, tmp_path, deadline=Deadline(100.0))
-    bench.step_seconds = {0: 0.15, 1: 0.15, 3: 0.15}
+    bench.pace.step_seconds = {0: 0.15, 1: 0.15, 3: 0.15}
     trial = trials.study.ask({})
-    _, recipe = trials._suggest(trial, candidate_at(3, 4), steps=1000.0, most_s=15.0)
+    _, recipe = trials.sampling.suggest(trial, candidate_at(3, 4), steps=1000.0, most_s=15.0)
     # 60 validation rows are scored 4 times in batches of 16; a forward pass is a third of a step.
-    assert bench.check_steps == pytest.approx(4 * 60 / 16 / 3)
+    assert bench.pace.check_steps == pytest.approx(4 * 60 / 16 / 3)
     assert recipe["steps"] == 95
 
 
@@ -1036,7 +1050,7 @@ def test_a_median_needs_three_trials_that_came_as_far(tmp_path):
 def test_why_a_candidate_has_no_score(bench, tmp_path, tell, why):
     study = tuner.search.study.open_study(tmp_path, seed=0, storage=None, name=None, run_key="x")
     if tell == "limited":
-        bench.space = restrict(bench.space, strategy="head_only", widths=[32] * 4)
+        bench = dataclasses.replace(bench, space=restrict(bench.space, strategy="head_only", widths=[32] * 4))
     elif tell is not None:
         trial = study.ask()
         trial.set_user_attr("candidate", candidate_at(3, 4).to_json())
@@ -1051,8 +1065,7 @@ def test_why_a_candidate_has_no_score(bench, tmp_path, tell, why):
 def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, monkeypatch):
     groups = np.repeat(np.arange(24), 4)
     data = dataclasses.replace(DATA, train=dataclasses.replace(DATA.train, groups=groups))
-    made = Bench(backbone, data=data, space=default_space(4), work=tmp_path, metric="accuracy", seed=0, progress=None)
-    made.prepare()
+    made = open_bench(backbone, data=data, space=default_space(4), work=tmp_path, metric="accuracy", seed=0)
     seen = {}
     original = tuner.tasks.heads.cross_validate
 
@@ -1061,7 +1074,7 @@ def test_groups_stay_together_where_the_penalty_is_chosen(backbone, tmp_path, mo
         return original(*args, folds=folds, **kwargs)
 
     monkeypatch.setattr(tuner.tasks.heads, "cross_validate", watched)
-    made.head("last")
+    made.trainer.head("last")
     assert all(len(set(seen["folds"][groups == group])) == 1 for group in range(24))
     assert set(seen["folds"]) == {0, 1, 2, 3, 4}
 

@@ -161,7 +161,7 @@ def test_what_does_not_fit_tagged_words_is_refused(capsys, model, data, tuned, t
 
 
 def test_a_bilstm_is_reached_by_its_name(model, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tuner.search.trials.LSTM", (16, 2))
+    monkeypatch.setattr("tuner.search.bilstm.LSTM", (16, 2))
     result = tune(data, model=model, strategy="concat_last_four", trials=2, out=tmp_path / "run")
     assert {entry["top"] for entry in result.candidates} == {"linear", "bilstm"}
     assert result.limited_to == "concat_last_four"

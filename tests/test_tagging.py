@@ -12,7 +12,7 @@ import tiny
 import torch
 
 import tuner.export  # registers our class with transformers' Auto classes
-import tuner.search.trials
+import tuner.search.bilstm
 import tuner.tasks.heads
 import tuner.tasks.tags
 from tuner.errors import DataError, OptionError
@@ -21,9 +21,11 @@ from tuner.freezing import freeze
 from tuner.inputs.encoded import IGNORED
 from tuner.model.assemble import load_backbone
 from tuner.model.classifier import TransferClassifier, classify
-from tuner.search.search import LabelledRows, TuningData, search
+from tuner.search.bench import Bench, open_bench
+from tuner.search.data import LabelledRows, TuningData
+from tuner.search.run_name import RunName
+from tuner.search.search import search
 from tuner.search.space import Candidate, SearchSpace, candidate_at, restrict, space_notes
-from tuner.search.trials import Bench
 from tuner.tasks.classes import Classes
 from tuner.tasks.heads import FEATURES, fit_head
 from tuner.tasks.known import check_metric
@@ -67,7 +69,7 @@ BILSTM = Candidate(strategy="feature_based", frozen_blocks=None, features="conca
 
 @pytest.fixture
 def backbone(monkeypatch):
-    monkeypatch.setattr(tuner.search.trials, "LSTM", (24, 2))
+    monkeypatch.setattr(tuner.search.bilstm, "LSTM", (24, 2))
     return load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
 
 
@@ -76,21 +78,22 @@ def space_of(*first: Candidate, depths: tuple[int, int] = (4, 4)) -> SearchSpace
 
 
 def bench_of(backbone, folder, *first: Candidate) -> Bench:
-    made = Bench(
-        backbone, data=DATA, space=space_of(*first), work=folder, metric="entity_f1", seed=0, progress=None
-    )  # fmt: skip
-    made.prepare()
-    return made
+    return open_bench(backbone, data=DATA, space=space_of(*first), work=folder, metric="entity_f1", seed=0)
+
+
+def named(text: str) -> RunName:
+    return RunName.parse(text)
 
 
 def test_blocks_are_trained_by_words_and_predict_entities(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, candidate_at(2, 4))
     recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 150.0}
-    run = bench.run_trained("0", candidate_at(2, 4), recipe=recipe, seed=0)
+    run = bench.run_trained(named("0"), candidate_at(2, 4), recipe=recipe, seed=0)
     assert run.score > 0.9
     assert run.predictions.shape == DATA.validation.labels.shape
-    assert "equal to the full model" in bench.prefix_notes[2]
-    again, _ = classify(bench.load(run), backbone=bench.backbone, encoded=bench.validation_encoded)
+    assert "equal to the full model" in bench.prefixes.notes[2]
+    with bench.loaded(run) as model:
+        again, _ = classify(model, backbone=bench.backbone, encoded=bench.rows.validation)
     np.testing.assert_array_equal(again.argmax(1), run.predictions)
 
 
@@ -106,19 +109,20 @@ def test_only_words_first_subwords_are_in_the_loss() -> None:
 
 def test_replay_of_tagged_words_is_checked_in_their_own_loss(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, candidate_at(3, 4))
-    model, prefix, (train_rows, _) = bench.build(candidate_at(3, 4), seed=0)
-    assert check_replay(model, backbone=bench.backbone, rows=train_rows, prefix=prefix) is None
-    other = PrefixCache(tmp_path / "o", backbone=backbone, encoded=bench.train_encoded.take(np.arange(159, -1, -1)))
+    other = PrefixCache(tmp_path / "o", backbone=backbone, encoded=bench.rows.train.take(np.arange(159, -1, -1)))
     other.compute([3])
-    wrong = replace(train_rows, cached=other.get(3))
-    assert "differ" in check_replay(model, backbone=bench.backbone, rows=wrong, prefix=prefix)
+    with bench.trainer.built(candidate_at(3, 4), seed=0) as built:
+        model, prefix, train_rows = built.model, built.prefix, built.train_rows
+        assert check_replay(model, backbone=bench.backbone, rows=train_rows, prefix=prefix) is None
+        wrong = replace(train_rows, cached=other.get(3))
+        assert "differ" in check_replay(model, backbone=bench.backbone, rows=wrong, prefix=prefix)
 
 
 def test_a_linear_head_is_fitted_on_every_word(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, candidate_at(4, 4))
-    run = bench.run_linear("0", candidate_at(4, 4))
+    run = bench.run_head(named("0"), candidate_at(4, 4), seed=0)
     assert run.score > 0.6
-    assert run.score == pytest.approx(bench.truth.by_type(run.predictions).f1)
+    assert run.score == pytest.approx(bench.rows.truth.by_type(run.predictions).f1)
 
 
 def test_a_linear_head_of_many_words_is_fitted_on_some_of_them(backbone, tmp_path, monkeypatch) -> None:
@@ -129,7 +133,7 @@ def test_a_linear_head_of_many_words_is_fitted_on_some_of_them(backbone, tmp_pat
         tuner.tasks.heads, "fit_head", lambda x, y, **given: seen.append(len(y)) or fit_head(x, y, **given)
     )
     bench = bench_of(backbone, tmp_path, candidate_at(4, 4))
-    assert bench.run_linear("0", candidate_at(4, 4)).score > 0.5
+    assert bench.run_head(named("0"), candidate_at(4, 4), seed=0).score > 0.5
     assert 190 < seen[0] <= 200
     assert f"linear heads are fitted on 200 of {len(DATA.train.labels)} training words" in bench.warnings
 
@@ -137,34 +141,34 @@ def test_a_linear_head_of_many_words_is_fitted_on_some_of_them(backbone, tmp_pat
 def test_a_bilstm_reads_frozen_features_and_is_loaded_as_it_was(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, BILSTM)
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    run = bench.run_head("0", BILSTM, seed=0)
+    run = bench.run_head(named("0"), BILSTM, seed=0)
     assert run.score > 0.8
-    assert bench.run_again("0@1", run, seed=1).predictions.shape == run.predictions.shape
-    model = bench.load(run)
-    again, _ = classify(model, backbone=bench.backbone, encoded=bench.validation_encoded)
-    np.testing.assert_array_equal(again.argmax(1), run.predictions)
-    for name, tensor in backbone.model.state_dict().items():
-        torch.testing.assert_close(tensor, before[name])
-    with pytest.raises(ValueError, match="word_starts"):
-        model(input_ids=torch.tensor([[2, 5, 3]]))
+    assert bench.run_again(run, seed=1).predictions.shape == run.predictions.shape
+    with bench.loaded(run) as model:
+        again, _ = classify(model, backbone=bench.backbone, encoded=bench.rows.validation)
+        np.testing.assert_array_equal(again.argmax(1), run.predictions)
+        for name, tensor in backbone.model.state_dict().items():
+            torch.testing.assert_close(tensor, before[name])
+        with pytest.raises(ValueError, match="word_starts"):
+            model(input_ids=torch.tensor([[2, 5, 3]]))
 
 
 def test_a_confirmation_of_a_bilstm_takes_no_more_epochs_than_its_trial(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, BILSTM)
-    run = bench.run_head("0", BILSTM, seed=0, most_seconds=0.0)
+    run = bench.run_head(named("0"), BILSTM, seed=0, most_seconds=0.0)
     assert run.recipe == {"epochs": 1.0}
     cut = [warning for warning in bench.warnings if "the time ended" in warning]
     assert cut == [
         "feature-based, concat last four, BiLSTM: the time ended its training after 1 of at most 40 epochs, so that "
         "its score says little of what it can do; a longer --budget shows it"
     ]
-    assert bench.run_again("0@1", run, seed=1).recipe == {"epochs": 1.0}
+    assert bench.run_again(run, seed=1).recipe == {"epochs": 1.0}
 
     def out_of_time(_done) -> None:
         raise Stopped
 
-    assert bench.run_again("0@2", run, seed=2, on_step=out_of_time) is None
-    assert set(bench.runs) == {"0", "0@1"}
+    assert bench.run_again(run, seed=2, on_step=out_of_time) is None
+    assert set(bench.runs) == {named("0"), named("0@1")}
     assert [warning for warning in bench.warnings if "the time ended" in warning] == cut
 
 
@@ -172,12 +176,12 @@ def test_words_that_the_model_does_not_see_are_outside(backbone, tmp_path) -> No
     short = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu", max_length=5)
     bench = bench_of(short, tmp_path, candidate_at(4, 4), BILSTM)
     assert any("are not seen and predicted O" in warning for warning in bench.warnings)
-    unseen = ~bench.validation_encoded.seen
+    unseen = ~bench.rows.validation.seen
     assert unseen.any()
     recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 30.0}
     runs = (
-        bench.run_linear("0", candidate_at(4, 4)), bench.run_head("1", BILSTM, seed=0),
-        bench.run_trained("2", candidate_at(1, 4), recipe=recipe, seed=0),
+        bench.run_head(named("0"), candidate_at(4, 4), seed=0), bench.run_head(named("1"), BILSTM, seed=0),
+        bench.run_trained(named("2"), candidate_at(1, 4), recipe=recipe, seed=0),
     )  # fmt: skip
     for run in runs:
         assert (run.predictions[unseen] == 0).all()
@@ -226,7 +230,7 @@ def test_masking_is_the_augmentation_of_tagged_words(backbone, tmp_path) -> None
     candidate = replace(candidate_at(2, 4), augmentation="masking")
     bench = bench_of(masked, tmp_path, candidate_at(2, 4))
     recipe = {"learning_rate": 5e-3, "head_ratio": 2.0, "steps": 60.0}
-    assert bench.run_trained("0", candidate, recipe=recipe, seed=0).score > 0.5
+    assert bench.run_trained(named("0"), candidate, recipe=recipe, seed=0).score > 0.5
     for policy in ("token_dropout", "mixup"):
         space = replace(space_of(candidate_at(2, 4)), augmentation=policy)
         with pytest.raises(OptionError, match="the data is tagged words"):
@@ -260,7 +264,7 @@ def test_the_truth_of_some_sentences_is_theirs() -> None:
 
 def test_views_and_rows_count_sentences(backbone, tmp_path) -> None:
     bench = bench_of(backbone, tmp_path, candidate_at(2, 4))
-    rows = Rows(encoded=bench.train_encoded, labels=DATA.train.labels, task=Tags(names=NAMES))
+    rows = Rows(encoded=bench.rows.train, labels=DATA.train.labels, task=Tags(names=NAMES))
     assert len(rows) == 160
     freeze(backbone.model, backbone.blocks, frozen_blocks=0)
     assert rows.targets(np.array([0]), backbone=backbone).ndim == 2
@@ -282,7 +286,7 @@ class Elmo(torch.nn.Module):
 
 
 def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(tuner.search.trials, "LSTM", (16, 1))
+    monkeypatch.setattr(tuner.search.bilstm, "LSTM", (16, 1))
     torch.manual_seed(0)
     backbone = load_backbone((Elmo(), tiny.tokenizer()), device="cpu")
     assert [block.name for block in backbone.blocks] == ["embeddings", "lstm1", "lstm2"]

@@ -79,7 +79,7 @@ class Pictures(Sequence["Image"]):
     """Pictures that are decoded when they are asked for, a slice of them in parallel.
 
     One that cannot be read comes as a grey square, and its position is kept in ``unreadable`` with the reason, so that
-    its row can be left out (`tuner.search.trials.encode_rows`).
+    its row can be left out (`tuner.search.data.encode_rows`).
     """
 
     def __init__(self, given: Sequence[Any], *, open_one: Callable[[Any], Any] | None = None) -> None:

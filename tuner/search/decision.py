@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.model.classifier import final_linear
 from tuner.records import Record
+from tuner.search.rows import EncodedRows
 from tuner.search.space import Candidate
-from tuner.search.trials import Bench
+from tuner.tasks.base import Task
 from tuner.tasks.calibration import Temperature, fold
 from tuner.tasks.imbalance import Offsets
+from tuner.tasks.truth import Truth
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
 
 OFFSETS = "decision_offsets"
 
@@ -57,34 +58,53 @@ class Decision(Record):
         )
 
 
-def decide(bench: Bench, logits: np.ndarray | None, *, takes_offsets: bool = True) -> Decision:
+def decide(
+    logits: np.ndarray | None,
+    *,
+    task: Task,
+    truth: Truth,
+    train_labels: np.ndarray,
+    seen: np.ndarray | None = None,
+    seed: int = 0,
+    takes_offsets: bool = True,
+) -> Decision:
     """Offsets and temperature from the validation rows' logits, under a model that these rows did not train.
 
-    None stands for no such model, since there was time for a single fit on all labelled rows.
     Offsets are chosen under metrics that count all classes alike, and the temperature on what they leave.
+
+    Args:
+        logits: (n, C) of the validation rows, or of the words of tagged ones; None where there is no such model, since
+            there was time for a single fit on all labelled rows.
+        task: what is predicted.
+        truth: what the validation rows are scored against.
+        train_labels: (m, ...) labels of the training rows.
+        seen: (n,) which words the model sees; None where it sees everything.
+        seed: of the interval of what offsets change.
+        takes_offsets: whether the last layer of the model has a bias to add them to.
     """
-    task = bench.task
+    moves = task.moves(truth.metric)
     if logits is None:
         why = "there was time for a single fit on all labelled rows, which leaves none to fit it on"
-        no_offsets = why if task.moves(bench.metric) else None
-        return Decision(temperature=task.uncalibrated(why), why_no_offsets=no_offsets)
-    labels, offsets, why_not = bench.data.validation.labels, None, None
-    if task.moves(bench.metric) and takes_offsets:
-        offsets = task.choose_offsets(logits, bench.truth, trained_on=bench.data.train.labels, seed=bench.seed)
-    elif task.moves(bench.metric):
+        return Decision(temperature=task.uncalibrated(why), why_no_offsets=why if moves else None)
+    labels, offsets, why_not = truth.labels, None, None
+    if moves and takes_offsets:
+        offsets = task.choose_offsets(logits, truth, trained_on=train_labels, seed=seed)
+    elif moves:
         why_not = "the architecture's own last layer has no bias to add them to"
-    seen = bench.validation_encoded.seen  # of others the model says nothing
+    if seen is not None:  # of others the model says nothing
+        logits, labels = logits[seen], labels[seen]
     decision = Decision(temperature=None, offsets=offsets, why_no_offsets=why_not)
     moved = logits if decision.added is None else logits + decision.added
-    return replace(decision, temperature=task.fit_temperature(moved[seen], labels[seen]))
+    return replace(decision, temperature=task.fit_temperature(moved, labels))
 
 
-def decide_and_fold(model: PreTrainedModel, *, bench: Bench, logits: np.ndarray | None) -> Decision:
+def decide_and_fold(linear: torch.nn.Linear, *, logits: np.ndarray | None, rows: EncodedRows, seed: int) -> Decision:
     """Decide from the validation rows' `logits`, and put it into the last layer of the model that is shipped."""
-    linear = final_linear(model, bench.backbone.blocks, n_classes=bench.n_classes)
-    assert linear is not None  # a classifier without one is never built
-    decision = decide(bench, logits, takes_offsets=linear.bias is not None)
+    decision = decide(
+        logits, task=rows.task, truth=rows.truth, train_labels=rows.data.train.labels, seen=rows.validation.seen,
+        seed=seed, takes_offsets=linear.bias is not None,
+    )  # fmt: skip
     value = 1.0 if decision.temperature is None else decision.temperature.value
-    temperature, offsets = bench.task.folding(temperature=value, offsets=decision.added)
+    temperature, offsets = rows.task.folding(temperature=value, offsets=decision.added)
     fold(linear, temperature=temperature, offsets=offsets)
     return decision

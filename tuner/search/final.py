@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ from tuner.interruption import uninterrupted
 from tuner.model.classifier import classify
 from tuner.records import Record
 from tuner.sealed import read_sealed, write_sealed
+from tuner.search.bench import Bench
 from tuner.search.space import Candidate
 from tuner.search.store import Run, RunStore
-from tuner.search.trials import RANDOM_HEADS, Bench, trained_weights
+from tuner.search.trainer import RANDOM_HEADS, Trainer, trained_weights
 from tuner.training.train import Outcome, Stopped, train
 
 if TYPE_CHECKING:
@@ -64,16 +66,16 @@ def averages(candidate: Candidate) -> bool:
 
 def average_pays(bench: Bench, winner: Run) -> tuple[bool, str]:
     """Whether the average of a winner's confirmed weights scores no less than they do on average, and the figures."""
-    repeats = bench.repeats(winner)[1:]
+    repeats = bench.scored.repeats(winner)[1:]
     if not averages(winner.candidate):
         return False, "its seeds do not share their start"
     if len(repeats) < 2:
         return False, "it was not confirmed with further seeds, which would say whether averaging pays"
     weights = [bench.store.load_weights(run) for run in repeats]
-    model = bench.load(repeats[0])
-    model.load_state_dict(mean_weights(weights), strict=False)
-    logits, _ = classify(model, backbone=bench.backbone, encoded=bench.validation_encoded)
-    ours = bench.truth.score(bench.task.decode(logits))
+    trainer, rows = bench.trainer, bench.rows
+    with trainer.loaded(repeats[0].candidate, seed=repeats[0].seed, weights=mean_weights(weights)) as built:
+        logits, _ = classify(built.model, backbone=bench.backbone, encoded=rows.validation)
+    ours = rows.truth.score(rows.task.decode(logits))
     theirs = float(np.mean([run.score for run in repeats]))
     said = f"on validation the average of {len(repeats)} seeds scores {ours:.3f}, they {theirs:.3f} on average"
     return ours >= theirs, said
@@ -94,7 +96,8 @@ def mean_weights(weights: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, tor
     return mean
 
 
-def fit_final(
+@contextmanager
+def final_fit(
     bench: Bench,
     *,
     name: str,
@@ -105,8 +108,9 @@ def fit_final(
     why: str,
     left: Callable[[], float],
     on_step: Callable[[int, int, int], None],
-) -> tuple[PreTrainedModel, FinalFit]:
-    """Train a candidate on training and validation rows together.
+) -> Iterator[tuple[PreTrainedModel, FinalFit]]:
+    """A candidate trained on training and validation rows together, and what was done; the model holds as long as it
+    is entered.
 
     What is trained of a seed is kept at once, so that a search that is resumed goes on with the next one.
 
@@ -126,90 +130,88 @@ def fit_final(
         Diverged: where the loss is no number any more.
         Stopped: where `on_step` ended it.
     """
-    whole = bench.on_all_rows()
-    n = len(whole.train_encoded)
+    whole = bench.trainer.on_all_rows()
+    n = len(whole.rows.train)
     made = FinalFit(name=name, rows=n, steps=0, share=share, seeds=(bench.seed,), averaged=False, why=why, seconds=0.0)
     if not candidate.trains_blocks:
-        fitted = _fit_head(whole, candidate, recipe)
-        return fitted, made
-    growth = share * n / len(bench.train_encoded)
+        with _head_fit(whole, candidate, recipe) as model:
+            model.eval()
+            yield model, made
+        return
+    growth = share * n / len(bench.rows.train)
     asked = {**recipe, "steps": float(max(round(growth * recipe["steps"]), 1))}
     weights: list[dict[str, torch.Tensor]] = []
-    seconds, steps, model = 0.0, 0, None
+    seconds, steps = 0.0, 0
     for place in range(most_seeds):
         if weights and left() < 1.05 * seconds / len(weights):
             break
-        model, trained, outcome = _train_seed(
-            whole, name=name, candidate=candidate, recipe=asked, seed=bench.seed + place, left=left,
+        trained, outcome = _train_seed(
+            whole, store=bench.store, name=name, candidate=candidate, recipe=asked, seed=bench.seed + place, left=left,
             on_step=partial(on_step, place),
         )  # fmt: skip
         weights.append(trained)
         seconds, steps = seconds + outcome["seconds"], max(steps, int(outcome["steps"]))
-    assert model is not None
-    if len(weights) > 1:
-        model.load_state_dict(mean_weights(weights), strict=False)
-    model.eval()
     seeds = tuple(bench.seed + place for place in range(len(weights)))
     share *= steps / asked["steps"]
-    return model, replace(made, steps=steps, share=share, seeds=seeds, averaged=len(seeds) > 1, seconds=seconds)
+    made = replace(made, steps=steps, share=share, seeds=seeds, averaged=len(seeds) > 1, seconds=seconds)
+    mean = mean_weights(weights) if len(weights) > 1 else weights[0]
+    with whole.loaded(candidate, seed=seeds[-1], weights=mean) as built:
+        yield built.model, made
 
 
-def _fit_head(whole: Bench, candidate: Candidate, recipe: Mapping[str, float]) -> PreTrainedModel:
+@contextmanager
+def _head_fit(whole: Trainer, candidate: Candidate, recipe: Mapping[str, float]) -> Iterator[PreTrainedModel]:
     """A linear head or a BiLSTM on the features of all rows."""
     if candidate.is_linear:
-        model, _, _ = whole.build(candidate, seed=whole.seed)
-        model.eval()
-        return model
-    fitted = whole.fit_bilstm(candidate, seed=whole.seed, most_epochs=int(recipe["epochs"]))
-    if fitted is None:
-        raise Stopped
-    fitted[0].eval()
-    return fitted[0]
+        with whole.built(candidate, seed=whole.seed) as built:
+            yield built.model
+        return
+    with whole.with_bilstm(candidate, seed=whole.seed, most_epochs=int(recipe["epochs"])) as fitted:
+        if fitted is None:
+            raise Stopped
+        yield fitted[0]
 
 
 def _train_seed(
-    whole: Bench, *, name: str, candidate: Candidate, recipe: Mapping[str, float], seed: int,
+    whole: Trainer, *, store: RunStore, name: str, candidate: Candidate, recipe: Mapping[str, float], seed: int,
     left: Callable[[], float], on_step: Callable[[int, int], None],
-) -> tuple[PreTrainedModel, dict[str, torch.Tensor], dict[str, Any]]:  # fmt: skip
-    """The model of one seed, what is trained of it, and how long it took; read back where it was trained before."""
-    model, _, _ = whole.build(candidate, seed=seed)
-    mark = whole.work / FOLDER / f"{FOLDER}-{name}-{seed}.json"
-    wanted = {"recipe": dict(recipe), "rows": len(whole.train_encoded), "candidate": candidate.to_json()}
-    kept = _read_seed(mark, whole.store)
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:  # fmt: skip
+    """What is trained with one seed, and how long it took; read back where it was trained before."""
+    mark = store.work / FOLDER / f"{FOLDER}-{name}-{seed}.json"
+    wanted = {"recipe": dict(recipe), "rows": len(whole.rows.train), "candidate": candidate.to_json()}
+    kept = _read_seed(mark, store)
     if kept is not None and all(kept[0].get(what) == value for what, value in wanted.items()):
         stored, weights = kept
-        model.load_state_dict(weights, strict=False)
-        return model, weights, stored
+        return weights, stored
 
-    def fit(recipe: dict[str, float]) -> tuple[PreTrainedModel, Outcome]:
-        model, prefix, (train_rows, validation_rows) = whole.build(candidate, seed=seed)
-        asked = whole.asked(candidate, recipe, seed=seed)
+    def fit(recipe: dict[str, float]) -> tuple[dict[str, torch.Tensor], Outcome]:
+        with whole.built(candidate, seed=seed) as built:
+            asked = whole.asked(candidate, recipe, seed=seed)
 
-        def step(done: int) -> int | None:
-            on_step(done, asked.steps)
-            if done % 10 or done == asked.steps:
-                return None
-            # Where the machine became slower than planned, the run ends its decay in time.
-            possible = done + max(left(), 0.0) * done / (time.perf_counter() - start)
-            return int(possible) if possible < asked.steps else None
+            def step(done: int) -> int | None:
+                on_step(done, asked.steps)
+                if done % 10 or done == asked.steps:
+                    return None
+                # Where the machine became slower than planned, the run ends its decay in time.
+                possible = done + max(left(), 0.0) * done / (time.perf_counter() - start)
+                return int(possible) if possible < asked.steps else None
 
-        start = time.perf_counter()
-        one = validation_rows.first()
-        return model, train(
-            model, backbone=whole.backbone, prefix=prefix, recipe=asked, train_rows=train_rows, validation_rows=one,
-            on_step=step,
-        )  # fmt: skip
+            start = time.perf_counter()
+            outcome = train(
+                built.model, backbone=whole.backbone, prefix=built.prefix, recipe=asked, train_rows=built.train_rows,
+                validation_rows=whole.first_validation_row(), on_step=step,
+            )  # fmt: skip
+            # Copies: the next seed trains in the same tensors.
+            return {name: tensor.clone() for name, tensor in trained_weights(built.model).items()}, outcome
 
-    (model, outcome), _ = whole.within_memory(fit, dict(recipe))
+    (weights, outcome), _ = whole.within_memory(fit, dict(recipe))
     if outcome.stopped:
         raise Diverged if outcome.diverged else Stopped
-    # Copies: the next seed trains in the same tensors.
-    weights = {name: tensor.clone() for name, tensor in trained_weights(model).items()}
     with uninterrupted():
-        sha256 = whole.store.keep_weights(mark.stem, save(weights))
+        sha256 = store.keep_weights(mark.stem, save(weights))
         measured = {"weights": sha256, "seconds": outcome.seconds, "steps": outcome.steps}
         write_sealed(mark, {**measured, **wanted})
-    return model, weights, measured
+    return weights, measured
 
 
 def check_fits(store: RunStore) -> None:

@@ -15,15 +15,18 @@ from tuner.errors import OptionError, TransferError
 from tuner.interruption import Interruption
 from tuner.records import Progress, folder_error
 from tuner.sealed import write_sealed
+from tuner.search.bench import open_bench
+from tuner.search.clock import Deadline
+from tuner.search.data import TuningData
 from tuner.search.final import check_fits
 from tuner.search.finish import finish, tested
 from tuner.search.journal import STUDY, WORK, mend_journal
-from tuner.search.loop import Deadline, Trials, check_budget
+from tuner.search.loop import Trials, check_budget
 from tuner.search.result import TuningResult, read_result
 from tuner.search.space import Candidate, SearchSpace
-from tuner.search.store import identify
+from tuner.search.store import RunStore, identify
 from tuner.search.study import open_study, reconcile
-from tuner.search.trials import CLASS_WEIGHTED, Bench, LabelledRows, TuningData
+from tuner.search.trainer import CLASS_WEIGHTED
 from tuner.tasks.known import check_metric
 from tuner.training.augmentation import check_policy
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from tuner.model.backbone import Backbone
     from tuner.search.expectations import Expectations
 
-__all__ = ["LabelledRows", "TuningData", "TuningResult", "search"]
 
 GOES_ON = ("interrupted", "budget")
 """Why a search stopped that can go on: its runs and caches are kept."""
@@ -111,18 +113,17 @@ def search(
         return dataclasses.replace(earlier, warnings=(*earlier.warnings, ENDED_BEFORE))
     deadline = Deadline(budget_s, began=began)
     work = folder / WORK
-    bench = Bench(
-        backbone, data=data, space=space, work=work, metric=metric, seed=seed, progress=progress,
-        expectations=expectations, prefer=prefer, refits=refit,
-    )  # fmt: skip
     try:
         identity = identify(work, own_journal=storage is None)
         tested(work)  # damage is said before anything is trained
-        check_fits(bench.store)
+        store = RunStore(work)
+        check_fits(store)
         dropped = mend_journal(folder, work=work) if storage is None else None
-        if dropped is not None:
-            bench.warnings.append(dropped)
-        bench.prepare()
+        bench = open_bench(
+            backbone, data=data, space=space, work=work, metric=metric, seed=seed, progress=progress,
+            expectations=expectations, prefer=prefer, refits=refit, store=store,
+            notes=() if dropped is None else (dropped,),
+        )  # fmt: skip
         if space.augmentation is not None:
             check_policy(space.augmentation, backbone=backbone, task=data.task)
         study = open_study(folder, seed=seed, storage=storage, name=study_name, run_key=identity.run)
@@ -175,8 +176,6 @@ def search(
         if not isinstance(system, OSError):
             raise
         raise folder_error(folder, system) from error
-    finally:
-        bench.restore_base()
     write_sealed(finished, result.to_json())
     if result.stopped_because not in GOES_ON:  # one that may go on needs its caches and weights
         shutil.rmtree(folder / WORK)

@@ -14,6 +14,7 @@ import numpy as np
 from tuner.records import write_bytes_atomically
 from tuner.regular import irregular
 from tuner.sealed import damaged, file_sha256, read_sealed, write_sealed
+from tuner.search.run_name import RunName
 from tuner.search.space import Candidate
 
 if TYPE_CHECKING:
@@ -55,11 +56,10 @@ def identify(work: Path, *, own_journal: bool) -> Identity:
 class Run:
     """One finished training of a candidate: what was asked for and what came out on the validation rows.
 
-    A run's name is its number; a confirmation's is ``<number>@<seed>``, a variant's ``<number>-<variant>``.
     ``weights`` is the SHA-256 of its trained weights, None where there are none beside a linear head.
     """
 
-    name: str
+    name: RunName
     candidate: Candidate
     recipe: dict[str, float]
     seed: int
@@ -71,19 +71,19 @@ class Run:
     @property
     def is_confirmation(self) -> bool:
         """Whether this repeats a trial with another seed."""
-        return "@" in self.name
+        return self.name.repeat is not None
 
     @property
     def is_trial(self) -> bool:
         """Whether this counts as a trial of the study; confirmations and variants do not."""
-        return self.name.isdigit()
+        return not self.name.variants and self.name.repeat is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
     """A trial that was stopped on the way: it counts, and has no score."""
 
-    name: str
+    name: RunName
     candidate: Candidate
     recipe: dict[str, float]
     out_of_time: bool = False
@@ -95,8 +95,8 @@ class RunStore:
 
     def __init__(self, work: Path) -> None:
         self.work = work
-        self.runs: dict[str, Run] = {}
-        self.pruned: dict[str, Pruned] = {}
+        self.runs: dict[RunName, Run] = {}
+        self.pruned: dict[RunName, Pruned] = {}
 
     def read(self) -> None:
         """Read back what is stored. Raises `DataError` for a damaged file, which it names."""
@@ -110,19 +110,20 @@ class RunStore:
                 path, expected={"name": str, "candidate": dict, "recipe": dict}, fix=fix, sealed=sealed
             )
             try:
+                name = RunName.parse(values.pop("name"))
                 candidate = Candidate(**values.pop("candidate"))
                 if "score" not in values:
-                    self.pruned[path.stem] = Pruned(**values, candidate=candidate)
+                    self.pruned[name] = Pruned(**values, name=name, candidate=candidate)
                     continue
                 predictions = np.asarray(values.pop("predictions"))
                 if predictions.dtype.kind not in "iuf":
                     raise ValueError("its predictions are no numbers")
-                run = Run(**values, candidate=candidate, predictions=predictions)
+                run = Run(**values, name=name, candidate=candidate, predictions=predictions)
             except (KeyError, TypeError, ValueError) as error:
                 raise damaged(path, f"it is no run of this version ({error})", fix=fix) from error
-            if run.name != path.stem:
-                raise damaged(path, f"it holds run {run.name}", fix=fix)
-            self.runs[run.name] = run
+            if str(name) != path.stem:
+                raise damaged(path, f"it holds run {name}", fix=fix)
+            self.runs[name] = run
 
     def check_weights(self, wanted: Iterable[Run]) -> None:
         """Raise `DataError` where the weights of a run are missing, or are not those that were stored."""
@@ -132,22 +133,22 @@ class RunStore:
                 how = "its content differs from its checksum" if path.is_file() else "it is missing"
                 raise damaged(path, how, fix=self._without(run.name))
 
-    def _without(self, name: str) -> str:
+    def _without(self, name: RunName) -> str:
         return (
             f"delete {self._path(name)} as well: the other finished runs are kept, and --resume runs this trial again"
         )
 
     def keep(self, run: Run) -> None:
         """Store a finished run; its weights were stored before."""
-        write_sealed(self._path(run.name), asdict(run))
+        write_sealed(self._path(run.name), asdict(run) | {"name": str(run.name)})
         self.runs[run.name] = run
 
     def keep_pruned(self, pruned: Pruned) -> None:
         """Store a trial that was stopped on the way."""
-        write_sealed(self._path(pruned.name), asdict(pruned))
+        write_sealed(self._path(pruned.name), asdict(pruned) | {"name": str(pruned.name)})
         self.pruned[pruned.name] = pruned
 
-    def keep_weights(self, name: str, content: bytes) -> str:
+    def keep_weights(self, name: RunName | str, content: bytes) -> str:
         """Store the bytes of a safetensors file under the name of a run; returns their SHA-256."""
         write_bytes_atomically(self.weights_path(name), content)
         return hashlib.sha256(content).hexdigest()
@@ -157,7 +158,7 @@ class RunStore:
         self.check_weights((run,))
         return self.read_weights(run.name, sha256=None, fix=self._without(run.name))
 
-    def read_weights(self, name: str, *, sha256: str | None, fix: str) -> dict[str, torch.Tensor]:
+    def read_weights(self, name: RunName | str, *, sha256: str | None, fix: str) -> dict[str, torch.Tensor]:
         """Weights by the name that they were kept under. Raises `DataError` where they are missing or damaged, or have
         another checksum than expected; runs of an earlier version have none."""
         from safetensors import SafetensorError
@@ -174,25 +175,24 @@ class RunStore:
             raise damaged(path, "its content differs from its checksum", fix=fix)
         return weights
 
-    def drop_weights(self, names: Iterable[str]) -> None:
+    def drop_weights(self, names: Iterable[RunName]) -> None:
         """Remove the weights of runs that can no longer win."""
         for name in names:
             self.weights_path(name).unlink(missing_ok=True)
 
-    def next_name(self) -> str:
-        """The number of the next trial: one that no stored run has, whatever the study lost."""
-        taken = {int(name.partition("@")[0].partition("-")[0]) for name in (*self.runs, *self.pruned)}
-        return f"{max(taken, default=-1) + 1:04d}"
+    def next_name(self) -> RunName:
+        """The name of the next trial: one whose number no stored run has, whatever the study lost."""
+        return RunName(trial=max((name.trial for name in (*self.runs, *self.pruned)), default=-1) + 1)
 
     @property
     def trials(self) -> tuple[Run | Pruned, ...]:
         """Finished and pruned trials in their order."""
         ended: list[Run | Pruned] = [*(run for run in self.runs.values() if run.is_trial), *self.pruned.values()]
-        return tuple(sorted(ended, key=lambda trial: int(trial.name)))
+        return tuple(sorted(ended, key=lambda trial: trial.name.trial))
 
-    def weights_path(self, name: str) -> Path:
+    def weights_path(self, name: RunName | str) -> Path:
         """Where a run's trained weights are kept."""
         return self.work / "weights" / f"{name}.safetensors"
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: RunName) -> Path:
         return self.work / "runs" / f"{name}.json"

@@ -89,11 +89,11 @@ def reconcile(study: optuna.Study, trials: Sequence[Run | Pruned], *, space: Sea
     for stored in trials:
         score = stored.score if isinstance(stored, Run) else None
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
-        found = known.get(stored.name)
+        found = known.get(str(stored.name))
         if found is None:
             params, distributions = _suggested(stored, space)
             attributes: dict[str, Any] = {
-                "run": stored.name,
+                "run": str(stored.name),
                 "candidate": stored.candidate.to_json(),
                 "recipe": stored.recipe,
             }

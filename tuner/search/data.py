@@ -1,0 +1,93 @@
+"""The rows that a search is given, in three splits, and how they become what the model is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuner.inputs.encoded import Encoded
+from tuner.inputs.pictures import Pictures
+from tuner.model.backbone import Backbone
+from tuner.records import Progress
+from tuner.tasks.base import Task
+from tuner.tasks.known import task_of
+from tuner.tasks.tags import places_of
+from tuner.tasks.truth import Truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """Texts or images with their class numbers, and the groups that folds keep together where there are some.
+
+    Of sentences, ``rows`` are sequences of words, ``n_words`` (n,) their numbers and ``labels`` the (N,) numbers of the
+    words' tags, sentence below sentence.
+    """
+
+    rows: Sequence[Any]
+    labels: np.ndarray
+    groups: np.ndarray | None = None
+    n_words: np.ndarray | None = None
+
+    def take(self, positions: np.ndarray) -> LabelledRows:
+        """Some of the rows."""
+        rows = self.rows
+        taken = rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
+        groups = None if self.groups is None else self.groups[positions]
+        n_words = None if self.n_words is None else self.n_words[positions]
+        return LabelledRows(
+            rows=taken, labels=self.labels[places_of(self.n_words, positions)], groups=groups, n_words=n_words
+        )
+
+    def joined(self, other: LabelledRows) -> LabelledRows:
+        """The labels of these rows and of others below them; the rows themselves are numbers."""
+        both = [(self.groups, other.groups), (self.n_words, other.n_words)]
+        groups, n_words = (None if a is None or b is None else np.concatenate([a, b]) for a, b in both)
+        return LabelledRows(
+            rows=range(len(self.rows) + len(other.rows)), labels=np.concatenate([self.labels, other.labels]),
+            groups=groups, n_words=n_words,
+        )  # fmt: skip
+
+    def truth(self, *, metric: str, names: tuple[str, ...]) -> Truth:
+        """What predictions of these rows are scored against; `names` are those of the classes or tags."""
+        task = task_of(names, tagged=self.n_words is not None)
+        return task.truth(self.labels, metric=metric, groups=self.groups, n_words=self.n_words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningData:
+    """The three splits; validation decides, test is scored once. Of tagged words, ``class_names`` are the tags' names,
+    ``O`` first."""
+
+    name: str
+    train: LabelledRows
+    validation: LabelledRows
+    test: LabelledRows
+    class_names: tuple[str, ...]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    posed: Task | None = None
+    """What is predicted, where that is neither a class of every row nor a tag of every word."""
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.posed or task_of(self.class_names, tagged=self.train.n_words is not None)
+
+
+def encode_rows(
+    backbone: Backbone, part: LabelledRows, *, what: str, progress: Progress | None = None
+) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
+    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read, or words are
+    not seen.
+
+    Raises `DataError` where most of them could not.
+    """
+    encoded = backbone.encode(part.rows, progress=progress)
+    if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
+        return encoded, part, encoded.notes(f"{what} sentences")
+    note = part.rows.note(f"{what} images")
+    kept = part.rows.readable()
+    return encoded.take(kept), part.take(kept), (note,)
