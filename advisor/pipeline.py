@@ -110,7 +110,7 @@ def recommend(
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
     (texts, labels) or (images, labels); or sentences whose words are tagged
-    (`advisor.data.tagged_reading.read_tagged`). `metric` is by default accuracy, of tags entity F1. A table that names
+    (`advisor.data.sentences.read_tagged`). `metric` is by default accuracy, of tags entity F1. A table that names
     images by paths outside its own folder needs `images_root`, the folder where they may lie. `header` says whether the
     first line of a file names its columns, which is judged by its look unless it is said; without one they are called
     ``column_1``, ``column_2``... With `out`, ``advice.json`` and the report are written there; without `examples`,

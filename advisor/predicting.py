@@ -12,7 +12,7 @@ import numpy as np
 from advisor import runs
 from advisor.data.image_paths import refuse_root
 from advisor.data.new_rows import notes_on_texts, read_images, read_new_texts
-from advisor.data.tagged_reading import read_sentences
+from advisor.data.sentences import read_sentences
 from advisor.data.tagged_target import refuse_options
 from tuner.export import ADVICE_FILE, TransferModel
 from tuner.inputs.pairs import in_words

@@ -22,8 +22,8 @@ import pandas as pd
 from evidence_table import RESULTS, append
 from main_job import DATA, text_backbone
 
+from advisor.data.sentences import read_tagged
 from advisor.data.tagged import TaggedSentences
-from advisor.data.tagged_reading import read_tagged
 from tuner.search.bench import Bench, open_bench
 from tuner.search.data import LabelledRows, TuningData
 from tuner.search.run_name import RunName

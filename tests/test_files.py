@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from advisor.data.cells import column_from_values, is_nested
 from advisor.data.delimited import _bad_line
-from advisor.data.files import column_from_values, is_nested, read_file
+from advisor.data.files import read_file
+from advisor.data.opened import open_file
 from tuner.errors import DataError, MissingFileError
 
 ROWS = [("plain words", "a"), ('he said "well, yes"', "b"), ("two\nlines; one | cell", "a"), ("café ‘quoted’", "007")]
@@ -312,7 +314,7 @@ def test_columns_of_mixed_values() -> None:
 
 def test_a_table_that_only_the_fast_reader_refuses_is_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\nfine,a\n")
-    error = _bad_line(path, "utf-8", ",", {}, n_columns=2, error=pa.ArrowInvalid("odd block\nmore"))
+    error = _bad_line(open_file(path), "utf-8", ",", {}, n_columns=2, error=pa.ArrowInvalid("odd block\nmore"))
     assert str(error).startswith(f"{path} cannot be read as delimited text (odd block)")
 
 

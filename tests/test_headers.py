@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from advisor.data.conll import is_conll
-from advisor.data.files import first_rows, read_file
+from advisor.data.files import read_file
 from advisor.data.header import judge_first_row
 from advisor.data.load import load_target
 from advisor.data.new_rows import read_new_texts
+from advisor.data.opened import open_file
 from advisor.data.read import read_tables
 from tuner.errors import DataError, OptionError
 
@@ -169,9 +170,10 @@ def test_stray_cells_in_blank_columns_are_counted(tmp_path: Path) -> None:
 
 def test_the_glance_at_tagged_words_reads_the_same_header(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'sep=;\ntokens;tags\n"[""EU""]";"[""B-org""]"\n')
-    assert first_rows(path, most=1) == [{"tokens": '["EU"]', "tags": '["B-org"]'}]
-    assert not is_conll(write(tmp_path / "b.tsv", "".join(f"{text}\t{'BS'[n % 2]}\n" for n, text in enumerate(TEXTS))))
-    assert is_conll(write(tmp_path / "c.tsv", "EU\tB-org\nrejects\tO\n"))
+    assert read_file(path).table.slice(0, 1).to_pylist() == [{"tokens": '["EU"]', "tags": '["B-org"]'}]
+    texts = write(tmp_path / "b.tsv", "".join(f"{text}\t{'BS'[n % 2]}\n" for n, text in enumerate(TEXTS)))
+    assert not is_conll(open_file(texts))
+    assert is_conll(open_file(write(tmp_path / "c.tsv", "EU\tB-org\nrejects\tO\n")))
 
 
 def test_fasttext_files_are_labels_and_texts(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from recognised import is_tagged
 
+from advisor.data.cells import read_literal
 from advisor.data.files import read_file
 from advisor.data.load import load_target
 from advisor.data.new_rows import read_new_texts
 from advisor.data.read import read_tables
-from advisor.data.tagged import read_literal
-from advisor.data.tagged_glance import is_tagged
-from advisor.data.tagged_reading import read_tagged
+from advisor.data.sentences import read_tagged
 from advisor.similarity.image_build import read_source_pictures
 from advisor.similarity.passages import read_source_text
 from tuner.errors import DataError, MissingFileError

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from recognised import is_tagged
 
 from advisor.data.files import read_file
 from advisor.data.read import read_tables
-from advisor.data.tagged_glance import is_tagged
-from advisor.data.tagged_reading import read_tagged
+from advisor.data.sentences import read_tagged
 from tuner.errors import DataError
 
 TEXTS = [f"text number {number} of some" for number in range(6)]

@@ -277,7 +277,7 @@ def test_what_the_hub_answers(monkeypatch: pytest.MonkeyPatch, status: int, answ
 def test_files_with_different_kinds_of_values_are_joined_as_text() -> None:
     left, right = (read_tables(pd.DataFrame({"label": values})).parts["all"] for values in ([1, 2], ["x", "y"]))
     assert concatenate([left, right], place="here").column("label").to_pylist() == ["1", "2", "x", "y"]
-    nested = read_tables(pd.DataFrame({"label": [[1], [2]]})).parts["all"]
+    nested = read_tables(pd.DataFrame({"label": [[1, 2], [2]]})).parts["all"]
     with pytest.raises(DataError, match="the columns label hold different kinds of values"):
         concatenate([right, nested], place="here")
 

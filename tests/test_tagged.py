@@ -9,11 +9,11 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from recognised import is_tagged
 
 from advisor.data.schemes import illegal_transitions, tag_scheme
+from advisor.data.sentences import read_sentences, read_tagged
 from advisor.data.tagged import EntityCounts, TaggedSentences, count_entities
-from advisor.data.tagged_glance import is_tagged
-from advisor.data.tagged_reading import read_sentences, read_tagged
 from tuner.errors import DataError, MissingFileError, OptionError
 
 TOKENS = [["EU", "rejects", "German", "call"], ["Peter", "Blackburn"], ["BRUSSELS", "1996-08-22"]]
@@ -414,8 +414,8 @@ def test_conll_lines_without_a_tag_are_refused_with_their_numbers(tmp_path: Path
         (pd.DataFrame({"x": TOKENS, "tags": TAGS}), "not clear which column holds the words"),
         ((TOKENS, TAGS[:2]), "3 sentences but 2 rows of tags"),
         (frame().head(0), "is empty"),
-        ({"trian": frame()}, "the key 'trian' cannot be read. Did you mean 'train'"),
-        (5, "cannot be read from data of type int"),
+        ({"trian": frame()}, "the keys trian cannot be read. Did you mean 'train'"),
+        (5, "data of type int cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_said(data: object, what: str) -> None:

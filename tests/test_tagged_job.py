@@ -10,7 +10,7 @@ from test_tagging import DATA, NAMES, sentences
 
 from advisor import recommend, tune
 from advisor.cli import run
-from advisor.data.tagged_reading import read_sentences
+from advisor.data.sentences import read_sentences
 from advisor.predicting import predict
 from tuner.errors import DataError
 

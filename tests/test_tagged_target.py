@@ -9,11 +9,11 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from recognised import is_tagged
 
 import advisor.data.read
 from advisor.data.load import load_target
-from advisor.data.tagged_glance import is_tagged
-from advisor.data.tagged_reading import read_sentences
+from advisor.data.sentences import read_sentences
 from tuner.errors import DataError, OptionError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.data.cautions import joined_labels_note
+from advisor.data.cells import read_literal
 from advisor.data.columns import several_labels
 from advisor.data.rows import Rows, is_text_type, listed_names, shortened
-from advisor.data.tagged import read_literal
 from tuner.errors import DataError
 
 if TYPE_CHECKING:

@@ -1,39 +1,33 @@
-"""CoNLL files: one word a line, told from other files by a glance at them."""
+"""CoNLL files, one word a line -> an Arrow table of lists: told from other files by a glance at them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from advisor.data.files import (
-    CONLL_SUFFIXES,
-    detect_encoding,
-    python_stream,
-    read_head,
-    refuse_binary,
-)
+from advisor.data.cells import FileTable
+from advisor.data.encoding import python_stream
+from advisor.data.opened import OpenFile
 from advisor.data.schemes import OUTSIDE, PREFIXED
 from advisor.data.tagged import DOCUMENT, FIRST_ROWS
 from tuner.errors import DataError
 
+CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1", ".iob2", ".iobes", ".ner"})
+"""Names of files that hold one word a line, whatever is in them."""
 MAY_BE_CONLL = frozenset({".txt", ".tsv", ".tab", ".data"})
+"""Names of files that may, and are looked at."""
 
 
-# --- CoNLL files
+def read_conll(file: OpenFile, encoding: str, *, labelled: bool = True) -> FileTable:
+    """The sentences of a file: lists of ``tokens`` and ``tags``, and where there are several the ``document`` of each.
 
-
-def read_conll(
-    path: Path, *, labelled: bool = True
-) -> tuple[list[list[str]], list[list[str]], list[str] | None, list[str]]:
-    """Words and tags of every sentence, its document, and warnings; lines without a tag raise with their numbers.
-
-    There are no documents without two lines that begin one. Where they need not be `labelled`, there are no tags, and a
-    line may hold a word alone.
+    The first column of a line is the word and the last one its tag; lines without a tag raise with their numbers. There
+    are no documents without two lines that begin one. Where they need not be `labelled`, there are no tags, and a line
+    may hold a word alone.
     """
-    head = read_head(path)
-    refuse_binary(path, head)
-    encoding, warning = detect_encoding(path, head)
-    with python_stream(path, encoding) as stream:
+    import pyarrow as pa
+
+    path = file.path
+    with python_stream(file, encoding) as stream:
         content = stream.read().decode("utf-8")
     tokens: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
@@ -75,10 +69,14 @@ def read_conll(
             why="the first column is read as the words",
             fix="leave that column out, so that a line begins with its word",
         )
-    warnings = [warning] if warning else []
-    if n_comments:
-        warnings.append(f"{path.name}: {n_comments:,} comment lines were skipped")
-    return tokens, tags, documents if n_documents > 1 else None, warnings
+    kind = pa.list_(pa.string())
+    columns = {"tokens": pa.array(tokens, kind)}
+    if labelled:
+        columns["tags"] = pa.array(tags, kind)
+    if n_documents > 1:
+        columns["document"] = pa.array(documents, pa.string())
+    warnings = (f"{path.name}: {n_comments:,} comment lines were skipped",) if n_comments else ()
+    return FileTable(table=pa.table(columns), warnings=warnings, is_conll=True)
 
 
 def _fields(line: str) -> list[str]:
@@ -102,14 +100,12 @@ def _is_tag(text: str) -> bool:
     return text == OUTSIDE or bool(PREFIXED.fullmatch(text)) or (len(text) == 1 and text in "BIESLU")
 
 
-def is_conll(path: Path) -> bool:
+def is_conll(file: OpenFile) -> bool:
     """Whether a file holds one word a line, by its name, else by its first lines."""
-    if path.suffix.lower() in CONLL_SUFFIXES:
+    ending, head = file.path.suffix.lower(), file.head
+    if ending in CONLL_SUFFIXES:
         return True
-    if path.suffix.lower() not in MAY_BE_CONLL:
-        return False
-    head = read_head(path)
-    if b"\0" in head:
+    if ending not in MAY_BE_CONLL or b"\0" in head:
         return False
     lines = head.decode("utf-8", errors="replace").replace("\r\n", "\n").split("\n")[:-1]
     columns = [_fields(line) for line in lines[:2000]]

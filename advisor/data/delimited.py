@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.data.cells import MOST_COLUMNS, FileTable, refuse_repeated, too_wide
-from advisor.data.encoding import BOMS, arrow_stream, empty_file, read_head, text_sample
+from advisor.data.encoding import arrow_stream, text_sample
 from advisor.data.fasttext import is_fasttext, read_fasttext
 from advisor.data.header import USUAL_NAMES, judge_first_row, name_columns
+from advisor.data.opened import OpenFile, empty_file
 from tuner.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,12 +53,15 @@ class _Layout:
     warnings: tuple[str, ...]
 
 
-def read_delimited(path: Path, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> FileTable:
+def read_delimited(
+    file: OpenFile, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()
+) -> FileTable:
     """A table of text cells; `header` and `names` are as for `read_file`."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    sample, whole = text_sample(path, encoding)
+    path = file.path
+    sample, whole = text_sample(file, encoding)
     if sample.lstrip().startswith(("{", "[{")) and _is_json_line(sample):
         raise DataError(
             f"{path} holds JSON, not delimited columns",
@@ -65,7 +69,7 @@ def read_delimited(path: Path, encoding: str, *, header: bool | None = None, nam
             fix="give the file the ending .jsonl",
         )
     if is_fasttext(sample):
-        return read_fasttext(path, encoding)
+        return read_fasttext(file, encoding)
     layout = _layout(path, sample, whole=whole, header=header, known=names)
     if layout.whole and not layout.records:
         return FileTable(table=pa.table({name or f"unnamed_{i}": [] for i, name in enumerate(layout.names)}))
@@ -74,7 +78,7 @@ def read_delimited(path: Path, encoding: str, *, header: bool | None = None, nam
     for block_bytes in (_LARGE_BLOCK_BYTES,) if wide else (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
         try:
             table = arrow_csv.read_csv(
-                arrow_stream(path, encoding, behind=layout.before),
+                arrow_stream(file, encoding, behind=layout.before),
                 read_options=arrow_csv.ReadOptions(block_size=block_bytes, column_names=places, use_threads=not wide),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=layout.delimiter, newlines_in_values=True, **layout.quoting
@@ -88,7 +92,7 @@ def read_delimited(path: Path, encoding: str, *, header: bool | None = None, nam
             if "straddling" in str(error) and block_bytes != _LARGE_BLOCK_BYTES:
                 continue
             raise _bad_line(
-                path, encoding, layout.delimiter, layout.quoting, n_columns=len(places), error=error,
+                file, encoding, layout.delimiter, layout.quoting, n_columns=len(places), error=error,
                 before=layout.before, lines=layout.lines, first="first row" if layout.without_header else "header",
             ) from error  # fmt: skip
         break
@@ -380,19 +384,8 @@ def _dialect(delimiter: str, quoting: Mapping[str, Any]) -> dict[str, Any]:
     return dialect
 
 
-def first_rows(path: Path, *, most: int, header: bool | None = None) -> list[dict[str, str]]:
-    """The first rows of a delimited file by column, as `read_file` parses them; none that the sample cuts off.
-
-    Of the encoding only a byte-order mark is looked at, since this is a glance. Raises `DataError` as `read_file` does.
-    """
-    encoding = next((name for mark, name in BOMS if read_head(path).startswith(mark)), "utf-8")
-    sample, whole = text_sample(path, encoding)
-    layout = _layout(path, sample, whole=whole, header=header)
-    return [dict(zip(layout.names, record, strict=False)) for record in layout.records[:most]]
-
-
 def _bad_line(
-    path: Path,
+    file: OpenFile,
     encoding: str,
     delimiter: str,
     quoting: Mapping[str, Any],
@@ -407,9 +400,10 @@ def _bad_line(
 
     `before` and `lines` are the characters and lines before the rows, `first` is what has `n_columns` cells.
     """
-    with _long_fields_allowed(), path.open("r", encoding=encoding, errors="replace", newline="") as file:
-        file.read(len(before))
-        reader = csv.reader(file, strict=True, **_dialect(delimiter, quoting))
+    path = file.path
+    with _long_fields_allowed(), file.text(encoding) as stream:
+        stream.read(len(before))
+        reader = csv.reader(stream, strict=True, **_dialect(delimiter, quoting))
         line = lines + 1
         try:
             for record in reader:

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tuner.errors import DataError, MissingFileError
-from tuner.regular import check_regular
+from advisor.data.opened import SAMPLE_BYTES, OpenFile
+from tuner.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
 
 _BLOCK_BYTES = 1 << 21
 _LONGEST_LINE = 1 << 26  # characters of a first line that are waited for
@@ -39,54 +37,33 @@ _ICONV_NAMES = {"latin_1": "ISO-8859-1", "mac_roman": "MACINTOSH"} | {
 }
 
 
-def empty_file(path: Path, why: str) -> DataError:
-    """The refusal of a file without rows."""
-    return DataError(f"{path} is empty", why=why, fix="pass a file with a header line and labelled rows")
-
-
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file, which must be one: pipes and devices raise `DataError`."""
-    check_regular(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(SAMPLE_BYTES)
-    except OSError as error:
-        raise MissingFileError(
-            f"{path} cannot be read ({error.strerror or error})",
-            why="the dataset is read from it",
-            fix="check the path and that you may read the file",
-        ) from error
-    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise empty_file(path, "it holds no text at all")
-    return head
-
-
-def detect_encoding(path: Path, head: bytes) -> tuple[str, str | None]:
+def detect_encoding(file: OpenFile) -> tuple[str, str | None]:
     """The file's encoding as Python names it, and a warning where it was inferred rather than known.
 
     A byte-order mark decides; else the whole file is tried as UTF-8; else Windows-1252 and a few others are taken
     when the letters they give fit. Everything else is refused: a wrong guess would garble texts silently.
     """
+    path, head = file.path, file.head
     for mark, encoding in BOMS:
         if head.startswith(mark):
-            _check_decodes(path, encoding)
+            _check_decodes(file, encoding)
             return encoding, None
     zeros = head.count(0)
     if zeros:
         even, odd = head[::2].count(0), head[1::2].count(0)
         if zeros > 0.3 * len(head) and min(even, odd) < 0.05 * zeros:
             encoding = "utf-16-le" if odd > even else "utf-16-be"
-            _check_decodes(path, encoding)
+            _check_decodes(file, encoding)
             return encoding, f"{path.name} has no byte-order mark; it was read as {encoding.upper()}"
         raise not_text(path, f"it holds zero bytes, the first at position {head.index(0):,}")
-    bad_line = _first_line_not_utf8(path)
+    bad_line = _first_line_not_utf8(file)
     if bad_line is None:
         return "utf-8", None
     controls = sum(head.count(code) for code in range(32) if code not in (9, 10, 12, 13, 27))
     if controls > 0.01 * len(head):
         raise not_text(path, f"{100 * controls / len(head):.0f} % of its first bytes are control characters")
-    lines = _lines_beyond_ascii(path)
-    in_utf8, others = _count_beyond_ascii(path)
+    lines = _lines_beyond_ascii(file)
+    in_utf8, others = _count_beyond_ascii(file)
     # Bytes beyond ASCII hardly ever form UTF-8 by chance, so where more than a tenth of such lines do, the file may be
     # UTF-8 with damage in it, or pasted together from two encodings: no single reading is right then.
     encoding_found = guess_encoding(lines) if in_utf8 <= 0.1 * others else None
@@ -149,11 +126,11 @@ def _likely_encodings(sample: bytes) -> list[str]:
     return list(dict.fromkeys(_ICONV_NAMES.get(name, name.upper().replace("_", "-")) for name in likely))[:3]
 
 
-def _count_beyond_ascii(path: Path) -> tuple[int, int]:
+def _count_beyond_ascii(file: OpenFile) -> tuple[int, int]:
     """Lines with bytes beyond ASCII that are UTF-8, and those that are not."""
     in_utf8 = others = 0
-    with path.open("rb") as file:
-        for line in file:
+    with file.stream() as stream:
+        for line in stream:
             if line.isascii():
                 continue
             try:
@@ -164,31 +141,31 @@ def _count_beyond_ascii(path: Path) -> tuple[int, int]:
     return in_utf8, others
 
 
-def _check_decodes(path: Path, encoding: str) -> None:
+def _check_decodes(file: OpenFile, encoding: str) -> None:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
+        with file.stream() as stream:
+            while block := stream.read(_BLOCK_BYTES):
                 decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} begins like {encoding.upper()} text but cannot be decoded ({error.reason})",
+            f"{file.path} begins like {encoding.upper()} text but cannot be decoded ({error.reason})",
             why="the file is damaged or only partly in that encoding",
             fix="save it again as UTF-8",
         ) from error
 
 
-def _first_line_not_utf8(path: Path) -> int | None:
+def _first_line_not_utf8(file: OpenFile) -> int | None:
     """Number of the first line that is not UTF-8 (counted from 1), or None; zero bytes raise as binary."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines = 0
-    with path.open("rb") as file:
+    with file.stream() as stream:
         while True:
-            block = file.read(_BLOCK_BYTES)
+            block = stream.read(_BLOCK_BYTES)
             if b"\0" in block:
                 number = lines + block[: block.index(b"\0")].count(b"\n") + 1
-                raise not_text(path, f"line {number:,} holds a zero byte")
+                raise not_text(file.path, f"line {number:,} holds a zero byte")
             try:
                 decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
@@ -199,12 +176,12 @@ def _first_line_not_utf8(path: Path) -> int | None:
             lines += block.count(b"\n")
 
 
-def _lines_beyond_ascii(path: Path) -> bytes:
+def _lines_beyond_ascii(file: OpenFile) -> bytes:
     """Up to 32 kB of the lines that hold bytes beyond ASCII: what tells encodings apart."""
     lines: list[bytes] = []
     size = 0
-    with path.open("rb") as file:
-        for line in file:
+    with file.stream() as stream:
+        for line in stream:
             if not line.isascii():
                 lines.append(line[:4096])
                 size += len(lines[-1])
@@ -251,14 +228,14 @@ def _looks_western(sample: bytes) -> bool:
     return fitting >= 0.98 * len(beyond) and plain_letters >= 3 * letters and runs <= 0.05 * max(letters, 1)
 
 
-def python_stream(path: Path, encoding: str) -> BinaryIO:
+def python_stream(file: OpenFile, encoding: str) -> BinaryIO:
     """The file as UTF-8 bytes, for Python to read; a mark at its beginning is left out."""
     if encoding == "utf-8":
-        return path.open("rb")
-    return io.BytesIO(path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff").encode())
+        return file.stream()
+    return io.BytesIO(_decoded(file, encoding).encode())
 
 
-def arrow_stream(path: Path, encoding: str, *, behind: str = "") -> pa.NativeFile:
+def arrow_stream(file: OpenFile, encoding: str, *, behind: str = "") -> pa.NativeFile:
     """The file as UTF-8 bytes behind the mark and the text `behind`; in memory only where it is in another encoding.
 
     Arrow's own streams, not Python's: its threads read ahead, and those still at it after an error bring the
@@ -267,20 +244,22 @@ def arrow_stream(path: Path, encoding: str, *, behind: str = "") -> pa.NativeFil
     import pyarrow as pa
 
     if encoding not in ("utf-8", "utf-8-sig"):
-        decoded = path.read_bytes().decode(encoding, errors="replace").removeprefix("\ufeff")
-        return pa.BufferReader(decoded[len(behind) :].encode())
-    stream = pa.OSFile(str(path))
-    stream.seek((3 if encoding == "utf-8-sig" else 0) + len(behind.encode()))
-    return stream
+        return pa.BufferReader(_decoded(file, encoding)[len(behind) :].encode())
+    return file.arrow_stream((3 if encoding == "utf-8-sig" else 0) + len(behind.encode()))
 
 
-def text_sample(path: Path, encoding: str) -> tuple[str, bool]:
+def _decoded(file: OpenFile, encoding: str) -> str:
+    with file.stream() as stream:
+        return stream.read().decode(encoding, errors="replace").removeprefix("\ufeff")
+
+
+def text_sample(file: OpenFile, encoding: str) -> tuple[str, bool]:
     """The first lines, and whether they are the whole file."""
-    with path.open("r", encoding=encoding, errors="replace", newline="") as file:
-        sample = file.read(SAMPLE_BYTES)
-        while "\n" not in sample and len(sample) < _LONGEST_LINE and (more := file.read(1 << 22)):
+    with file.text(encoding) as stream:
+        sample = stream.read(SAMPLE_BYTES)
+        while "\n" not in sample and len(sample) < _LONGEST_LINE and (more := stream.read(1 << 22)):
             sample += more
-        whole = not file.read(1)
+        whole = not stream.read(1)
     if whole or "\n" not in sample:
         return sample, whole
     return sample[: sample.rindex("\n") + 1], False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from advisor.data.cells import FileTable
 from advisor.data.encoding import python_stream
+from advisor.data.opened import OpenFile
 from tuner.errors import DataError
 
 _MARK = "__label__"
@@ -26,13 +26,13 @@ def is_fasttext(sample: str) -> bool:
     return all(line.startswith(_MARK) for line in lines) and not all(_DELIMITED.match(line) for line in lines)
 
 
-def read_fasttext(path: Path, encoding: str) -> FileTable:
+def read_fasttext(file: OpenFile, encoding: str) -> FileTable:
     """The texts and labels of a fastText file. Raises `DataError` where a line has several labels, or no text."""
     import pyarrow as pa
 
     texts: list[str] = []
     labels: list[str] = []
-    with python_stream(path, encoding) as stream:
+    with python_stream(file, encoding) as stream:
         for number, raw in enumerate(stream, 1):
             line = raw.decode("utf-8").strip()
             if not line:
@@ -40,14 +40,14 @@ def read_fasttext(path: Path, encoding: str) -> FileTable:
             found = _LINE.fullmatch(line)
             if found is None:
                 raise DataError(
-                    f"{path}, line {number:,}: no text behind a label, as fastText's files have it",
+                    f"{file.path}, line {number:,}: no text behind a label, as fastText's files have it",
                     why=f"the other lines are a {_MARK}NAME and a text",
                     fix="write the line like the others, or leave it out",
                 )
             of_line = found[1].split()
             if len(of_line) > 1:
                 raise DataError(
-                    f"{path}, line {number:,}: {len(of_line)} labels in front of a text",
+                    f"{file.path}, line {number:,}: {len(of_line)} labels in front of a text",
                     why="several labels a row (multi-label targets) are not supported yet: every row has one class",
                     fix="keep one label a line, or leave those lines out",
                 )

@@ -6,38 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from advisor.data.cells import (
-    MOST_COLUMNS,
-    FileTable,
-    column_from_values,
-    is_nested,
-    nested_placeholder,
-    refuse_repeated,
-    too_wide,
-)
-from advisor.data.delimited import first_rows, read_delimited
-from advisor.data.encoding import detect_encoding, empty_file, python_stream, read_head
+from advisor.data.cells import MOST_COLUMNS, FileTable, refuse_repeated, too_wide
+from advisor.data.conll import is_conll, read_conll
+from advisor.data.delimited import read_delimited
+from advisor.data.encoding import detect_encoding, python_stream
 from advisor.data.images import ARRAY_SUFFIXES, HOW_TO_ARRANGE, IMAGE_SUFFIXES
 from advisor.data.json_tables import read_json
-from advisor.data.parquet_tables import features_in, read_parquet
+from advisor.data.opened import OpenFile, empty_file, open_file
+from advisor.data.parquet_tables import read_parquet
 from tuner.errors import DataError, OptionError
-
-__all__ = [
-    "CONLL_SUFFIXES",
-    "FORMATS",
-    "FileTable",
-    "column_from_values",
-    "detect_encoding",
-    "features_in",
-    "first_rows",
-    "is_nested",
-    "nested_placeholder",
-    "python_stream",
-    "read_file",
-    "read_head",
-    "refuse_binary",
-    "refuse_repeated",
-]
 
 FORMATS = {
     ".csv": "delimited",
@@ -51,24 +28,29 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-CONLL_SUFFIXES = frozenset({".conll", ".bio", ".bioes", ".bilou", ".iob", ".iob1", ".iob2", ".iobes", ".ner"})
-"""Names of files that hold one word a line, whatever is in them; ``.txt`` and ``.tsv`` files may, and are looked at."""
 
 
-def read_file(path: Path, *, header: bool | None = None, names: Sequence[str] = ()) -> FileTable:
-    """Read a CSV, TSV, JSONL, JSON or Parquet file; the format is told by its content first, then by its name.
+def read_file(
+    file: Path | OpenFile, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True
+) -> FileTable:
+    """Read a CSV, TSV, JSONL, JSON, Parquet or CoNLL file; the format is told by its content first, then by its name.
 
     `header` says whether the first row names the columns; None: it is judged by its look (`advisor.data.header`), and
-    rows without names have their columns numbered. `names` are columns that are known to be there.
+    rows without names have their columns numbered. `names` are columns that are known to be there. Where the rows need
+    not be `labelled`, a line of a CoNLL file may hold a word alone.
 
     Raises `DataError` for what cannot be read safely: empty or binary files, archives, encodings that cannot be
     told, broken or ragged lines (with their number), repeated column names.
     """
-    head = read_head(path)
-    if head.startswith(b"PAR1"):
+    file = open_file(file) if isinstance(file, Path) else file
+    path = file.path
+    if is_conll(file):
+        encoding, note = _encoding_of(file)
+        return _with_note(read_conll(file, encoding, labelled=labelled), note)
+    if file.head.startswith(b"PAR1"):
         _refuse_header(path, header)
-        return _checked(path, read_parquet(path))
-    refuse_binary(path, head)
+        return _checked(path, read_parquet(file))
+    refuse_binary(path, file.head)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise DataError(
@@ -82,13 +64,43 @@ def read_file(path: Path, *, header: bool | None = None, names: Sequence[str] = 
             why="it does not begin with the four bytes PAR1 that every Parquet file begins with",
             fix="save it again as Parquet, or give it the ending of what it is (.csv, .jsonl)",
         )
-    encoding, warning = detect_encoding(path, head)
+    encoding, note = _encoding_of(file)
     read = read_json if kind == "json" else read_delimited
-    result = read(path, encoding, header=header, names=names)
+    result = read(file, encoding, header=header, names=names)
     if kind == "json" and not result.without_header:
         _refuse_header(path, header)
-    warnings = (warning, *result.warnings) if warning else result.warnings
-    return _checked(path, replace(result, warnings=warnings))
+    return _checked(path, _with_note(result, note))
+
+
+def read_lines(file: OpenFile, *, utf8: bool = False) -> FileTable:
+    """A file without columns: one text a line, in the column ``line``; with `utf8` other encodings are refused."""
+    import pyarrow as pa
+
+    path = file.path
+    note = None
+    try:
+        encoding, note = ("utf-8-sig", None) if utf8 else _encoding_of(file)
+        with file.stream() if utf8 else python_stream(file, encoding) as stream:
+            content = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})",
+            why="each of its lines is taken as a text",
+            fix="save it as UTF-8, or pass a CSV, JSONL or Parquet file",
+        ) from error
+    # Not splitlines: a line separator inside a text (U+2028, a form feed) is no new row.
+    lines = content.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+    return _with_note(FileTable(table=pa.table({"line": pa.array(lines, pa.large_string())})), note)
+
+
+def _encoding_of(file: OpenFile) -> tuple[str, str | None]:
+    refuse_binary(file.path, file.head)
+    return detect_encoding(file)
+
+
+def _with_note(result: FileTable, note: str | None) -> FileTable:
+    """The warning of how a file was decoded comes before those of what is in it."""
+    return replace(result, warnings=(note, *result.warnings)) if note else result
 
 
 def _refuse_header(path: Path, header: bool | None) -> None:

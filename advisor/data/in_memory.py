@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from advisor.data.files import (
+from advisor.data.cells import (
     column_from_values,
+    holds_lists,
     is_nested,
+    keeps_lists,
+    names_of_items,
     nested_placeholder,
     refuse_repeated,
 )
@@ -21,8 +24,10 @@ from advisor.data.images import (
 )
 from advisor.data.parquet_tables import reads_as_text
 from advisor.data.split_files import splits_of_names
-from advisor.data.tables import Tables, known_splits, of_enum, refuse_no_rows
-from tuner.errors import DataError
+from advisor.data.splits import SPLITS
+from advisor.data.tables import Tables, known_splits, merged_names, of_enum, refuse_no_rows
+from tuner import memory
+from tuner.errors import DataError, did_you_mean
 from tuner.inputs.given import plain_list
 
 if TYPE_CHECKING:
@@ -66,8 +71,9 @@ def as_frame(data: Any) -> Any:
 # --- data in memory
 
 
-def read_mapping(data: Mapping[Any, Any]) -> Tables:
-    """A `DatasetDict`, or a dictionary from split names to data frames or datasets."""
+def read_mapping(data: Mapping[Any, Any], read: Callable[[Any], Tables]) -> Tables:
+    """A `DatasetDict`, or a dictionary from split names to what `read` makes one table of: data frames, pairs of lists
+    and datasets."""
     parts = {str(name): part for name, part in data.items()}
     if parts and all(hasattr(part, "features") and hasattr(part, "column_names") for part in parts.values()):
         return from_datasets(parts, name="data", place="the dataset")
@@ -79,18 +85,30 @@ def read_mapping(data: Mapping[Any, Any]) -> Tables:
             why="it is not clear which one is meant",
             fix="name the data frames train, validation and test",
         )
-    if not parts or None in known or not all(hasattr(part, "iloc") for part in parts.values()):
+    if not parts or None in known or not all(map(_is_table, parts.values())):
+        odd = next((name for name in parts if name not in split_of), "")
         raise DataError(
-            f"a dictionary with the keys {', '.join(list(parts)[:8]) or '(none)'} cannot be read",
+            f"a dictionary with the keys {', '.join(list(parts)[:8]) or '(none)'} cannot be read."
+            + did_you_mean(odd, ("all", *SPLITS)),
             why="its keys must be split names (train, validation, test, all) and its values data frames or datasets",
             fix="pass such a dictionary, a pandas DataFrame, or (texts, labels)",
         )
-    tables: dict[str, pa.Table] = {}
-    held: dict[str, Any] = {}
-    for name, part in parts.items():
-        tables[split_of[name]], of_part = from_frame(part, place=f"the data frames: {name}")
-        held |= of_part
-    return Tables(name="data", place="the data frames", parts=tables, held=held)
+    found = {split_of[name]: read(part) for name, part in parts.items()}
+    return Tables(
+        name="data",
+        place="the data frames",
+        parts={split: part for split, tables in found.items() for part in tables.parts.values()},
+        held={place: items for tables in found.values() for place, items in tables.held.items()},
+        class_names={name: names for tables in found.values() for name, names in tables.class_names.items()},
+        item_names=merged_names(tables.item_names for tables in found.values()),
+        in_memory=True,
+        in_lists=any(tables.in_lists for tables in found.values()),
+    )
+
+
+def _is_table(part: Any) -> bool:
+    pair = isinstance(part, (tuple, list)) and len(part) == 2
+    return pair or hasattr(part, "iloc") or hasattr(part, "column_names")
 
 
 def from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
@@ -98,6 +116,8 @@ def from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
 
     texts = texts if _is_array_of_images(texts) else plain_list(texts)
     labels = plain_list(labels)
+    if holds_lists(texts) and holds_lists(labels):
+        return _from_sentences(texts, labels), {}
     first = next((text for text in texts if text is not None), None) if len(texts) else None
     if isinstance(first, bytes) and reads_as_text(first):
         raise DataError(
@@ -124,6 +144,18 @@ def from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
     return pa.table({"text": column_from_values(texts), "label": column_from_values(labels)}), {}
 
 
+def _from_sentences(tokens: Sequence[Any], tags: Sequence[Any]) -> pa.Table:
+    import pyarrow as pa
+
+    if len(tokens) != len(tags):
+        raise DataError(
+            f"{len(tokens):,} sentences but {len(tags):,} rows of tags",
+            why="the n-th row of tags belongs to the n-th sentence",
+            fix="pass two lists of the same length",
+        )
+    return pa.table({"tokens": column_from_values(tokens), "tags": column_from_values(tags)})
+
+
 def _is_array_of_images(given: Any) -> bool:
     return getattr(given, "ndim", 1) >= 3
 
@@ -143,7 +175,7 @@ def _from_images(images: Any, labels: Any) -> tuple[pa.Table, Held]:
 
 
 def from_frame(frame: Any, *, place: str) -> tuple[pa.Table, Held]:
-    """A pandas DataFrame; object columns of one scalar type are converted, others become text or placeholders.
+    """A pandas DataFrame; object columns of one scalar type or of lists are converted, others become text or named.
 
     Columns of images are held as they are, and referred to.
     """
@@ -173,7 +205,8 @@ def from_frame(frame: Any, *, place: str) -> tuple[pa.Table, Held]:
         if isinstance(kind, pa.BaseExtensionType):  # intervals, such as pandas.cut makes: their names are the values
             missing = series.isna()
             column = pa.array([None if gone else str(v) for v, gone in zip(series, missing, strict=True)], pa.string())
-        columns.append(nested_placeholder(len(frame)) if is_nested(column.type) else column)
+        keeps = not is_nested(column.type) or keeps_lists(column.type)
+        columns.append(column if keeps else nested_placeholder(len(frame)))
     return pa.table(columns, names=names), held
 
 
@@ -188,6 +221,7 @@ def from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables:
     tables: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
+    item_names: list[dict[str, tuple[str, ...]]] = []
     known, ignored = known_splits(parts, place=place)
     for split, dataset in known.items():
         if not hasattr(dataset, "__len__"):
@@ -197,25 +231,45 @@ def from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables:
                 fix="load it without streaming=True",
             )
         refuse_no_rows(len(dataset), place=f"{place}, split {split}" if len(parts) > 1 else place)
-        tables[split], of_split = _from_dataset(dataset, place=f"{place}, {split}")
+        class_names |= _names_in(dataset.features)
+        item_names.append(_names_in({name: getattr(of, "feature", None) for name, of in dataset.features.items()}))
+        tables[split], of_split = _from_dataset(dataset, item_names=item_names[-1], place=f"{place}, {split}")
         held |= of_split
-        for column, feature in dataset.features.items():
-            if type(feature).__name__ == "ClassLabel":
-                class_names[column] = tuple(feature.names)
     warnings = (f"{place} has splits that were ignored: {', '.join(ignored)}",) if ignored else ()
-    return Tables(name=name, place=place, parts=tables, held=held, class_names=class_names, warnings=warnings)
+    return Tables(
+        name=name,
+        place=place,
+        parts=tables,
+        held=held,
+        class_names=class_names,
+        item_names=merged_names(item_names),
+        in_memory=place == "the dataset",
+        warnings=warnings,
+    )
 
 
-def _from_dataset(dataset: Any, *, place: str) -> tuple[pa.Table, Held]:
-    """The scalar columns of a `datasets.Dataset`, and references to its images; audio and lists are only named."""
+def _names_in(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The names of classes by column, of those that hold classes."""
+    return {name: tuple(of.names) for name, of in features.items() if type(of).__name__ == "ClassLabel"}
+
+
+def _from_dataset(dataset: Any, *, item_names: Mapping[str, Sequence[str]], place: str) -> tuple[pa.Table, Held]:
+    """The columns of scalars and lists of a `datasets.Dataset`, and references to its images; others are only named.
+
+    Lists of classes become lists of their names. Lists that take more than a quarter of the free memory are only named.
+    """
     import pyarrow as pa
 
     schema = dataset.features.arrow_schema
     plain = [item.name for item in schema if not is_nested(item.type)]
+    plain += _small_lists(dataset, [item.name for item in schema if keeps_lists(item.type)])
     columns: dict[str, Any] = {}
     if plain:
         table = dataset.select_columns(plain).with_format("arrow")[:]
         columns = {column: table.column(column) for column in plain}
+    for name, names in item_names.items():
+        if name in columns and keeps_lists(columns[name].type):
+            columns[name] = names_of_items(columns[name], names)
     held = {}
     for item in schema:
         if holds_encoded_images(item.type, feature=type(dataset.features[item.name]).__name__):
@@ -223,6 +277,13 @@ def _from_dataset(dataset: Any, *, place: str) -> tuple[pa.Table, Held]:
             held[of_column] = _dataset_images(dataset, item.name)
             columns[item.name] = held_column(of_column, len(dataset))
     return pa.table({n: columns.get(n, nested_placeholder(len(dataset))) for n in schema.names}), held
+
+
+def _small_lists(dataset: Any, names: Sequence[str]) -> list[str]:
+    """The columns that are not much beside the free memory, as embeddings of many rows may be; all where unknown."""
+    free = memory.free_memory()
+    sizes = {name: dataset.data.column(name).nbytes for name in names}
+    return [name for name, size in sizes.items() if free is None or size <= free / 4]
 
 
 def _dataset_images(dataset: Any, column: str) -> EncodedColumn:

@@ -13,6 +13,7 @@ import numpy as np
 from advisor.data.cells import FileTable, table_from_rows
 from advisor.data.encoding import arrow_stream, python_stream
 from advisor.data.json_layouts import JsonRows, kind_of, rows_of_lists, rows_of_value
+from advisor.data.opened import OpenFile
 from tuner.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,33 +29,42 @@ _NAME = re.compile(rb'"([^"\\]{1,200})"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
-def read_json(path: Path, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> FileTable:
+def read_json(file: OpenFile, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> FileTable:
     """JSON lines, a list of rows, or one object that holds a table (`advisor.data.json_layouts`).
 
     `header` and `names` are as for `read_file`; they say what the first of rows is that are lists.
     """
     import pyarrow as pa
 
-    if not _could_be_lines(path, encoding) or _is_too_much_for_arrow(path, encoding):
-        return _table_of(json_rows(path, encoding, header=header, names=names))
+    if not _could_be_lines(file, encoding) or _is_too_much_for_arrow(file, encoding):
+        return _table_of(json_rows(file, encoding, header=header, names=names))
     explicit = pa.schema([])
     while True:
-        table = _arrow_json(path, encoding, explicit)
+        table = _arrow_json(file, encoding, explicit)
         if table is None:
             # Broken lines, but also columns whose type changes: Python reads those, and knows line numbers.
-            return _table_of(json_rows(path, encoding, header=header, names=names))
-        dates = [item.name for item in table.schema if pa.types.is_temporal(item.type)]
+            return _table_of(json_rows(file, encoding, header=header, names=names))
+        # "2020-01-01" is text, as written, in lists too
+        dates = [(item.name, pa.string()) for item in table.schema if pa.types.is_temporal(item.type)]
+        dates += [(item.name, pa.list_(pa.string())) for item in table.schema if _holds_dates(item.type)]
         if not dates or explicit.names:
             return FileTable(table=table)
-        explicit = pa.schema([(name, pa.string()) for name in dates])  # "2020-01-01" is text, as written
+        explicit = pa.schema(dates)
 
 
-def json_rows(path: Path, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> JsonRows:
+def _holds_dates(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) and pa.types.is_temporal(kind.value_type))
+
+
+def json_rows(file: OpenFile, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> JsonRows:
     """The rows of a JSON file as Python has them, by split where it holds several.
 
     Raises `DataError` for broken JSON and for layouts that hold no table.
     """
-    with python_stream(path, encoding) as stream:
+    path = file.path
+    with python_stream(file, encoding) as stream:
         while (first := stream.read(1)).isspace():
             continue
         stream.seek(0)
@@ -70,21 +80,21 @@ def _table_of(rows: JsonRows) -> FileTable:
     return FileTable(table=first, parts=parts, warnings=rows.warnings, without_header=rows.without_header)
 
 
-def _could_be_lines(path: Path, encoding: str) -> bool:
+def _could_be_lines(file: OpenFile, encoding: str) -> bool:
     """Whether the first line is an object and others follow, so that the file is not one value."""
-    with python_stream(path, encoding) as stream:
+    with python_stream(file, encoding) as stream:
         first = next((line for line in stream if line.strip()), b"").strip()
         return first[:1] == b"{" and first[-1:] == b"}" and any(line.strip() for line in stream)
 
 
-def _is_too_much_for_arrow(path: Path, encoding: str) -> bool:
+def _is_too_much_for_arrow(file: OpenFile, encoding: str) -> bool:
     """Whether brackets outside strings stand open too deeply, across lines too, or names are new all the time.
 
     Arrow calls itself for every level, and takes a time that grows with the square of the number of names.
     """
     depth = 0
     names: set[bytes] = set()
-    with python_stream(path, encoding) as stream:
+    with python_stream(file, encoding) as stream:
         for number, line in enumerate(stream):
             if number % _LINES_APART == 0:
                 names.update(_NAME.findall(line))
@@ -104,7 +114,7 @@ def _is_too_much_for_arrow(path: Path, encoding: str) -> bool:
     return False
 
 
-def _arrow_json(path: Path, encoding: str, explicit: pa.Schema) -> pa.Table | None:
+def _arrow_json(file: OpenFile, encoding: str, explicit: pa.Schema) -> pa.Table | None:
     """JSON lines read block by block, which needs half the memory; None where columns or types change on the way.
 
     The first block decides the columns, so a second attempt looks at a larger one.
@@ -116,7 +126,7 @@ def _arrow_json(path: Path, encoding: str, explicit: pa.Schema) -> pa.Table | No
     for block_bytes in (_BLOCK_BYTES, _LARGE_BLOCK_BYTES):
         reading = arrow_json.ReadOptions(block_size=block_bytes)
         try:
-            with arrow_json.open_json(arrow_stream(path, encoding), reading, parsing) as reader:
+            with arrow_json.open_json(arrow_stream(file, encoding), reading, parsing) as reader:
                 return pa.Table.from_batches(list(reader), schema=reader.schema)
         except pa.ArrowInvalid:
             continue

@@ -13,11 +13,11 @@ from advisor.data.columns import Columns, choose_columns
 from advisor.data.divide import divide_rows
 from advisor.data.image_paths import ImageFinder, column_of_ids, refuse_root
 from advisor.data.read import (
-    loaded_from_hub,
     missing_file,
+    read_data,
     read_images_of_folder,
     read_path,
-    read_tables,
+    tables_of_rows,
 )
 from advisor.data.rows import (
     as_column_name,
@@ -28,11 +28,12 @@ from advisor.data.rows import (
     one_foreign_label,
     shortened,
 )
+from advisor.data.sentences import holds_sentences
 from advisor.data.splits import (
     SPLITS,
 )
 from advisor.data.tables import Tables
-from advisor.data.tagged_glance import is_tagged
+from advisor.data.tagged_target import load_tagged
 from advisor.data.target import TargetData
 from tuner.errors import DataError, OptionError
 
@@ -59,21 +60,21 @@ def load_target(
     into `images_root` (`advisor.data.image_paths`). Given splits are used; what is missing of test and validation is
     carved out of the training rows, stratified by class, with copies of a text (and, with `group`, all rows of a group)
     on one side. A class with too few texts raises, unless `drop_rare` leaves such classes out. Tagged sentences
-    (`advisor.data.tagged_glance.is_tagged`) are read and divided by `advisor.data.tagged_target.load_tagged`.
+    (`advisor.data.sentences.holds_sentences`) are divided by `advisor.data.tagged_target.load_tagged`.
     Everything a user can put right raises a `TransferError`.
     """
     text, image, label, group, text_pair = map(as_column_name, (text, image, label, group, text_pair))
-    data = loaded_from_hub(data)
-    if is_tagged(data, text=text, label=label):
-        from advisor.data.tagged_target import load_tagged
-
+    named = [name for name in (text, text_pair, image, label, group) if name is not None]
+    tables = read_data(data, header=header, names=named)
+    if holds_sentences(tables, text=text, label=label):
         other = {
             "text-pair": text_pair, "image": image, "images-root": images_root, "drop-rare": drop_rare,
             "no-header": header is False,
         }  # fmt: skip
-        return load_tagged(data, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other)
-    named = [name for name in (text, text_pair, image, label, group) if name is not None]
-    tables = read_tables(data, split=split, header=header, names=named)
+        return load_tagged(
+            tables, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other
+        )
+    tables = tables_of_rows(tables, split=split)
     tables = _with_test(tables, test, header=header) if test is not None else tables
     first = next(iter(tables.parts))
     finders = _finders(tables, images_root)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.data.columns import choose_columns
 from advisor.data.fasttext import is_fasttext
+from advisor.data.files import read_lines
 from advisor.data.image_folders import list_images
 from advisor.data.image_paths import ImageFinder, column_of_ids, path_references, refuse_root
 from advisor.data.images import (
@@ -19,6 +20,7 @@ from advisor.data.images import (
     references_in,
 )
 from advisor.data.missing import is_missing_text
+from advisor.data.opened import open_file
 from advisor.data.read import (
     is_table_folder,
     missing_file,
@@ -72,10 +74,10 @@ def read_new_texts(
         if not path.is_file():
             raise missing_file(path)
         if text is None and text_pair is None and header is None:
-            lines = _read_lines(path)
+            lines = _lines_of(path)
             if not is_fasttext("\n".join(lines)):
                 return lines, "line", ()
-        elif text_pair is not None and text_pair not in _read_lines(path)[0]:
+        elif text_pair is not None and text_pair not in _lines_of(path)[0]:
             raise DataError(
                 f"{path} holds a text a line, and a pair needs two columns",
                 why=f"the second text of a pair is read in a column '{text_pair}'",
@@ -93,6 +95,11 @@ def read_new_texts(
         seconds = _without_markers(table.column(text_pair))
         texts = [paired(first, second) for first, second in zip(texts, seconds, strict=True)]
     return texts, chosen.content, tables.warnings
+
+
+def _lines_of(path: Path) -> list[str]:
+    lines: list[str] = read_lines(open_file(path), utf8=True).table.column("line").to_pylist()
+    return lines
 
 
 def _without_markers(column: pa.ChunkedArray) -> list[str]:
@@ -186,18 +193,3 @@ def _images_of_tables(
         refuse_root(images_root)
     column = path_references(table.column(chosen.image), finder=finder, place=tables.place, name=chosen.image)
     return column, held_within(tables.held, finder, place=tables.place), tables.warnings
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        # Not splitlines: a line separator inside a text (U+2028, a form feed) is no new row.
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})",
-            why="each of its lines is taken as a text",
-            fix="save it as UTF-8, or pass a CSV, JSONL or Parquet file",
-        ) from error
-    if not any(line.strip() for line in lines):
-        raise DataError(f"{path} is empty", why="each of its lines is taken as a text", fix="pass a file with texts")
-    return lines

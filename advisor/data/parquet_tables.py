@@ -1,4 +1,4 @@
-"""Parquet -> an Arrow table: plain columns read, images referred to, other nested ones only named.
+"""Parquet -> an Arrow table: plain columns and lists read, images referred to, other nested ones only named.
 
 What a file says of itself is not believed where it would cost memory: declared sizes are held against what is free, and
 texts that a dictionary repeats are counted before they are written out.
@@ -15,12 +15,15 @@ from advisor.data.cells import (
     MOST_COLUMNS,
     FileTable,
     is_nested,
+    keeps_lists,
+    names_of_items,
     nested_placeholder,
     plain_texts,
     refuse_repeated,
     too_wide,
 )
 from advisor.data.images import held_column, holds_encoded_images, parquet_images
+from advisor.data.opened import OpenFile
 from tuner import memory
 from tuner.errors import DataError
 
@@ -35,16 +38,19 @@ _MOST_BYTES = 1 << 40
 """Held against where free memory is not known."""
 
 
-def read_parquet(path: Path) -> FileTable:
+def read_parquet(opened: OpenFile) -> FileTable:
     """The columns of a Parquet file; texts in any of Arrow's types, bytes that are UTF-8 among them, become strings.
 
-    Raises `DataError` for damaged files, text that is not UTF-8, and what would not fit into memory.
+    Lists of classes become lists of their names where the file has them. Lists that would take more than a part of the
+    free memory, such as embeddings, are only named. Raises `DataError` for damaged files, text that is not UTF-8, and
+    what would not fit into memory.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
+    path = opened.path
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(opened.file) as file:
             schema = file.schema_arrow
             if len(schema) > MOST_COLUMNS:
                 raise too_wide(path, len(schema))
@@ -53,7 +59,8 @@ def read_parquet(path: Path) -> FileTable:
             texts = _texts_as_bytes(file, schema, features)
             plain = [item.name for item in schema if item.name in texts or not is_nested(item.type)]
             _check_declared(path, file, plain)
-        table = _read_columns(path, plain, schema)
+            plain += _small_lists(file, [item.name for item in schema if keeps_lists(item.type)])
+        table = _read_columns(opened, plain, schema)
     except (pa.ArrowException, OSError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
@@ -73,12 +80,22 @@ def read_parquet(path: Path) -> FileTable:
             held[place] = parquet_images(path, item.name, n_rows=table.num_rows)
             column = held_column(place, table.num_rows)
         table = table.append_column(item.name, column)
-    class_names = {
-        name: tuple(map(str, feature["names"]))
-        for name, feature in features.items()
-        if feature.get("_type") == "ClassLabel" and "names" in feature
+    table = table.select(schema.names)
+    item_names = {
+        item.name: names
+        for item in table.schema
+        if keeps_lists(item.type) and (names := _names_in(features.get(item.name, {}).get("feature")))
     }
-    return FileTable(table=table.select(schema.names), class_names=class_names, held=held)
+    for name, names in item_names.items():
+        table = table.set_column(table.column_names.index(name), name, names_of_items(table.column(name), names))
+    class_names = {name: names for name, feature in features.items() if (names := _names_in(feature))}
+    return FileTable(table=table, class_names=class_names, item_names=item_names, held=held)
+
+
+def _names_in(feature: Any) -> tuple[str, ...]:
+    """The names of a feature's classes; none of other features."""
+    is_class = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    return tuple(map(str, feature.get("names", ()))) if is_class else ()
 
 
 def _free_bytes() -> int:
@@ -109,6 +126,23 @@ def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str])
         raise _too_large(path, needed, free)
 
 
+def _small_lists(file: parquet.ParquetFile, names: Sequence[str]) -> list[str]:
+    """The columns of lists that together take no more than a quarter of the free memory, the smallest ones first."""
+    sizes = dict.fromkeys(names, 0)
+    metadata = file.metadata
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            for name in names:
+                if chunk.path_in_schema.startswith(f"{name}."):
+                    sizes[name] += chunk.total_uncompressed_size
+    left = _free_bytes() / 4
+    small = []
+    for name in sorted(names, key=lambda name: sizes[name]):
+        left -= sizes[name]
+        small += [name] if left >= 0 else []
+    return small
+
+
 def _too_large(path: Path, needed: int, free: int) -> DataError:
     return DataError(
         f"{path} is larger than the memory once it is unpacked: it needs {needed / 1e9:,.1f} GB or more, and "
@@ -118,17 +152,17 @@ def _too_large(path: Path, needed: int, free: int) -> DataError:
     )
 
 
-def _read_columns(path: Path, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+def _read_columns(opened: OpenFile, names: Sequence[str], schema: pa.Schema) -> pa.Table:
     """The columns, batch by batch; texts come as the dictionaries that they are stored as where they could swell."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(opened.file) as file:
         swelling = _could_swell(file, names)
-    with parquet.ParquetFile(path, read_dictionary=swelling) as file:
+    with parquet.ParquetFile(opened.file, read_dictionary=swelling) as file:
         if not names:
             return file.read(columns=[])
-        batches = list(_batches(path, file, names))
+        batches = list(_batches(opened.path, file, names))
         if not batches:
             return pa.table([pa.array([], schema.field(name).type) for name in names], names=list(names))
     return pa.Table.from_batches(batches)
@@ -137,16 +171,22 @@ def _read_columns(path: Path, names: Sequence[str], schema: pa.Schema) -> pa.Tab
 def _could_swell(file: parquet.ParquetFile, names: Sequence[str]) -> list[str]:
     """Columns of texts that could be larger than the memory, as few bytes may stand for a long text of a dictionary."""
     free = _free_bytes()
-    wanted, most = set(names), dict.fromkeys(names, 0)
+    texts = {item.name for item in file.schema_arrow if item.name in set(names) and _is_text(_innermost(item.type))}
+    most: dict[str, int] = {}
     metadata = file.metadata
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
-            name = chunk.path_in_schema
-            if name in wanted and any("DICTIONARY" in encoding for encoding in chunk.encodings):
+            path = chunk.path_in_schema
+            own = path in texts or any(path.startswith(f"{name}.") for name in texts)
+            if own and any("DICTIONARY" in encoding for encoding in chunk.encodings):
                 # No text of the dictionary is longer than all of the chunk.
-                most[name] += chunk.num_values * chunk.total_uncompressed_size
-    texts = {item.name for item in file.schema_arrow if _is_text(item.type)}
-    return [name for name, bound in most.items() if bound > free / 4 and name in texts]
+                most[path] = most.get(path, 0) + chunk.num_values * chunk.total_uncompressed_size
+    return [path for path, bound in most.items() if bound > free / 4]
+
+
+def _innermost(kind: pa.DataType) -> pa.DataType:
+    """What a list holds, or a list of lists; of other columns the type itself."""
+    return _innermost(kind.value_type) if keeps_lists(kind) else kind
 
 
 def _batches(path: Path, file: parquet.ParquetFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -159,18 +199,31 @@ def _batches(path: Path, file: parquet.ParquetFile, names: Sequence[str]) -> Ite
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(names)):
         columns = []
         for column in batch.columns:
-            if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
-                lengths = pc.binary_length(column.dictionary).cast(pa.int64())
-                used += pc.sum(pc.take(lengths, column.indices)).as_py() or 0
+            items = column
+            while keeps_lists(items.type):
+                items = items.flatten()
+            if pa.types.is_dictionary(items.type) and _is_text(items.type.value_type):
+                lengths = pc.binary_length(items.dictionary).cast(pa.int64())
+                used += pc.sum(pc.take(lengths, items.indices)).as_py() or 0
                 if used > free / 2:  # the texts are copied once on their way
                     raise _too_large(path, 2 * used, free)
-                columns.append(pc.take(column.dictionary, column.indices))
+                if items is column:
+                    columns.append(pc.take(column.dictionary, column.indices))
+                else:
+                    columns.append(column.cast(_written_out(column.type)))
             else:
                 used += column.nbytes
                 columns.append(column)
         if used > free:
             raise _too_large(path, used, free)
         yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _written_out(kind: pa.DataType) -> pa.DataType:
+    """The type of lists with texts in place of a dictionary's."""
+    import pyarrow as pa
+
+    return pa.list_(_written_out(kind.value_type)) if keeps_lists(kind) else kind.value_type
 
 
 def _is_text(kind: pa.DataType) -> bool:

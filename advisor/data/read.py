@@ -8,13 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advisor.data.cells import plain_texts
-from advisor.data.files import (
-    CONLL_SUFFIXES,
-    FORMATS,
-    FileTable,
-    read_file,
-)
+from advisor.data.cells import FileTable, plain_texts
+from advisor.data.conll import CONLL_SUFFIXES, MAY_BE_CONLL, is_conll
+from advisor.data.files import FORMATS, read_file
 from advisor.data.image_arrays import read_npz
 from advisor.data.image_folders import read_image_folder, read_tree
 from advisor.data.image_metadata import read_metadata
@@ -32,9 +28,18 @@ from advisor.data.in_memory import (
     read_mapping,
     unread_list,
 )
-from advisor.data.split_files import DESCRIPTIONS, SplitFiles, find_split_files
+from advisor.data.opened import OpenFile, open_file
+from advisor.data.split_files import DESCRIPTIONS, SplitFiles, find_split_files, splits_of_names
 from advisor.data.splits import SPLITS
-from advisor.data.tables import HubDataset, Tables, concatenate, only, refuse_no_rows, with_training_rows
+from advisor.data.tables import (
+    HubDataset,
+    Tables,
+    concatenate,
+    merged_names,
+    only,
+    refuse_no_rows,
+    with_training_rows,
+)
 from advisor.data.text_folders import read_text_folder
 from tuner.errors import DataError, MissingFileError, OptionError, TransferError, did_you_mean
 from tuner.hub import ask_hub, is_offline
@@ -44,7 +49,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_SPLIT_FORMATS = frozenset(FORMATS) - {".txt"}
+_TABLE_FORMATS = frozenset(FORMATS) - {".txt"}
+_SPLIT_FORMATS = _TABLE_FORMATS | CONLL_SUFFIXES
 _FILE_SUFFIXES = frozenset({*FORMATS, *CONLL_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".zip", ".gz", ".xlsx"})
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -57,12 +63,29 @@ def read_tables(
     names: Sequence[str] = (),
     labelled: bool = True,
 ) -> Tables:
-    """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, (texts, labels) or (images, labels).
+    """Read data of any kind, as `read_data` does, for the rows in it (`tables_of_rows`)."""
+    return tables_of_rows(read_data(data, header=header, names=names, labelled=labelled), split=split)
+
+
+def tables_of_rows(tables: Tables, *, split: str | None = None) -> Tables:
+    """Tables whose cells are texts, numbers or images: categories and labels in lists of one are plain values.
 
     With `split`, only that split is kept, as the whole of the data. A dataset without a training split is trained
-    on what it has: its validation split, or a lone test split, and a warning says so. Raises `MissingFileError`,
-    `DataError` and `OptionError`. `header` and `names`, of columns that are known to be there, are as for `read_file`.
-    Where they need not be `labelled`, a folder may hold text files alone, one text each.
+    on what it has: its validation split, or a lone test split, and a warning says so. Raises `OptionError`.
+    """
+    tables = replace(tables, parts={name: plain_texts(part) for name, part in tables.parts.items()})
+    if split is not None:
+        return only(tables, split)
+    return with_training_rows(tables)
+
+
+def read_data(data: Any, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True) -> Tables:
+    """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, (texts, labels) or (images, labels).
+
+    Cells hold what the data does: lists stay lists, so that sentences of tagged words are tables too, whether they
+    come from CoNLL files (`advisor.data.conll`) or from columns of lists. `header` and `names`, of columns that are
+    known to be there, are as for `read_file`. Where they need not be `labelled`, a folder may hold text files alone,
+    one text each. Raises `MissingFileError`, `DataError` and `OptionError`.
     """
     if header is not None and not isinstance(data, (str, Path)):
         raise OptionError(
@@ -70,11 +93,7 @@ def read_tables(
             why="it says whether the first line of a file names its columns",
             fix="omit header",
         )
-    tables = _read_any(data, header=header, names=names, labelled=labelled)
-    tables = replace(tables, parts={name: plain_texts(part) for name, part in tables.parts.items()})
-    if split is not None:
-        return only(tables, split)
-    return with_training_rows(tables)
+    return _read_any(data, header=header, names=names, labelled=labelled)
 
 
 def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True) -> Tables:
@@ -83,12 +102,12 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
     if isinstance(data, HubDataset):
         return from_datasets(data.splits, name=data.name, place=data.place)
     if isinstance(data, Mapping):
-        return _read_any(as_frame(data)) if are_columns(data) else read_mapping(data)
+        return _read_any(as_frame(data)) if are_columns(data) else read_mapping(data, _read_any)
     if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
         return _read_any(as_frame(data))
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         table, held = from_frame(data, place="the data frame")
-        return Tables(name="data", place="the data frame", parts={"all": table}, held=held)
+        return Tables(name="data", place="the data frame", parts={"all": table}, held=held, in_memory=True)
     if hasattr(data, "features") and hasattr(data, "column_names"):
         return from_datasets({"all": data}, name="data", place="the dataset")
     if isinstance(data, Iterator):
@@ -97,7 +116,7 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
         return _read_any(rows if are_rows else tuple(rows))
     if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, (str, bytes)) for part in data):
         table, held = from_lists(*data)
-        return Tables(name="data", place="the lists", parts={"all": table}, held=held)
+        return Tables(name="data", place="the lists", parts={"all": table}, held=held, in_memory=True, in_lists=True)
     if isinstance(data, (tuple, list)):
         raise unread_list(data)
     raise DataError(
@@ -126,21 +145,14 @@ def _read_named(data: str | Path, *, header: bool | None, names: Sequence[str], 
     if path.is_dir():
         return _read_folder(path, header=header, names=names, labelled=labelled)
     if path.exists():
-        return read_path(path, header=header, names=names)
+        return read_path(path, header=header, names=names, labelled=labelled)
     if _could_be_hub_id(text):
         return _read_any(_load_hub(text))
     raise missing_file(path)
 
 
-def loaded_from_hub(data: Any) -> Any:
-    """The `HubDataset` where data is the id of one; anything else as it is. Raises as `read_tables` does."""
-    if not isinstance(data, (str, Path)) or Path(data).expanduser().exists() or not _could_be_hub_id(str(data)):
-        return data
-    return _load_hub(str(data))
-
-
-def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = ()) -> Tables:
-    """A table file or an array file; `header` and `names` are as for `read_file`."""
+def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True) -> Tables:
+    """A table file or an array file; `header`, `names` and `labelled` are as for `read_file`."""
     check_regular(path)
     if path.suffix.lower() == ".npz":
         found = read_npz(path)
@@ -148,7 +160,11 @@ def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = 
             refuse_no_rows(table.num_rows, place=str(path))
         class_names = {"label": found.class_names} if found.class_names else {}
         return Tables(name=path.stem, place=str(path), parts=found.parts, held=found.held, class_names=class_names)
-    result = read_file(path, header=header, names=names)
+    return tables_of_file(path, read_file(path, header=header, names=names, labelled=labelled))
+
+
+def tables_of_file(path: Path, result: FileTable) -> Tables:
+    """What was read of a single file, as the whole of the data."""
     return Tables(
         name=path.stem,
         place=str(path),
@@ -157,7 +173,9 @@ def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = 
         folder=_folder_of(path),
         confined=True,
         class_names=result.class_names,
+        item_names=result.item_names,
         without_header=result.without_header,
+        conll={"all": str(path)} if result.is_conll else {},
         warnings=result.warnings,
     )
 
@@ -199,7 +217,7 @@ def _could_be_hub_id(text: str) -> bool:
 def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], labelled: bool) -> Tables:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _read_saved(folder)
-    of_splits = _split_files(folder)
+    of_splits, opened = _split_files(folder)
     files = of_splits.files
     if not files:
         found = (
@@ -213,11 +231,15 @@ def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], lab
     parts: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}
+    item_names: list[Mapping[str, tuple[str, ...]]] = []
+    conll: dict[str, str] = {}
     warnings = of_splits.notes(folder)
     for split in ("all", *SPLITS):
         results = []
         for path in files.get(split, ()):
-            results.append(_read_part(path, header=header, names=names))
+            results.append(_read_part(opened.get(path, path), header=header, names=names, labelled=labelled))
+            if results[-1].is_conll:
+                conll.setdefault(split, str(path))
             if results[-1].without_header:
                 header = False  # files of one dataset are alike
             elif header is None:
@@ -228,6 +250,7 @@ def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], lab
         for result in results:
             held |= result.held
             class_names |= result.class_names
+            item_names.append(result.item_names)
             warnings.extend(result.warnings)
     first = next(path for paths in files.values() for path in paths)
     return Tables(
@@ -238,6 +261,8 @@ def _read_folder(folder: Path, *, header: bool | None, names: Sequence[str], lab
         folder=_folder_of(first),
         confined=True,
         class_names=class_names,
+        item_names=merged_names(item_names),
+        conll=conll,
         warnings=tuple(warnings),
     )
 
@@ -247,7 +272,7 @@ def _read_table_of_images(folder: Path, *, header: bool | None, names: Sequence[
     tables = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in _SPLIT_FORMATS and path.stem.lower() not in DESCRIPTIONS and path.is_file()
+        if path.suffix.lower() in _TABLE_FORMATS and path.stem.lower() not in DESCRIPTIONS and path.is_file()
     ]
     if len(tables) != 1:
         return None
@@ -262,7 +287,7 @@ def _read_table_of_images(folder: Path, *, header: bool | None, names: Sequence[
 
 def _read_texts_of_folder(folder: Path, *, labelled: bool) -> Tables | None:
     """A folder of text files by class, or None where it holds none; without classes where none are needed."""
-    if any(path.suffix.lower() in _SPLIT_FORMATS for path in folder.iterdir()):
+    if any(path.suffix.lower() in _TABLE_FORMATS for path in folder.iterdir()):
         return None  # a table lies there, and is what is meant
     found = read_text_folder(folder, labelled=labelled)
     if found is None:
@@ -276,9 +301,10 @@ def _read_texts_of_folder(folder: Path, *, labelled: bool) -> Tables | None:
     )
 
 
-def _read_part(path: Path, *, header: bool | None, names: Sequence[str]) -> FileTable:
+def _read_part(file: Path | OpenFile, *, header: bool | None, names: Sequence[str], labelled: bool) -> FileTable:
     """A file that is named after a split, and so holds no splits of its own."""
-    result = read_file(path, header=header, names=names)
+    result = read_file(file, header=header, names=names, labelled=labelled)
+    path = file if isinstance(file, Path) else file.path
     if result.parts:
         raise DataError(
             f"{path} holds several splits: {', '.join(result.parts)}",
@@ -320,13 +346,37 @@ def read_images_of_folder(folder: Path) -> Tables | None:
 def is_table_folder(folder: Path) -> bool:
     """Whether a folder is read as tables: a saved dataset, or files named after splits."""
     saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-    return saved or bool(_split_files(folder).files)
+    return saved or bool(_split_files(folder)[0].files)
 
 
-def _split_files(folder: Path) -> SplitFiles:
-    """The folder's tables that are named after splits, or those of its ``data`` folder, as repositories have them."""
-    found = find_split_files(folder, _SPLIT_FORMATS)
-    return found if found.files or not (folder / "data").is_dir() else find_split_files(folder / "data", _SPLIT_FORMATS)
+def _split_files(folder: Path) -> tuple[SplitFiles, dict[Path, OpenFile]]:
+    """The folder's tables that are named after splits, or those of its ``data`` folder, as repositories have them.
+
+    CoNLL files that have the ending of texts were opened to tell them from these.
+    """
+    opened = _opened_conll(folder)
+    found = find_split_files(folder, _SPLIT_FORMATS, others=opened)
+    below = folder / "data"
+    if found.files or not below.is_dir():
+        return found, opened
+    opened = _opened_conll(below)
+    return find_split_files(below, _SPLIT_FORMATS, others=opened), opened
+
+
+def _opened_conll(folder: Path) -> dict[Path, OpenFile]:
+    endings = _SPLIT_FORMATS | MAY_BE_CONLL
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in endings]
+    of_splits = {name for names in splits_of_names([path.stem for path in paths]).values() for name in names}
+    opened = {}
+    for path in paths:
+        if path.stem in of_splits and path.suffix.lower() not in _SPLIT_FORMATS and path.is_file():
+            try:
+                file = open_file(path)
+            except TransferError:
+                continue
+            if is_conll(file):
+                opened[path] = file
+    return opened
 
 
 def _no_split_files(folder: Path) -> TransferError:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.data.cells import is_nested
 from advisor.data.columns import Columns
-from advisor.data.files import is_nested
 from advisor.data.image_paths import ImageFinder, path_references
 from advisor.data.images import (
     EncodedColumn,

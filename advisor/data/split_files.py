@@ -51,13 +51,17 @@ class SplitFiles:
         ]
 
 
-def find_split_files(folder: Path, endings: Collection[str]) -> SplitFiles:
-    """The folder's files with one of these endings that are named after splits.
+def find_split_files(folder: Path, endings: Collection[str], *, others: Collection[Path] = ()) -> SplitFiles:
+    """The folder's files with one of these endings, and `others`, that are named after splits.
 
     A plain name, ``test.csv``, is preferred to a longer one, ``reviews_test.csv``, which is then not used. Raises
     `DataError` where two are equally plain and no parts of one.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in endings and not path.is_dir()]
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path in others or (path.suffix.lower() in endings and not path.is_dir())
+    ]
     by_name: dict[str, list[Path]] = {}
     for path in paths:
         by_name.setdefault(path.stem, []).append(path)

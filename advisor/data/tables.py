@@ -25,7 +25,10 @@ class Tables:
     Columns of images are references, to files or into ``held``; paths in cells are relative to ``folder``, those of
     the test split to ``test_folder`` where it is a file of its own. Where the cells come out of a file (``confined``)
     they may name no files elsewhere. ``labels_are_names`` says that labels are names whatever they look like, such as
-    folders called 1, 2 and 3; ``without_header`` says that columns were numbered, since nothing names them.
+    folders called 1, 2 and 3; ``without_header`` says that columns were numbered, since nothing names them. Parts
+    that were read from ``conll`` files, each by one of their names, have their columns by place. ``item_names``
+    are the names of classes in columns of lists, which are named already, except where a number has no name. What is
+    ``in_memory`` has no name of its own, and what came ``in_lists`` has columns that nobody named.
     """
 
     name: str
@@ -37,7 +40,11 @@ class Tables:
     confined: bool = False
     labels_are_names: bool = False
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    item_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     without_header: bool = False
+    conll: Mapping[str, str] = field(default_factory=dict)
+    in_memory: bool = False
+    in_lists: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -74,12 +81,12 @@ def only(tables: Tables, split: str) -> Tables:
             why="only its rows would be used",
             fix=f"choose one of: {', '.join(tables.parts)}",
         )
-    return replace(tables, parts={"all": tables.parts[wanted]})
+    return _of_parts(tables, {"all": wanted})
 
 
 def with_training_rows(tables: Tables) -> Tables:
     """The tables with rows to train on: where nothing is called so, another split is taken for them, with a warning."""
-    parts = dict(tables.parts)
+    parts = {name: name for name in tables.parts}  # what each is called, and was
     warnings = list(tables.warnings)
     if "train" in parts or "all" in parts:
         if "train" in parts and parts.pop("all", None) is not None:
@@ -87,14 +94,36 @@ def with_training_rows(tables: Tables) -> Tables:
         elif "all" in parts and len(parts) > 1:
             parts["train"] = parts.pop("all")
     elif set(parts) == {"validation", "test"}:
-        parts = {"train": parts["validation"], "test": parts["test"]}
+        parts = {"train": "validation", "test": "test"}
         warnings.append(f"{tables.place} has no training split: its validation split is trained on")
     elif len(parts) == 1:
         (name,) = parts
-        parts = {"all": parts[name]}
+        parts = {"all": name}
         warnings.append(f"{tables.place} has a {name} split only: its rows are divided into new splits")
     ordered = {name: parts[name] for name in ("all", *SPLITS) if name in parts}
-    return replace(tables, parts=ordered, warnings=tuple(warnings))
+    return replace(_of_parts(tables, ordered), warnings=tuple(warnings))
+
+
+def _of_parts(tables: Tables, names: Mapping[str, str]) -> Tables:
+    """Some of the parts under other names; `names` says what each was called."""
+    return replace(
+        tables,
+        parts={name: tables.parts[was] for name, was in names.items()},
+        conll={name: tables.conll[was] for name, was in names.items() if was in tables.conll},
+    )
+
+
+def merged_names(of_parts: Iterable[Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """The names of classes in columns of lists, those of every part behind those of the parts before it.
+
+    >>> merged_names([{"tags": ("O", "B-a")}, {"tags": ("O", "B-b")}])
+    {'tags': ('O', 'B-a', 'B-b')}
+    """
+    merged: dict[str, dict[str, None]] = {}
+    for names in of_parts:
+        for column, own in names.items():
+            merged.setdefault(column, {}).update(dict.fromkeys(own))
+    return {column: tuple(names) for column, names in merged.items()}
 
 
 def refuse_no_rows(n_rows: int, *, place: str) -> None:

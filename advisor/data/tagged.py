@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +16,8 @@ from tuner.errors import DataError
 from tuner.records import Record
 from tuner.tasks.entities import count_types, find_entities
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-
 DOCUMENT = "-DOCSTART-"
 FIRST_ROWS = 3
-BETWEEN_ROWS = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,24 +127,6 @@ def count_entities(tags: Sequence[Sequence[str]]) -> EntityCounts:
 # --- checks
 
 
-def named_columns(table: pa.Table, names: Sequence[str], *, place: str) -> pa.Table:
-    """The rows with names in place of numbers, which are positions in `names`; masked tags, all below 0, stay."""
-    import pyarrow as pa
-
-    tags = table.column("tags")
-    numbers = {tag for row in tags.to_pylist() for tag in row or ()}
-    if not names or not pa.types.is_integer(tags.type.value_type) or (numbers and max(numbers) < 0):
-        return table
-    if numbers and (min(numbers) < 0 or max(numbers) >= len(names)):
-        raise DataError(
-            f"{place}: tag {min(numbers) if min(numbers) < 0 else max(numbers)} has no name",
-            why=f"there are {len(names)} names, counted from 0",
-            fix="repair the names of the tags, or the tags",
-        )
-    named = pa.array([[names[tag] for tag in row or ()] for row in tags.to_pylist()], pa.list_(pa.string()))
-    return table.set_column(table.column_names.index("tags"), "tags", named)
-
-
 def refuse_numbers(tags: list[list[Any]], *, place: str) -> None:
     """Raise `DataError` for tags that are numbers still, since nothing names them."""
     numbers = {tag for row in tags for tag in row if isinstance(tag, int)}
@@ -165,18 +139,12 @@ def refuse_numbers(tags: list[list[Any]], *, place: str) -> None:
         )
 
 
-def has_no_tags(table: pa.Table) -> bool:
-    """Whether a split's tags are masked, as contests do: all missing, or all numbers below 0."""
-    tags = [tag for row in table.column("tags").to_pylist() for tag in row or ()]
-    return all(isinstance(tag, int) and tag < 0 for tag in tags)
-
-
-def check_numbers(tokens: list[list[str] | None], tags: list[list[str]], *, place: str) -> None:
+def check_numbers(tokens: list[list[str]], tags: list[list[str]], *, place: str) -> None:
     """Raise `DataError` where sentences have more or fewer tags than words, the first of them named."""
-    wrong = [row for row, words in enumerate(tokens) if len(words or ()) != len(tags[row])]
+    wrong = [row for row, words in enumerate(tokens) if len(words) != len(tags[row])]
     if wrong:
         shown = ", ".join(
-            f"row {row + 1:,} ({len(tokens[row] or ()):,} words, {len(tags[row]):,} tags)" for row in wrong[:FIRST_ROWS]
+            f"row {row + 1:,} ({len(tokens[row]):,} words, {len(tags[row]):,} tags)" for row in wrong[:FIRST_ROWS]
         )
         raise DataError(
             f"{place}: in {len(wrong):,} of {len(tokens):,} sentences the tags do not match the words in number: "
@@ -209,117 +177,3 @@ def notes_on_sentences(sentences: TaggedSentences, *, place: str) -> list[str]:
             f"{before} ({at}); they are kept, and read as conlleval reads them"
         )
     return notes
-
-
-# --- cells
-
-
-def tagged_table(
-    tokens: Sequence[Any], tags: Sequence[Any] | None = None, groups: Sequence[Any] | None = None, *, place: str
-) -> pa.Table:
-    """Cells as lists: words as texts; tags as texts, or as integers where all are, and empty where there are none.
-
-    Groups are names, missing where there are none.
-    """
-    import pyarrow as pa
-
-    tags = [None] * len(tokens) if tags is None else tags
-    groups = [None] * len(tokens) if groups is None else groups
-    words = [
-        [_word(word, row, place=place) for word in _items(cell, row, place=place)] for row, cell in enumerate(tokens)
-    ]
-    tagged = [[_whole(tag) for tag in _items(cell, row, place=place)] for row, cell in enumerate(tags)]
-    numbered = all(isinstance(tag, int) for row in tagged for tag in row)
-    if not numbered:
-        tagged = [["" if tag is None else _clean(str(tag)).strip() for tag in row] for row in tagged]
-    kind = pa.list_(pa.int64() if numbered else pa.string())
-    names = pa.array([_group_name(cell, row, place=place) for row, cell in enumerate(groups)], pa.string())
-    try:
-        return pa.table(
-            {"tokens": pa.array(words, pa.list_(pa.string())), "tags": pa.array(tagged, kind), "groups": names}
-        )
-    except (pa.ArrowInvalid, OverflowError) as error:
-        raise DataError(
-            f"{place}: the tags hold numbers beyond 64 bits", why="tags are names or class numbers", fix="repair them"
-        ) from error
-
-
-def _items(cell: Any, row: int, *, place: str) -> list[Any]:
-    """A cell's list, array, or list written as text (JSON or Python); nothing of a missing cell."""
-    if cell is None or (isinstance(cell, float) and cell != cell):
-        return []
-    if hasattr(cell, "tolist") and getattr(cell, "ndim", 1) == 1:
-        cell = cell.tolist()
-    if isinstance(cell, str):
-        written = cell.strip()
-        if not written:
-            return []
-        cell = read_literal(written)
-    if isinstance(cell, (list, tuple)):
-        return list(cell)
-    raise DataError(
-        f"{place}, row {row + 1:,}: the cell holds no list",
-        why="a row is a sentence, as a list of its words beside a list of their tags",
-        fix='write the lists as JSON, such as ["EU", "rejects"] and ["B-org", "O"], or pass a CoNLL file',
-    )
-
-
-def read_literal(written: str) -> Any:
-    """A value written as JSON or Python; None of anything else.
-
-    >>> read_literal('["EU", null]'), read_literal("['EU']"), read_literal("EU")
-    (['EU', None], ['EU'], None)
-    """
-    try:
-        return json.loads(written)
-    except (ValueError, RecursionError):
-        try:
-            return ast.literal_eval(written)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
-
-
-def _word(word: Any, row: int, *, place: str) -> str:
-    word = word.item() if isinstance(word, np.generic) else word
-    if word is None or isinstance(word, (str, int, float)):
-        return "" if word is None else _clean(str(word))
-    raise DataError(
-        f"{place}, row {row + 1:,}: a word is of type {type(word).__name__}, not text",
-        why="the words are given to a tokenizer",
-        fix="write a sentence as a flat list of words",
-    )
-
-
-def _group_name(cell: Any, row: int, *, place: str) -> str | None:
-    """The name of a group, the same for 3 and 3.0; None for a missing cell."""
-    if isinstance(cell, (list, tuple, dict, bytes)) or getattr(cell, "ndim", 0) > 0:
-        raise DataError(
-            f"{place}, row {row + 1:,}: the group is of type {type(cell).__name__}",
-            why="--group needs one text, number or name a row",
-            fix="write one value a row into that column, or name another column with --group",
-        )
-    return None if is_missing(cell) else _clean(str(_whole(cell)))
-
-
-def _whole(tag: Any) -> Any:
-    """3.0 and True as integers: tables with gaps turn class numbers into floats."""
-    tag = tag.item() if isinstance(tag, np.generic) else tag
-    if isinstance(tag, float) and tag.is_integer():
-        return int(tag)
-    return int(tag) if isinstance(tag, bool) else tag
-
-
-def _clean(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON can spell but UTF-8 cannot."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def is_placeholder(kind: pa.DataType) -> bool:
-    """The type of columns that a reader kept nothing of (`advisor.data.files.nested_placeholder`)."""
-    import pyarrow as pa
-
-    return bool(pa.types.is_list(kind) and pa.types.is_null(kind.value_type))
-
-
-def is_missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip())

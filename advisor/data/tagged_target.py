@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.data.conll import is_conll
+from advisor.data.read import missing_file, read_path
 from advisor.data.schemes import OUTSIDE
+from advisor.data.sentences import tagged_data
 from advisor.data.splits import (
     FEWEST_TRAINING_ROWS,
     SPLITS,
@@ -26,8 +27,8 @@ from advisor.data.splits import (
     shared_groups,
     without_leaks,
 )
+from advisor.data.tables import Tables
 from advisor.data.tagged import TaggedData, TaggedSentences
-from advisor.data.tagged_reading import read_tagged
 from advisor.data.target import TargetData
 from tuner.errors import DataError, OptionError
 
@@ -36,7 +37,7 @@ TASK = "token_classification"
 
 
 def load_tagged(
-    data: Any,
+    tables: Tables,
     *,
     text: str | None = None,
     label: str | None = None,
@@ -46,21 +47,21 @@ def load_tagged(
     seed: int = 0,
     refused: Mapping[str, Any] | None = None,
 ) -> TargetData:
-    """Read, check and divide tagged sentences (`advisor.data.tagged_reading.read_tagged`), as `load_target` does with
-    texts.
+    """Check and divide the sentences in tables (`advisor.data.sentences.tagged_data`), as `load_target` does texts.
 
     Given splits are used; what is missing of test and validation is carved out of the training sentences, so that
     every type of entity is spread, and copies of a sentence (and all sentences of a `group`, or of a document where a
     CoNLL file marks some and nothing is held out yet) stand on one side. Options in `refused` that are set raise
     `OptionError`: they mean nothing here. Raises `DataError` for what cannot be learned from.
 
+    >>> from advisor.data.read import read_data
     >>> tokens = [["Paul", "saw", f"Oslo {i}"] for i in range(10)]
-    >>> target = load_tagged((tokens, [["B-person", "O", "B-place"]] * 10))
+    >>> target = load_tagged(read_data((tokens, [["B-person", "O", "B-place"]] * 10)))
     >>> target.class_names, target.tags[0].tolist(), len(target.train), len(target.test)
     (('O', 'B-person', 'B-place'), [1, 0, 2], 6, 2)
     """
     refuse_options(refused or {})
-    given = read_tagged(data, text=text, label=label, group=group, split=split)
+    given = tagged_data(tables, text=text, label=label, group=group, split=split)
     given = _with_test(given, test, text=text, label=label, group=group) if test is not None else given
     return _divide(_gather(given), seed=seed)
 
@@ -89,8 +90,10 @@ def _with_test(
             why="the winner is scored on the sentences of one file",
             fix="pass a file with tagged sentences, or a DATA folder that holds train.* and test.*",
         )
-    named = {} if path.is_file() and is_conll(path) else {"text": text, "label": label, "group": group}
-    read = read_tagged(path, **named)
+    if not path.exists():
+        raise missing_file(path)
+    tables = read_path(path)
+    read = tagged_data(tables, **({} if tables.conll else {"text": text, "label": label, "group": group}))
     parts = dict(given.parts)
     parts["train"] = parts.pop("all") if "all" in parts else parts["train"]
     warnings = (*given.warnings, *read.warnings)
