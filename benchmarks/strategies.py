@@ -27,7 +27,8 @@ from advisor.measures.features import sample_rows
 from tuner.inputs.pictures import Pictures
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
-from tuner.search.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
+from tuner.names import AUGMENTATIONS, OPTIONS
+from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.search.trials import Bench, LabelledRows, TuningData
 from tuner.tasks.heads import FEATURES
 

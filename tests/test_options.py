@@ -9,8 +9,9 @@ import tiny
 import torch
 
 from tuner.model.assemble import load_backbone
+from tuner.names import OPTIONS
 from tuner.search.loop import Deadline, Trials
-from tuner.search.space import OPTIONS, Candidate, candidate_at, default_space, restrict
+from tuner.search.space import Candidate, candidate_at, default_space, restrict
 from tuner.search.trials import Bench
 
 

@@ -443,7 +443,7 @@ def spoil(path, **changes):
         (lambda path: spoil(path, scores=...), "scores is missing"),
         (lambda path: spoil(path, n="300"), "n is not what it should be"),
         (lambda path: spoil(path, tested__score=-1.0), "numbers that no search writes"),
-        (lambda path: spoil(path, tested={"score": 0.5}), "scores.candidate is missing"),
+        (lambda path: spoil(path, tested={"score": 0.5}), "tested.candidate is missing"),
         (lambda path: spoil(path, more=1), "no run of this version"),
         (lambda path: spoil(path, dataset="another"), "it holds the run"),
         (lambda path: spoil(path, probes={"last": "high"}), r"probes.last is not what it should be"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "final"
-KEPT: Mapping[str, type | tuple[type, ...]] = {
-    "weights": str,
-    "recipe": dict,
-    "candidate": dict,
-    "rows": int,
-    "steps": int,
-    "seconds": (int, float),
-}
-"""What is stored beside the weights of a seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedSeed(Record):
+    """What is stored beside the weights of one seed, whose SHA-256 is ``weights``: what was asked, and what it took."""
+
+    weights: str
+    seconds: float
+    steps: int
+    recipe: dict[str, float]
+    rows: int
+    candidate: Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,7 @@ def fit_final(
             on_step=partial(on_step, place),
         )  # fmt: skip
         weights.append(trained)
-        seconds, steps = seconds + outcome["seconds"], max(steps, int(outcome["steps"]))
+        seconds, steps = seconds + outcome.seconds, max(steps, outcome.steps)
     assert model is not None
     if len(weights) > 1:
         model.load_state_dict(mean_weights(weights), strict=False)
@@ -170,13 +173,13 @@ def _fit_head(whole: Bench, candidate: Candidate, recipe: Mapping[str, float]) -
 def _train_seed(
     whole: Bench, *, name: str, candidate: Candidate, recipe: Mapping[str, float], seed: int,
     left: Callable[[], float], on_step: Callable[[int, int], None],
-) -> tuple[PreTrainedModel, dict[str, torch.Tensor], dict[str, Any]]:  # fmt: skip
+) -> tuple[PreTrainedModel, dict[str, torch.Tensor], FittedSeed]:  # fmt: skip
     """The model of one seed, what is trained of it, and how long it took; read back where it was trained before."""
     model, _, _ = whole.build(candidate, seed=seed)
     mark = whole.work / FOLDER / f"{FOLDER}-{name}-{seed}.json"
-    wanted = {"recipe": dict(recipe), "rows": len(whole.train_encoded), "candidate": candidate.to_json()}
+    rows = len(whole.train_encoded)
     kept = _read_seed(mark, whole.store)
-    if kept is not None and all(kept[0].get(what) == value for what, value in wanted.items()):
+    if kept is not None and replace(kept[0], recipe=dict(recipe), rows=rows, candidate=candidate) == kept[0]:
         stored, weights = kept
         model.load_state_dict(weights, strict=False)
         return model, weights, stored
@@ -207,9 +210,12 @@ def _train_seed(
     weights = {name: tensor.clone() for name, tensor in trained_weights(model).items()}
     with uninterrupted():
         sha256 = whole.store.keep_weights(mark.stem, save(weights))
-        measured = {"weights": sha256, "seconds": outcome.seconds, "steps": outcome.steps}
-        write_sealed(mark, {**measured, **wanted})
-    return model, weights, measured
+        fitted = FittedSeed(
+            weights=sha256, seconds=outcome.seconds, steps=outcome.steps, recipe=dict(recipe),
+            rows=rows, candidate=candidate,
+        )  # fmt: skip
+        write_sealed(mark, fitted.to_json())
+    return model, weights, fitted
 
 
 def check_fits(store: RunStore) -> None:
@@ -218,10 +224,10 @@ def check_fits(store: RunStore) -> None:
         _read_seed(mark, store)
 
 
-def _read_seed(mark: Path, store: RunStore) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+def _read_seed(mark: Path, store: RunStore) -> tuple[FittedSeed, dict[str, torch.Tensor]] | None:
     """What was kept of one seed of a final fit, and its weights; None where either is not there."""
     if not mark.exists() or not store.weights_path(mark.stem).exists():
         return None
     fix = f"delete {mark}: --resume makes the final fit again; the runs of the search are kept"
-    stored = read_sealed(mark, expected=KEPT, fix=fix)
-    return stored, store.read_weights(mark.stem, sha256=stored["weights"], fix=fix)
+    stored = FittedSeed.from_json(read_sealed(mark, fix=fix), path=mark, fix=fix)
+    return stored, store.read_weights(mark.stem, sha256=stored.weights, fix=fix)

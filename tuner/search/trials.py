@@ -27,12 +27,14 @@ from tuner.model.bilstm import HIDDEN, LAYERS, MOST_EPOCHS, WordRows, fit_tagger
 from tuner.model.classifier import TransferClassifier, build_classifier, classify, final_linear
 from tuner.model.native import as_native, native_classifier
 from tuner.model.scratch import fresh_state
+from tuner.names import AUGMENTATIONS
 from tuner.records import Progress
 from tuner.sealed import read_sealed, write_sealed
 from tuner.search.expectations import SCHEDULE_SHARE, Expectations, unknown
 from tuner.search.plan import speeds
-from tuner.search.space import AUGMENTATIONS, Candidate, SearchSpace, candidate_at
+from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.search.store import Run, RunStore
+from tuner.search.stored import PassTime
 from tuner.tasks.heads import Head, LinearHead, cross_validate, fit_head, is_weighted, select_features
 from tuner.tasks.imbalance import class_weights
 from tuner.tasks.scoring import OUTSIDE, Truth, places_of
@@ -247,13 +249,13 @@ class Bench:
         # A resumed search reads back what the pass gave, which costs nothing.
         stored = self.work / "pass.json"
         if not stored.exists():
-            measured = {"seconds": time.perf_counter() - start, "row_seconds": self.train_cache.row_seconds}
-            write_sealed(stored, measured)
+            taken = PassTime(seconds=time.perf_counter() - start, row_seconds=self.train_cache.row_seconds)
+            write_sealed(stored, taken.to_json())
         fix = "delete it: it holds what the pass over the frozen blocks took, and --resume measures that again"
-        found = read_sealed(stored, expected={"seconds": (int, float)}, fix=fix, sealed=False)
-        self.pass_seconds = float(found["seconds"])
+        found = PassTime.from_json(read_sealed(stored, fix=fix, sealed=False), path=stored, fix=fix)
+        self.pass_seconds = found.seconds
         rows = len(self.train_encoded) + len(self.validation_encoded)
-        self.row_seconds = float(found.get("row_seconds") or self.pass_seconds / rows)
+        self.row_seconds = found.row_seconds or self.pass_seconds / rows
         self.store.check_weights(run for leader in self.leaders() for run in self.repeats(leader))
 
     def _cache(self, name: str, encoded: Encoded) -> PrefixCache:
