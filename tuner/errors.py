@@ -50,9 +50,9 @@ class StorageError(TransferError, OSError):
     """The database of a study failed while a search used it; the run can go on from what is stored."""
 
 
-def damaged(path: Path, how: str, *, fix: str) -> DataError:
-    """A file of a run folder that is not as it was written, as what, why and fix."""
-    return DataError(f"{path} is damaged: {how}", why="a search goes on from what is stored there", fix=fix)
+def damaged(path: Path, how: str, *, fix: str, why: str = "a search goes on from what is stored there") -> DataError:
+    """A stored file that is not as it was written, as what, why and fix."""
+    return DataError(f"{path} is damaged: {how}", why=why, fix=fix)
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:

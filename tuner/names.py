@@ -18,13 +18,13 @@ STRATEGIES: Mapping[str, str] = {
 STRATEGY_NUMBERS: Mapping[str, int | None] = {"train_all": 1, "freeze_part": 2, "head_only": 3, "feature_based": None}
 """By which the classic text calls them."""
 
-SITUATIONS: Mapping[int, str] = {
+SITUATIONS = {
     1: "large and dissimilar",
     2: "large and similar",
     3: "small and dissimilar",
     4: "small and similar",
 }
-CLASSIC_RULES: Mapping[int, str] = {
+CLASSIC_RULES = {
     1: "train the whole network on the new data",
     2: "any strategy works; freezing a part and training the rest is the efficient one",
     3: "freeze a part, with the depth chosen with care, and augment the data",

@@ -26,6 +26,11 @@ class Misfits:
     wrong: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
 
+    @property
+    def distance(self) -> tuple[int, int]:
+        """How far a value is from its kind: what is missing says most, then how much does not fit."""
+        return len(self.missing), len(self)
+
     def __len__(self) -> int:
         return len(self.missing) + len(self.wrong) + len(self.unknown)
 
@@ -138,7 +143,7 @@ def _parse_union(kinds: tuple[Any, ...], value: Any, *, at: str, ignores: bool, 
         if not own:
             return read
         inside = at not in own.wrong  # the kind was right, something in it was not
-        if inside and (nearest is None or len(own) < len(nearest)):
+        if inside and (nearest is None or own.distance < nearest.distance):
             nearest = own
     if nearest is None:
         nearest = Misfits(wrong={at: " or ".join(_in_words(kind) for kind in kinds)})

@@ -47,7 +47,15 @@ class Record:
 
     @classmethod
     def from_json(
-        cls, value: Any, *, path: Path, fix: str, at: str = "", noun: str = "record", ignores_added: bool = False
+        cls,
+        value: Any,
+        *,
+        path: Path,
+        fix: str,
+        why: str = "a search goes on from what is stored there",
+        at: str = "",
+        noun: str = "record",
+        ignores_added: bool = False,
     ) -> Self:
         """The record that `to_json` wrote.
 
@@ -55,6 +63,7 @@ class Record:
             value: out of a JSON file.
             path: of the file, for the message.
             fix: what the user can do where it is damaged, for the message.
+            why: that matters, for the message.
             at: where in the file the value stands, as a dotted path; empty for all of it.
             noun: what the record is, for the message.
             ignores_added: whether names that this version does not know are passed over.
@@ -68,7 +77,7 @@ class Record:
         found = Misfits()
         record = parse(cls, value, at=at, ignores=ignores_added, found=found)
         if found:
-            raise damaged(path, found.in_words(noun=noun), fix=fix)
+            raise damaged(path, found.in_words(noun=noun), fix=fix, why=why)
         return record  # type: ignore[no-any-return]  # without a misfit it is one
 
 
