@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from advisor.terminal import class_lines, in_lines, in_one_line, printable, printable_json, short
-from tuner.names import STRATEGIES, baseline_name, metric_name
+from tuner.names import STRATEGIES, baseline_name, feature_words, metric_name
 
 
 def print_out(line: str) -> None:
@@ -66,7 +66,7 @@ def print_advice(advice: dict[str, Any]) -> None:
     print_out("")
     what = f"freeze {freeze['recommended']} of {n_blocks} blocks"
     if strategy["features"] is not None:
-        what = strategy["features"].replace("_", " ")
+        what = feature_words(strategy["features"])
     print_out(f"recommendation  {STRATEGIES[strategy['name']]}: {what} (decided by: {strategy['decided_by']})")
     print_out(f"size            {size['verdict']}: {size['why']}")
     # The rest of the sentence, what the profile covers, is for the report.

@@ -33,6 +33,7 @@ from tuner.model.checkpoint import check_files, check_folder, check_processor, r
 from tuner.model.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.model.loading import LOADING_ERRORS, TOKENIZER_FILES, check_size, load_reader, own_files_only
 from tuner.model.native import save_native
+from tuner.names import HUB_METRICS, metric_name
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
 from tuner.tasks.quality import calibration_sentence, class_table, other_metrics
@@ -383,7 +384,7 @@ def model_card(
     """
     import yaml
 
-    named = {"macro_f1": "f1", "entity_f1": "f1"}.get(metric, metric)
+    named = HUB_METRICS.get(metric, metric)
     task = f"{kind}-classification"
     what = {"text": "A text classifier", "image": "An image classifier", "token": "A tagger of words"}[kind]
     metadata: dict[str, Any] = {
@@ -427,7 +428,7 @@ def model_card(
 {what} with {len(class_names)} labels, tuned from `{base}` on
 {n_train:,} rows.
 
-Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
+Test {metric_name(metric)}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
 {quality}
 ```python

@@ -91,6 +91,9 @@ METRICS: Mapping[str, str] = {
     "entity_f1": "entity F1",
 }
 
+HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1"}
+"""What hubs call those metrics that they call otherwise."""
+
 
 def metric_name(metric: str) -> str:
     """A metric in words.
@@ -121,6 +124,15 @@ def feature_name(features: str) -> str:
     if re.fullmatch(r"block_\d+", features):
         return f"block {features[6:]}"
     return FEATURES.get(features, features.replace("_", " "))
+
+
+def feature_words(features: str) -> str:
+    """The key of what is read, as words: its short name, which candidates and reasons use.
+
+    >>> feature_words("concat_last_four")
+    'concat last four'
+    """
+    return features.replace("_", " ")
 
 
 def strategy_sentence(
@@ -188,7 +200,7 @@ def candidate_name(
     if start == "scratch":
         name = "trained from scratch (control)"
     elif strategy == "feature_based":
-        name = f"feature-based, {features.replace('_', ' ')}" if features else "feature-based"
+        name = f"feature-based, {feature_words(features)}" if features else "feature-based"
     elif strategy == "head_only" or (frozen_blocks is not None and frozen_blocks == n_blocks):
         name = "head only"
     elif strategy == "train_all" or frozen_blocks == 0:

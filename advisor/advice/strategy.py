@@ -20,7 +20,7 @@ from advisor.measures.size import SizeProfile
 from advisor.similarity.similarity import SimilarityProfile
 from advisor.stored import DataSection, ModelSection
 from tuner.errors import damaged
-from tuner.names import STRATEGY_NUMBERS
+from tuner.names import STRATEGY_NUMBERS, feature_words
 from tuner.records import SCHEMA, Record
 from tuner.search.expectations import Expectations
 from tuner.search.space import EPOCHS, RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
@@ -239,7 +239,7 @@ def _score(probe: Probe) -> str:
 
 
 def _probe_reason(probes: ProbeProfile, baseline: Baseline | None) -> str:
-    name = probes.best.features.replace("_", " ")
+    name = feature_words(probes.best.features)
     text = f"probes without training: head only {_score(probes.head_only)}, best {name} {_score(probes.best)}"
     if baseline is None:
         return text
