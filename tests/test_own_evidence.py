@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reading
 
 from advisor.cli import run as advisor
 from advisor.evidence import own as own_module
@@ -466,6 +467,11 @@ def test_damaged_evidence_is_named_and_the_rest_is_used(home, capsys, damage, sa
     printed = capsys.readouterr()
     assert str(path) in printed.err
     assert printed.out.count(MINILM) == 1
+
+
+def test_a_kept_run_is_read_back_as_it_was():
+    assert reading.check_reading(OwnRun, RUN) == RUN
+    assert reading.check_reading(OwnScore, RUN.tested) == RUN.tested
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------

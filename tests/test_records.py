@@ -15,9 +15,14 @@ import reading
 
 import advisor
 import tuner
+from advisor.data.thumbnails import Thumbnail
 from tuner.errors import DataError, RunFolderError, TransferError, did_you_mean
 from tuner.parsing import hints_of
 from tuner.records import Record, to_jsonable, write_bytes_atomically, write_json
+from tuner.search.expectations import Expectations
+from tuner.search.space import Candidate, SearchSpace
+from tuner.search.store import Pruned
+from tuner.search.stored import Ranked
 
 
 class Colour(Enum):
@@ -195,3 +200,27 @@ def test_the_hints_of_every_record_can_be_read():
     assert len(found) > 50
     for kind in found:
         assert hints_of(kind).keys() >= {item.name for item in fields(kind)}, kind
+
+
+CANDIDATE = Candidate(strategy="freeze_part", frozen_blocks=5, option="random_head")
+SPACE = SearchSpace(n_blocks=7, first=(CANDIDATE,), controls=(), depths=(0, 7), options=("fresh_top",))
+EXPECTATIONS = Expectations(
+    candidates=(CANDIDATE, CANDIDATE), rates=(None, 1e-4), mean=(0.1, 0.2), covariance=((1.0, 0.5), (0.5, 1.0)),
+    seeds=0.02, rows_seen=4800, why="a test",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        CANDIDATE,
+        SPACE,
+        EXPECTATIONS,
+        Thumbnail(place="nearest", class_name="cat", png="aGk="),
+        Pruned(name="0001", candidate=CANDIDATE, recipe={"epochs": 3.0}, out_of_time=True),
+        Ranked(strategy="head_only", frozen_blocks=7, mean=0.5, sd=None, n=1, seconds=2.0),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_what_is_stored_is_read_back_as_it_was(record):
+    assert reading.check_reading(type(record), record) == record

@@ -275,16 +275,12 @@ def load_rule(kind: str) -> Mapping[str, RuleCost]:
     try:
         stored = json.loads(path.read_bytes())[kind]
         return {
-            number: RuleCost.from_json(cost, path=path, fix=_RULE_AGAIN, why="the reasons name them", at=number)
-            for number, cost in stored.items()
+            number: RuleCost.from_json(cost, path=path, fix=_RULE_AGAIN, at=number) for number, cost in stored.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, DataError):
-            raise
+        said = error.what if isinstance(error, DataError) else error
         raise DataError(
-            f"{path} cannot be read as costs of the classic rule ({error})",
-            why="the reasons name them",
-            fix=_RULE_AGAIN,
+            f"{path} cannot be read as costs of the classic rule ({said})", why="the reasons name them", fix=_RULE_AGAIN
         ) from error
 
 
