@@ -28,9 +28,8 @@ from advisor.advice.situation import estimate_situation
 from advisor.advice.strategy import (
     Advice,
     choose_strategy,
-    read_expectations,
-    search_plan,
     search_space,
+    stored_advice,
 )
 from advisor.data.load import load_target
 from advisor.data.target import TargetData
@@ -46,7 +45,6 @@ from advisor.report import write_report
 from advisor.similarity.image_similarity import measure_image_similarity
 from advisor.similarity.library import find_profile
 from advisor.similarity.similarity import SimilarityProfile, measure_similarity
-from advisor.stored import check_advice
 from advisor.tuning import check_same_run, tuning_data, tuning_folder
 from tuner.errors import ModelError, OptionError
 from tuner.freezing import has_statistics
@@ -334,7 +332,7 @@ def tune(
     (`time.monotonic`), measuring and saving included; only a source profile that is built for the first time comes on
     top. Without `refit`, the winner is saved as it was trained on the training rows, else it is fitted again on
     training and validation rows together. `augment` names how training examples are changed where the best trained
-    candidate is trained once more (`tuner.search.space.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
+    candidate is trained once more (`tuner.names.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
     says. Without `examples`, nothing of the data itself is written; `own_evidence` is as in `recommend`. `on_advice` is
     called with the advice before the search. Raises `TransferError` for what the user can fix; Ctrl-C ends the search
     with the best so far.
@@ -386,7 +384,7 @@ def tune(
         runs.check_folder(folder, resume=resume, held=True)
         stored = runs.read_advice(folder) if runs.is_run(folder) else None
         if stored is not None:
-            check_advice(stored, path=folder / runs.ADVICE)
+            advice = stored_advice(stored, path=folder / runs.ADVICE)
             check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
             if not examples:
                 write_thumbnails((), folder)
@@ -405,7 +403,7 @@ def tune(
             write_thumbnails(advice.thumbnails, folder)
         if on_advice is not None:
             on_advice(stored)
-        space, recommended = search_plan(stored)
+        space = advice.space
         data_to_tune = tuning_data(target, seed=seed)
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
@@ -417,7 +415,7 @@ def tune(
             backbone,
             data=data_to_tune,
             space=space,
-            recommended=recommended,
+            recommended=advice.candidate,
             folder=folder,
             budget_s=budget_s,
             n_trials=trials,
@@ -429,7 +427,7 @@ def tune(
             study_name=study,
             progress=progress,
             baselines=stored["baselines"],
-            expectations=read_expectations(stored),
+            expectations=advice.expectations,
             prefer=stored.get("prefer", prefer),
             refit=refit,
             began=began + clock.seconds.get("source profile", 0.0),

@@ -14,11 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import DataError, MissingFileError, RunFolderError, StorageError, TransferError
+from tuner.errors import DataError, MissingFileError, RunFolderError, StorageError, TransferError, damaged
 from tuner.records import folder_error, read_record
 from tuner.sealed import unsealed
 from tuner.search.journal import WORK
-from tuner.search.stored import check_values
 
 RUNS = Path("runs")
 ADVICE, TUNING = "advice.json", "tuning.json"
@@ -221,8 +220,9 @@ def read_columns(folder: Path) -> dict[str, Any]:
     """The columns that a saved model was tuned with, from the advice beside it."""
     advice = read_advice(folder)
     fix = "put the file back as it was, or delete it and name the columns with --text and --text-pair"
-    check_values(advice, {"data.columns": dict}, path=folder / ADVICE, fix=fix)
-    columns: dict[str, Any] = advice["data"]["columns"]
+    columns = advice["data"].get("columns")
+    if not isinstance(columns, dict):
+        raise damaged(folder / ADVICE, "data.columns is missing", fix=fix)
     return columns
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from advisor.terminal import class_lines, in_lines, in_one_line, printable, printable_json, short
+from tuner.names import STRATEGIES, baseline_name, feature_words, metric_name
 
 
 def print_out(line: str) -> None:
@@ -39,25 +40,21 @@ def counted_text(data: dict[str, Any]) -> str:
 
 def baselines_text(baselines: dict[str, Any]) -> str:
     """What needs no pretrained model, with its scores."""
-    if "token_linear" in baselines:
-        lookup, linear = baselines["entity_lookup"], baselines["token_linear"]
-        return (
-            f"every word O {number_text(baselines['majority']['score'])}, "
-            f"entities looked up {number_text(lookup['score'])}, "
-            f"words and shapes, linear {number_text(linear['score'], linear['interval']) if linear else 'not measured'}"
-        )
-    name, linear = next((key, value) for key, value in baselines.items() if key.endswith("_linear"))
-    return (
-        f"majority {number_text(baselines['majority']['score'])}, "
-        f"{'TF-IDF' if name == 'tfidf_linear' else 'pixels'} + logistic regression "
-        f"{number_text(linear['score'], linear['interval']) if linear else 'not measured'}"
-    )
+    measured = {name: found for name, found in baselines.items() if name != "best_probe"}
+    tagged = "entity_lookup" in measured
+
+    def score(name: str) -> str:
+        found = measured[name]
+        if found is None:
+            return number_text(None)
+        return number_text(found["score"], found["interval"] if name.endswith("_linear") else None)
+
+    return ", ".join(f"{baseline_name(name, tagged=tagged)} {score(name)}" for name in measured)
 
 
 def print_advice(advice: dict[str, Any]) -> None:
     """The recommendation in a screenful."""
     from advisor.advice.situation import Situation
-    from advisor.advice.strategy import STRATEGY_TITLES
 
     data, size, similarity, situation = (advice[key] for key in ("data", "size", "similarity", "situation"))
     strategy, freeze, baselines = advice["strategy"], advice["freeze"], advice["baselines"]
@@ -69,8 +66,8 @@ def print_advice(advice: dict[str, Any]) -> None:
     print_out("")
     what = f"freeze {freeze['recommended']} of {n_blocks} blocks"
     if strategy["features"] is not None:
-        what = strategy["features"].replace("_", " ")
-    print_out(f"recommendation  {STRATEGY_TITLES[strategy['name']]}: {what} (decided by: {strategy['decided_by']})")
+        what = feature_words(strategy["features"])
+    print_out(f"recommendation  {STRATEGIES[strategy['name']]}: {what} (decided by: {strategy['decided_by']})")
     print_out(f"size            {size['verdict']}: {size['why']}")
     # The rest of the sentence, what the profile covers, is for the report.
     print_out(f"similarity      {similarity['verdict']}: {similarity['why'].partition('; the profile')[0]}")
@@ -109,7 +106,7 @@ def print_tuning(tuning: dict[str, Any]) -> None:
     if "under-trained" in first:
         print_out(f"{'under-trained':<16}{first.pop('under-trained')}")
     test = number_text(winner["test"]["score"], winner["test"]["interval"])
-    print_out(f"{'winner':<16}{label}; test {tuning['metric'].replace('_', ' ')} {test}")
+    print_out(f"{'winner':<16}{label}; test {metric_name(tuning['metric'])} {test}")
     for heading, text in first.items():
         print_out(f"{heading:<16}{text}")
     _print_quality(tuning["winner"]["test"], calibration=tuning.get("calibration"), metric=tuning["metric"])

@@ -27,10 +27,11 @@ from advisor.measures.features import sample_rows
 from tuner.inputs.pictures import Pictures
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
+from tuner.names import AUGMENTATIONS, OPTIONS
 from tuner.search.bench import open_bench
 from tuner.search.data import LabelledRows, TuningData
 from tuner.search.run_name import RunName
-from tuner.search.space import AUGMENTATIONS, OPTIONS, Candidate, SearchSpace, candidate_at
+from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.tasks.heads import FEATURES
 
 RESULTS = Path(__file__).parent / "results" / "strategies.csv"

@@ -9,7 +9,8 @@ import pytest
 import typer.main
 
 from advisor.cli import app
-from tuner.search.space import OPTIONS, STRATEGIES, check_strategy
+from tuner.names import OPTIONS
+from tuner.search.space import STRATEGIES, check_strategy
 from tuner.tasks.heads import FEATURES
 
 ROOT = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+import reading
 import test_cli
 import tiny
 
@@ -13,14 +14,17 @@ import tuner.search.final
 import tuner.search.finish
 import tuner.search.ship
 from advisor import pipeline, runs, showing
-from advisor.advice.strategy import search_plan
+from advisor.advice.strategy import Advice, stored_advice
 from advisor.predicting import predict
 from advisor.report import write_report
-from advisor.stored import check_advice
 from tuner.errors import DataError, TransferError
-from tuner.search.journal import mend_journal
-from tuner.search.store import identify
-from tuner.search.stored import check_tuning
+from tuner.sealed import Checksums, read_sealed
+from tuner.search.final import FittedSeed
+from tuner.search.finish import tested
+from tuner.search.journal import JournalSeal, mend_journal
+from tuner.search.result import TuningResult, result_from
+from tuner.search.store import Identity, Pruned, Run, identify
+from tuner.search.stored import PassTime, TestScores
 from tuner.training.prefix import _read_mark
 
 TRIALS = 3
@@ -214,6 +218,29 @@ def test_a_report_names_what_is_damaged(tmp_path, interrupted, name, damage):
         write_report(folder)
 
 
+def stored_records(folder):
+    """The files of a run folder that are read as records, with what they are read as."""
+    work = folder / ".search"
+    kinds = {"run.json": Identity, "journal.json": JournalSeal, "pass.json": PassTime, "final/*.json": FittedSeed}
+    kinds |= {"runs/*.json": Run, "../model/checksums.json": Checksums, "../tuning.json": TuningResult}
+    for pattern, kind in kinds.items():
+        for path in sorted(work.glob(pattern)):
+            stored = read_sealed(path, fix="")
+            yield (Pruned if kind is Run and "score" not in stored else kind), stored
+    yield Advice, json.loads((folder / "advice.json").read_bytes())
+    yield from ((TestScores, scores) for scores in tested(work).values())
+
+
+def test_every_record_of_a_run_folder_is_read_back_as_it_was(interrupted):
+    read = set()
+    for kind, stored in stored_records(interrupted):
+        record = reading.read(kind, stored, ignores_added=kind is TestScores)
+        assert kind is TestScores or record.to_json() == stored
+        reading.check_reading(kind, record)
+        read.add(kind)
+    assert read >= {Identity, JournalSeal, PassTime, FittedSeed, Run, Checksums, TuningResult, Advice, TestScores}
+
+
 def every_value(record, path=()):
     """The places of all values in a record, inner ones included."""
     for key in record if isinstance(record, dict) else range(len(record)):
@@ -238,11 +265,11 @@ def test_an_advice_without_any_one_value_is_refused_or_good_enough(interrupted, 
     for place in places:
         changed = without(stored, place)
         try:
-            check_advice(changed, path=interrupted / "advice.json")
+            advice = stored_advice(changed, path=interrupted / "advice.json")
         except DataError:
             refused += 1
             continue
-        search_plan(changed)
+        assert advice.candidate.frozenness(advice.space.n_blocks) >= 0
         showing.print_advice(changed)
     assert 30 < refused < len(places)
 
@@ -253,7 +280,7 @@ def test_a_result_without_any_one_value_is_refused_or_good_enough(interrupted, c
     for place in every_value(stored):
         changed = without(stored, place)
         try:
-            check_tuning(changed, path=interrupted / "tuning.json", fix="x")
+            result_from(changed, path=interrupted / "tuning.json", fix="x")
         except DataError:
             refused += 1
             continue

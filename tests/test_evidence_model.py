@@ -5,10 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reading
 
 from advisor.evidence.decision import check_preference, counterfactuals, decide, reasons
 from advisor.evidence.predictions import STRANGER, cheapest_within, expect, predict_scores, rows_seen
-from advisor.evidence.table import FOLDER, LINEAR, Task, fit_evidence, load_evidence, load_rule, read_evidence, trained
+from advisor.evidence.table import (
+    FOLDER,
+    LINEAR,
+    Evidence,
+    Task,
+    fit_evidence,
+    load_evidence,
+    load_rule,
+    read_evidence,
+    trained,
+)
 from advisor.measures.probe import Probe
 from tuner.errors import DataError, OptionError
 from tuner.search.gaussian import condition, expected_score, logit, score_at
@@ -194,6 +205,14 @@ def test_what_ships_is_what_the_script_fits():
         }
         for n in (50, 300, 10**5):
             assert np.linalg.eigvalsh(evidence.gains(n)[1]).min() > -1e-5
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_what_ships_is_read_back_as_it_was(kind):
+    evidence = load_evidence(kind)
+    assert reading.check_reading(Evidence, evidence) == evidence
+    for record in (*evidence.others, *load_rule(kind).values()):
+        assert reading.check_reading(type(record), record) == record
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"version": 1}', '{"version": 7}'])

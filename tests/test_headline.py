@@ -33,7 +33,7 @@ def test_gains_and_the_cheapest_near_are_said_with_their_numbers():
     assert "+15.0 points [+10.0, +20.0] over TF-IDF" in found["gain"]
     # 5 points with a standard error of 2, which is one of the difference to the best
     assert "+5.0 points [+1.1, +8.9] over head only, on validation rows" in found["gain"]
-    assert found["cheaper"] == "4 of 7 frozen: expected to score 0.5 points less, at 50 % of the time of a run"
+    assert found["cheaper"] == "4 of 7 blocks frozen: expected to score 0.5 points less, at 50 % of the time of a run"
     assert "under-trained" not in found
 
 

@@ -9,11 +9,12 @@ import tiny
 import torch
 
 from tuner.model.assemble import load_backbone
+from tuner.names import OPTIONS
 from tuner.search.bench import Bench, open_bench
 from tuner.search.clock import Deadline
 from tuner.search.loop import Trials
 from tuner.search.run_name import RunName
-from tuner.search.space import OPTIONS, Candidate, candidate_at, default_space, restrict
+from tuner.search.space import Candidate, candidate_at, default_space, restrict
 
 
 @pytest.fixture

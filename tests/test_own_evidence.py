@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reading
 
 from advisor.cli import run as advisor
 from advisor.evidence import own as own_module
@@ -443,7 +444,7 @@ def spoil(path, **changes):
         (lambda path: spoil(path, scores=...), "scores is missing"),
         (lambda path: spoil(path, n="300"), "n is not what it should be"),
         (lambda path: spoil(path, tested__score=-1.0), "numbers that no search writes"),
-        (lambda path: spoil(path, tested={"score": 0.5}), "scores.candidate is missing"),
+        (lambda path: spoil(path, tested={"score": 0.5}), "tested.candidate is missing"),
         (lambda path: spoil(path, more=1), "no run of this version"),
         (lambda path: spoil(path, dataset="another"), "it holds the run"),
         (lambda path: spoil(path, probes={"last": "high"}), r"probes.last is not what it should be"),
@@ -466,6 +467,11 @@ def test_damaged_evidence_is_named_and_the_rest_is_used(home, capsys, damage, sa
     printed = capsys.readouterr()
     assert str(path) in printed.err
     assert printed.out.count(MINILM) == 1
+
+
+def test_a_kept_run_is_read_back_as_it_was():
+    assert reading.check_reading(OwnRun, RUN) == RUN
+    assert reading.check_reading(OwnScore, RUN.tested) == RUN.tested
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------

@@ -362,7 +362,7 @@ def test_the_answer_comes_first_and_carries_its_number(tuned: str) -> None:
     heading = page.words.index("Freeze the first 4 of 7 blocks and train the rest: 90.4% accuracy on the test split.")
     assert heading < page.words.index("The four situations")
     assert "lies between 87.8% and 93.0%" in page.words
-    assert "The advice was 5 of 7 frozen; tuning chose 4 of 7 frozen." in page.words
+    assert "The advice was 5 of 7 blocks frozen; tuning chose 4 of 7 blocks frozen." in page.words
     assert "14 trials, 5 pruned" in page.words
 
 
@@ -370,7 +370,7 @@ def test_an_untuned_report_is_complete_and_claims_no_score_it_does_not_have(reco
     page = Reader(recommended)
     assert "a first choice by rule of thumb, not yet measured." in page.words
     assert "advisor tune trec6/train.csv --text text --label label --budget 5m" in page.words
-    assert "4 of 7 frozen not measured" in page.words
+    assert "4 of 7 blocks frozen not measured" in page.words
     assert "head only 74.2% (70.7–77.6%)" in page.words
     assert "90.4%" not in page.words
 
@@ -383,7 +383,10 @@ def test_a_tuned_report_no_longer_says_to_tune(tuned: str) -> None:
 
 def test_probabilities_are_in_the_figure_and_in_its_table(tuned: str) -> None:
     page = Reader(tuned)
-    assert "3 · small, dissimilar Freeze a part, the depth chosen with care 56%" in page.words
+    assert (
+        "3 · small and dissimilar Freeze a part, with the depth chosen with care, and augment the data 56%"
+        in page.words
+    )
     drawing = re.search(r'<svg[^>]*aria-labelledby="quadrant-w-title.*?</svg>', tuned, re.S)
     assert drawing is not None
     assert {"8%", "4%", "56%", "32%"} <= set(re.findall(r">([^<>]+)</text>", drawing[0]))
@@ -412,7 +415,8 @@ def test_the_shaded_square_covers_each_cell_by_its_probability(tuned: str) -> No
 def test_unmeasured_similarity_gives_no_situation() -> None:
     page = Reader(render_html(unmeasured(make_advice())))
     assert (
-        "No situation: one of the two axes was not measured. Still possible: 3 (small, dissimilar) or 4" in page.words
+        "No situation: one of the two axes was not measured. Still possible: 3 (small and dissimilar) or 4"
+        in page.words
     )
     assert "Situation Not known similarity not measured" in page.words
     assert "Similarity Unmeasured" in page.words.replace("unmeasured", "Unmeasured")
@@ -422,8 +426,11 @@ def test_unmeasured_similarity_gives_no_situation() -> None:
 
 def test_the_classic_rule_stands_beside_what_was_measured(tuned: str) -> None:
     words = Reader(tuned).words
-    assert "4 · small, similar 32% Train only the classifier 77.8% (head only, validation)" in words
-    assert "1 · large, dissimilar 8% Train the whole network 90.5% (everything trained, validation)" in words
+    assert "4 · small and similar 32% Train only the classifier 77.8% (head only, validation)" in words
+    assert (
+        "1 · large and dissimilar 8% Train the whole network on the new data 90.5% (everything trained, validation)"
+        in words
+    )
 
     advice = make_advice()
     advice["situation"]["probabilities"] = {"1": 0.02, "2": 0.04, "3": 0.14, "4": 0.8}
@@ -593,7 +600,7 @@ def test_markdown_tells_what_html_tells(tuned: str) -> None:
     text = render_markdown(make_advice(), tuning=make_tuning())
     assert "**Freeze the first 4 of 7 blocks and train the rest: 90.4% accuracy on the test split.**" in text
     assert "`░░░░███ ▶` 4 of 7 blocks frozen, 3 trained, then the head." in text
-    assert "| **4 of 7 frozen** | **90.5%** |" in text
+    assert "| **4 of 7 blocks frozen** | **90.5%** |" in text
     assert "\n\n\n" not in text
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", tuned)
     assert [row.removeprefix("## ") for row in text.splitlines() if row.startswith("## ")] == headings
@@ -834,7 +841,7 @@ def test_the_report_says_what_features_cost_against_training() -> None:
 
 def test_names_of_candidates_say_their_option_and_what_reads_their_features() -> None:
     depth = {"strategy": "freeze_part", "frozen_blocks": 4, "option": "random_head"}
-    assert candidate_words(depth, n_blocks=7) == "4 of 7 frozen, random head"
+    assert candidate_words(depth, n_blocks=7) == "4 of 7 blocks frozen, random head"
     features = {"strategy": "feature_based", "features": "last", "top": "bilstm"}
     assert candidate_words(features, n_blocks=7).endswith(", BiLSTM")
 

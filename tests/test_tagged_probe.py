@@ -297,7 +297,9 @@ def test_the_report_speaks_of_entities(advice):
     tables += [figure.table for section in page.sections for figure in section.figures]
     assert any(table.caption == "Types of entities, 2" for table in tables)
     compared = next(table for table in tables if table.caption == "Against the baselines")
-    assert {"every word O", "entities looked up", "words + linear"} <= {row[0] for row in compared.rows}
+    assert {"every word O", "entities looked up", "words and shapes + logistic regression"} <= {
+        row[0] for row in compared.rows
+    }
     curve = next(table for table in tables if table.caption == "Would more data help?")
     assert curve.columns[0] == "Training sentences"
     size = next(table for table in tables if table.caption == "What the size rests on")
@@ -310,7 +312,7 @@ def test_the_command_prints_entities(model, data, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "120 sentences, 80 entities of 2 types" in printed
     assert "every word O 0.000, entities looked up" in printed
-    assert "words and shapes, linear" in printed
+    assert "words and shapes + logistic regression" in printed
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TransferError(Exception):
@@ -47,6 +48,11 @@ class RunFolderError(TransferError, OSError):
 
 class StorageError(TransferError, OSError):
     """The database of a study failed while a search used it; the run can go on from what is stored."""
+
+
+def damaged(path: Path, how: str, *, fix: str, why: str = "a search goes on from what is stored there") -> DataError:
+    """A stored file that is not as it was written, as what, why and fix."""
+    return DataError(f"{path} is damaged: {how}", why=why, fix=fix)
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:

@@ -34,6 +34,7 @@ from tuner.model.checkpoint import check_files, check_folder, read_json, view_of
 from tuner.model.classifier import MODEL_TYPE, TransferClassifier, TransferConfig, classify
 from tuner.model.loading import LOADING_ERRORS, check_size, load_reader, own_files_only
 from tuner.model.native import save_native
+from tuner.names import metric_name
 from tuner.records import Progress, write_text_atomically
 from tuner.sealed import check_sealed_folder, seal_folder
 from tuner.tasks.base import Task
@@ -375,7 +376,7 @@ def model_card(
 {task.described(head)}, tuned from `{base}` on
 {n_train:,} rows.
 
-Test {metric}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
+Test {metric_name(metric)}: {score:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}, on {n_test:,} rows
 that were scored {"once" if times_tested == 1 else f"{times_tested} times, each by another winner"}.
 {quality}
 ```python

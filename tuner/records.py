@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from tuner.errors import DataError, RunFolderError
+from tuner.errors import DataError, RunFolderError, damaged
+from tuner.parsing import AsText, Misfits, parse
 from tuner.regular import check_regular
 
 SCHEMA = 1
@@ -24,21 +25,68 @@ Progress = Callable[[str, float], None]
 
 
 class Record:
-    """Mixin of the frozen dataclasses that stages hand to each other."""
+    """Mixin of the frozen dataclasses that stages hand to each other, and that JSON files hold.
+
+    Keys may be added to the files that users and other versions see (advice.json, tuning.json), so these are read with
+    ``ignores_added``. The values of an ``exact`` record mean something else where one of them is left out: it refuses
+    names that it does not have wherever it stands.
+    """
+
+    exact: ClassVar[bool] = False
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values, nested records included; fields of the metadata ``stored=False`` are not."""
+        """The record as plain JSON values, nested records included.
+
+        Fields of the metadata ``stored=False`` are not; those with a ``key`` are called so.
+        """
         return {
-            field.name: to_jsonable(getattr(self, field.name))
+            field.metadata.get("key", field.name): to_jsonable(getattr(self, field.name))
             for field in dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
             if field.metadata.get("stored", True)
         }
+
+    @classmethod
+    def from_json(
+        cls,
+        value: Any,
+        *,
+        path: Path,
+        fix: str,
+        why: str = "a search goes on from what is stored there",
+        at: str = "",
+        noun: str = "record",
+        ignores_added: bool = False,
+    ) -> Self:
+        """The record that `to_json` wrote.
+
+        Args:
+            value: out of a JSON file.
+            path: of the file, for the message.
+            fix: what the user can do where it is damaged, for the message.
+            why: that matters, for the message.
+            at: where in the file the value stands, as a dotted path; empty for all of it.
+            noun: what the record is, for the message.
+            ignores_added: whether names that this version does not know are passed over.
+
+        Returns:
+            The record; what is missing and has a default takes that.
+
+        Raises:
+            DataError: which names every value that is missing, of another type, or unknown.
+        """
+        found = Misfits()
+        record = parse(cls, value, at=at, ignores=ignores_added, found=found)
+        if found:
+            raise damaged(path, found.in_words(noun=noun), fix=fix, why=why)
+        return record  # type: ignore[no-any-return]  # without a misfit it is one
 
 
 def to_jsonable(value: Any) -> Any:
     """Records, enums, tuples, paths and NumPy values as JSON values; NaN and infinities become null."""
     if isinstance(value, Record):
         return value.to_json()
+    if isinstance(value, AsText):
+        return str(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

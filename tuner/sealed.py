@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import DataError, ModelError
-from tuner.records import to_jsonable, write_json
+from tuner.errors import ModelError, damaged
+from tuner.records import Record, to_jsonable, write_json
 from tuner.regular import irregular
 
 SEAL = "sha256"
@@ -20,18 +21,24 @@ DISPENSABLE = ("advice.json",)
 """Those that may be removed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checksums(Record):
+    """SHA-256 of the files of a saved model, by name."""
+
+    files: dict[str, str]
+
+
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     """Write named values as JSON together with the SHA-256 of all of them, whole or not at all."""
     plain = to_jsonable(values)
     write_json(path, plain | {SEAL: _seal_of(plain)})
 
 
-def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], fix: str, sealed: bool = True) -> Any:
+def read_sealed(path: Path, *, fix: str, sealed: bool = True) -> dict[str, Any]:
     """The values of a file that `write_sealed` wrote, without the checksum.
 
     Args:
         path: the file.
-        expected: the names that it must hold, with the types of their values.
         fix: what the user can do where the file is damaged, for the message.
         sealed: whether a file without a checksum is refused; earlier versions wrote none.
 
@@ -39,7 +46,7 @@ def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], 
         The values by name.
 
     Raises:
-        DataError: where the file cannot be read, is no JSON, lacks a value, or differs from its checksum.
+        DataError: where the file cannot be read, is no JSON, or differs from its checksum.
     """
     if (kind := irregular(path)) is not None:
         raise damaged(path, f"it is {kind}, not a file", fix=fix)
@@ -51,8 +58,6 @@ def read_sealed(path: Path, *, expected: Mapping[str, type | tuple[type, ...]], 
         raise damaged(path, f"it is no JSON: {error}" if path.stat().st_size else "it is empty", fix=fix) from error
     if not isinstance(values, dict):
         raise damaged(path, "it holds no named values", fix=fix)
-    if (lacking := [name for name, kind in expected.items() if not isinstance(values.get(name), kind)]) != []:
-        raise damaged(path, f"it lacks {', '.join(lacking)}", fix=fix)
     if values.get(SEAL) is None and sealed:
         raise damaged(path, "it lacks its checksum", fix=fix)
     return unsealed(values, path=path, fix=fix)
@@ -66,11 +71,6 @@ def unsealed(values: dict[str, Any], *, path: Path, fix: str) -> dict[str, Any]:
     return plain
 
 
-def damaged(path: Path, how: str, *, fix: str) -> DataError:
-    """A file of a run folder that is not as it was written, as what, why and fix."""
-    return DataError(f"{path} is damaged: {how}", why="a search goes on from what is stored there", fix=fix)
-
-
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as file:
@@ -80,7 +80,7 @@ def file_sha256(path: Path) -> str:
 def seal_folder(folder: Path) -> None:
     """Write the checksums of a saved model's files beside them; its card may be edited later and has none."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in UNSEALED)
-    write_sealed(folder / CHECKSUMS, {"files": {path.name: file_sha256(path) for path in files}})
+    write_sealed(folder / CHECKSUMS, Checksums(files={path.name: file_sha256(path) for path in files}).to_json())
 
 
 def check_sealed_folder(folder: Path) -> None:
@@ -92,8 +92,8 @@ def check_sealed_folder(folder: Path) -> None:
     if not path.exists():
         return
     anew = f"if it was changed on purpose, delete {path}; else copy the folder again, or run advisor tune again"
-    stored = read_sealed(path, expected={"files": dict}, fix=anew)
-    for name, checksum in stored["files"].items():
+    stored = Checksums.from_json(read_sealed(path, fix=anew), path=path, fix=anew)
+    for name, checksum in stored.files.items():
         file = folder / Path(name).name
         if name in DISPENSABLE and not file.exists():
             continue

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from tuner.names import CLASSIC_RULES, SITUATIONS
 from tuner.records import Record
 
 if TYPE_CHECKING:
@@ -32,17 +33,12 @@ class Situation(Enum):
         >>> Situation.SMALL_DISSIMILAR.title
         'small and dissimilar'
         """
-        return self.name.lower().replace("_", " and ")
+        return SITUATIONS[self.value]
 
     @property
     def classic_rule(self) -> str:
         """What the classic rule says; a prior, not a finding."""
-        return {
-            Situation.LARGE_DISSIMILAR: "train the whole network on the new data",
-            Situation.LARGE_SIMILAR: "any strategy works; freezing a part and training the rest is the efficient one",
-            Situation.SMALL_DISSIMILAR: "freeze a part, with the depth chosen with care, and augment the data",
-            Situation.SMALL_SIMILAR: "train only the classifier",
-        }[self]
+        return CLASSIC_RULES[self.value]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from advisor.advice.situation import CANDIDATE_FROM, Situation, SituationEstimate
 from advisor.data.thumbnails import Thumbnail
@@ -15,14 +17,14 @@ from advisor.evidence.table import RuleCost
 from advisor.measures.baselines import Baseline
 from advisor.measures.probe import Probe, ProbeProfile
 from advisor.measures.size import SizeProfile
+from advisor.similarity.similarity import SimilarityProfile
+from advisor.stored import DataSection, ModelSection
+from tuner.errors import damaged
+from tuner.names import STRATEGY_NUMBERS, feature_words
 from tuner.records import SCHEMA, Record
 from tuner.search.expectations import Expectations
 from tuner.search.space import EPOCHS, RATES, RATES_WITH_BATCH_NORM, Candidate, SearchSpace, candidate_at
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from advisor.similarity.similarity import SimilarityProfile
+from tuner.search.stored import MeasuredScore
 
 DEFAULT_SHARE = 0.75
 """Where a search starts that has no evidence to start from, and a control of every search: three quarters of the blocks
@@ -31,14 +33,6 @@ the best candidate, with a standard error over sets of 0.5."""
 
 NOTHING_LEFT = 0.01
 """Where the head-only probe's lower bound is within one point of a perfect score, training blocks cannot pay."""
-
-STRATEGY_NUMBERS = {"train_all": 1, "freeze_part": 2, "head_only": 3, "feature_based": None}
-STRATEGY_TITLES = {
-    "train_all": "train the whole network",
-    "freeze_part": "freeze a part and train the rest",
-    "head_only": "train only the classifier",
-    "feature_based": "use the base as a fixed feature extractor",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +70,11 @@ class StrategyChoice(Record):
 @dataclass(frozen=True, kw_only=True)
 class Advice(Record):
     """The recommendation with everything it rests on; ``to_json()`` is ``advice.json``, which holds nothing of the data
-    itself: thumbnails lie beside it.
+    itself: thumbnails lie beside it. What is annotated with a record is a plain mapping of that record's values.
     """
 
-    model: dict[str, Any]
-    data: dict[str, Any]
+    model: Annotated[dict[str, Any], ModelSection]
+    data: Annotated[dict[str, Any], DataSection]
     size: SizeProfile
     similarity: SimilarityProfile
     situation: SituationEstimate
@@ -88,7 +82,7 @@ class Advice(Record):
     freeze: FreezeAdvice
     space: SearchSpace
     probes: tuple[Probe, ...]
-    baselines: dict[str, Any]
+    baselines: dict[str, Annotated[Any, MeasuredScore] | None]
     metric: str
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
@@ -245,7 +239,7 @@ def _score(probe: Probe) -> str:
 
 
 def _probe_reason(probes: ProbeProfile, baseline: Baseline | None) -> str:
-    name = probes.best.features.replace("_", " ")
+    name = feature_words(probes.best.features)
     text = f"probes without training: head only {_score(probes.head_only)}, best {name} {_score(probes.best)}"
     if baseline is None:
         return text
@@ -349,22 +343,6 @@ def search_space(
     )
 
 
-def read_expectations(advice: Mapping[str, Any]) -> Expectations | None:
-    """What is expected of the candidates out of a stored ``advice.json``; None where nothing is."""
-    stored = advice.get("expectations")
-    if stored is None:
-        return None
-    return Expectations(
-        candidates=tuple(Candidate(**candidate) for candidate in stored["candidates"]),
-        rates=tuple(stored["rates"]),
-        mean=tuple(stored["mean"]),
-        covariance=tuple(tuple(row) for row in stored["covariance"]),
-        seeds=stored["seeds"],
-        rows_seen=stored["rows_seen"],
-        why=stored["why"],
-    )
-
-
 def measured_rates(*, batch_norm: bool) -> dict[str, float]:
     """The two learning rates of the evidence, a quarter and three quarters of the way through what is searched.
 
@@ -376,26 +354,21 @@ def measured_rates(*, batch_norm: bool) -> dict[str, float]:
     return {name: float(f"{math.exp(low + share * (high - low)):.2g}") for name, share in at.items()}
 
 
-def search_plan(advice: Mapping[str, Any]) -> tuple[SearchSpace, Candidate]:
-    """The search space and the recommended candidate out of a stored ``advice.json``, so that a run can resume."""
+def stored_advice(stored: Mapping[str, Any], *, path: Path) -> Advice:
+    """The advice that the values of an ``advice.json`` are, so that a search can go on from it.
 
-    def candidate(stored: Mapping[str, Any]) -> Candidate:
-        return Candidate(**stored)
-
-    space = dict(advice["space"])
-    plan = SearchSpace(
-        n_blocks=space["n_blocks"],
-        first=tuple(candidate(item) for item in space["first"]),
-        controls=tuple(candidate(item) for item in space["controls"]),
-        depths=tuple(space["depths"]),
-        learning_rate=tuple(space["learning_rate"]),
-        head_ratio=tuple(space["head_ratio"]),
-        epochs=tuple(space["epochs"]),
-        options=tuple(space.get("options", ())),
-        augmentation=space.get("augmentation"),
+    Raises `DataError`, which names `path`, where they are damaged.
+    """
+    fix = (
+        "put the file back as it was, or run the same command with --out and a new folder; everything else in "
+        f"{path.parent} is kept"
     )
-    if advice["strategy"]["features"] is not None:
-        chosen = Candidate(strategy="feature_based", frozen_blocks=None, features=advice["strategy"]["features"])
-    else:
-        chosen = candidate_at(advice["freeze"]["recommended"], plan.n_blocks)
-    return plan, chosen
+    advice = Advice.from_json(stored, path=path, fix=fix, noun="advice", ignores_added=True)
+    linear = {name: found for name, found in advice.baselines.items() if name.endswith("_linear")}
+    tagged = [name in advice.baselines for name in ("token_linear", "entity_lookup")]
+    if not linear or advice.baselines.get("majority") is None or any(tagged) != all(tagged):
+        raise damaged(path, "baselines lack one", fix=fix)
+    for name, found in linear.items():
+        if found is not None and found.get("interval") is None:
+            raise damaged(path, f"baselines.{name}.interval is missing", fix=fix)
+    return advice

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ def read_thumbnails(folder: Path) -> tuple[Thumbnail, ...] | None:
         if not path.exists():
             return ()
         stored = json.loads(path.read_bytes())
-        found = tuple(Thumbnail(**image) for image in stored["images"]) if stored["schema"] == SCHEMA else ()
+        read = partial(Thumbnail.from_json, path=path, fix="run advisor recommend again", noun="thumbnail")
+        found = tuple(map(read, stored["images"])) if stored["schema"] == SCHEMA else ()
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if found and all(_is_small_png(image.png) for image in found) else None

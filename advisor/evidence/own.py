@@ -9,34 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from advisor import runs
-from advisor.stored import check_advice
-from tuner.errors import DataError, RunFolderError
+from advisor.stored import DataSection, ModelSection
+from tuner.errors import DataError, RunFolderError, damaged
 from tuner.records import Record, user_cache_dir
-from tuner.sealed import damaged, read_sealed, write_sealed
+from tuner.sealed import read_sealed, write_sealed
 from tuner.search.space import Candidate
-from tuner.search.stored import NUMBER, check_candidates, check_tuning, check_values
+from tuner.search.stored import MeasuredScore, Ranked, SplitSizes
 
 VERSION = 1
 _ANEW = "delete it, and add the run again with `advisor evidence add RUN`"
-_NAMES = ("model", "model_fingerprint", "dataset", "fingerprint", "kind", "metric", "added")
-_COUNTS = ("n_blocks", "n", "n_validation", "n_test")
-_STORED: Mapping[str, Any] = {
-    **dict.fromkeys(_NAMES, str),
-    **dict.fromkeys(_COUNTS, int),
-    "probes": dict,
-    "scores": list,
-    "tested": dict,
-}
-_OF_A_SCORE: Mapping[str, Any] = {
-    "candidate": dict,
-    "score": NUMBER,
-    "learning_rate": (*NUMBER, NoneType),
-    "rows_seen": (*NUMBER, NoneType),
-}
 KINDS = {"text": "texts", "text_pair": "pairs of texts", "image": "images"}
 """What is labelled, in words."""
 
@@ -87,6 +71,46 @@ class OwnRun(Record):
         return f"{named}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Probed(Record):
+    """A probe, as far as evidence takes it from an ``advice.json``."""
+
+    features: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Advised(Record):
+    """An ``advice.json``, as far as evidence is taken from it."""
+
+    model: ModelSection
+    data: DataSection
+    probes: tuple[_Probed, ...]
+    baselines: Mapping[str, Any]
+    metric: str
+    next_command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Won(Record):
+    """The winner of a search, as far as evidence takes it from a ``tuning.json``."""
+
+    candidate: Candidate
+    test: MeasuredScore
+    params: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tuned(Record):
+    """A ``tuning.json``, as far as evidence is taken from it."""
+
+    candidates: tuple[Ranked, ...]
+    winner: _Won
+    split_sizes: SplitSizes
+    n_blocks: int
+    metric: str
+
+
 def own_folder() -> Path:
     """Where the user's own evidence lies."""
     return user_cache_dir() / "evidence"
@@ -103,68 +127,58 @@ def read_run(folder: Path) -> OwnRun:
     """
     if folder.name == "model" and not (folder / runs.TUNING).exists() and (folder.parent / runs.TUNING).exists():
         folder = folder.parent
-    advice = runs.read_advice(folder)
-    check_advice(advice, path=folder / runs.ADVICE)
-    tuning = runs.read_tuning(folder)
-    if tuning is None:
+    again = "put the file back as it was, or run the search again with --out and a new folder"
+    advice = _Advised.from_json(
+        runs.read_advice(folder), path=folder / runs.ADVICE, fix=again, noun="advice", ignores_added=True
+    )
+    stored = runs.read_tuning(folder)
+    if stored is None:
         raise DataError(
             f"{folder} holds no finished search: there is no {runs.TUNING}",
             why="evidence is what candidates scored once they were trained; advice alone is an expectation",
-            fix=f"run the search to its end: {advice['next_command']} --out {folder} --resume",
+            fix=f"run the search to its end: {advice.next_command} --out {folder} --resume",
         )
-    again = "put the file back as it was, or run the search again with --out and a new folder"
-    check_tuning(tuning, path=folder / runs.TUNING, fix=again)
-    if "token_linear" in advice["baselines"] or advice["data"].get("task") == "token_classification":
+    tuning = _Tuned.from_json(stored, path=folder / runs.TUNING, fix=again, noun="result", ignores_added=True)
+    model, data, sizes, winner = advice.model, advice.data, tuning.split_sizes, tuning.winner
+    if "token_linear" in advice.baselines or data.task == "token_classification":
         raise DataError(
             f"{folder} tags words",
             why="the evidence is of labels of whole texts and images, and has nothing to compare tags with",
             fix="add runs that label whole texts or images",
         )
-    wanted = {"data.kind": str, "data.splits.train": int, "data.splits.validation": int, "probes": list}
-    check_values(advice, wanted, path=folder / runs.ADVICE, fix=again)
-    for probe in advice["probes"]:
-        check_values(probe, {"features": str, "score": NUMBER}, path=folder / runs.ADVICE, within="probes.", fix=again)
-    wanted = {"split_sizes.train": int, "split_sizes.validation": int, "split_sizes.test": int}
-    check_values(tuning, wanted, path=folder / runs.TUNING, fix=again)
-    if tuning["n_blocks"] != advice["model"]["n_blocks"] or tuning["metric"] != advice["metric"]:
+    if tuning.n_blocks != model.n_blocks or tuning.metric != advice.metric:
         raise damaged(folder / runs.TUNING, f"it is of another search than {runs.ADVICE}", fix=again)
-    model, data, sizes = advice["model"], advice["data"], tuning["split_sizes"]
-    winner = tuning["winner"]
     found = OwnRun(
-        model=model["id"],
-        model_fingerprint=model.get("sha256") or model.get("revision") or model["id"],
-        n_blocks=model["n_blocks"],
-        dataset=data["name"],
-        fingerprint=data["fingerprint"],
-        kind="text_pair" if data["columns"].get("text_pair") is not None else data["kind"],
-        metric=tuning["metric"],
-        n=data["splits"]["train"] + data["splits"]["validation"],
-        n_validation=sizes["validation"],
-        probes={probe["features"]: float(probe["score"]) for probe in advice["probes"]},
+        model=model.id,
+        model_fingerprint=model.fingerprint,
+        n_blocks=model.n_blocks,
+        dataset=data.name,
+        fingerprint=data.fingerprint,
+        kind="text_pair" if data.columns.get("text_pair") is not None else data.kind,
+        metric=tuning.metric,
+        n=data.splits.train + data.splits.validation,
+        n_validation=sizes.validation,
+        probes={probe.features: probe.score for probe in advice.probes},
         scores=tuple(
-            _score(row, score=row["mean"], recipe=row.get("recipe"), n_train=sizes["train"])
-            for row in tuning["candidates"]
+            _score(row.candidate, score=row.mean, recipe=row.recipe, n_train=sizes.train) for row in tuning.candidates
         ),
-        tested=_score(
-            winner["candidate"], score=winner["test"]["score"], recipe=winner.get("params"), n_train=sizes["train"]
-        ),
-        n_test=sizes["test"],
+        tested=_score(winner.candidate, score=winner.test.score, recipe=winner.params, n_train=sizes.train),
+        n_test=sizes.test,
         added=date.today().isoformat(),
     )
     _check_numbers(found, path=folder / runs.TUNING, fix=again)
     return found
 
 
-def _score(stored: Mapping[str, Any], *, score: float, recipe: Any, n_train: int) -> OwnScore:
-    """A stored candidate, which may stand among other values of its row."""
-    candidate = Candidate(**{key: stored[key] for key in Candidate.__dataclass_fields__ if key in stored})
-    known = recipe if isinstance(recipe, Mapping) and candidate.trains_blocks else {}
-    rate, epochs = known.get("learning_rate"), known.get("epochs")
+def _score(candidate: Candidate, *, score: float, recipe: Mapping[str, float], n_train: int) -> OwnScore:
+    """What a candidate scored with a recipe, which says something of what trains blocks only."""
+    known = recipe if candidate.trains_blocks else {}
+    epochs = known.get("epochs")
     return OwnScore(
         candidate=candidate,
-        score=float(score),
-        learning_rate=float(rate) if isinstance(rate, NUMBER) else None,
-        rows_seen=float(epochs) * n_train if isinstance(epochs, NUMBER) else None,
+        score=score,
+        learning_rate=known.get("learning_rate"),
+        rows_seen=None if epochs is None else epochs * n_train,
     )
 
 
@@ -218,10 +232,10 @@ def read_own_run(path: Path) -> OwnRun:
 
     Raises `DataError` where it is damaged, of another version, or of a model that it does not name.
     """
-    stored = read_sealed(path, expected={"version": int}, fix=_ANEW)
-    if stored["version"] != VERSION:
+    stored = read_sealed(path, fix=_ANEW)
+    if stored.get("version") != VERSION:
         raise DataError(
-            f"{path} is evidence of version {stored['version']}; this program reads version {VERSION}",
+            f"{path} is evidence of version {stored.get('version')}; this program reads version {VERSION}",
             why="its numbers may mean something else",
             fix=_ANEW,
         )
@@ -229,19 +243,7 @@ def read_own_run(path: Path) -> OwnRun:
         raise DataError(
             f"{path} is of an unknown model", why="evidence sharpens advice for the model that it is of", fix=_ANEW
         )
-    check_values(stored, _STORED, path=path, fix=_ANEW)
-    check_values(stored["probes"], dict.fromkeys(stored["probes"], NUMBER), path=path, within="probes.", fix=_ANEW)
-    for score in (*stored["scores"], stored["tested"]):
-        check_values(score, _OF_A_SCORE, path=path, within="scores.", fix=_ANEW)
-        check_candidates([score["candidate"]], {}, path=path, name="scores.candidate", fix=_ANEW)
-    try:
-        *scores, tested = (
-            OwnScore(**{**score, "candidate": Candidate(**score["candidate"])})
-            for score in (*stored["scores"], stored["tested"])
-        )
-        run = OwnRun(**{**stored, "scores": tuple(scores), "tested": tested})
-    except TypeError as error:
-        raise damaged(path, f"it is no run of this version ({error})", fix=_ANEW) from error
+    run = OwnRun.from_json(stored, path=path, fix=_ANEW, noun="run")
     if path.name != run.file_name:
         raise damaged(path, f"it holds the run {run.file_name}", fix=_ANEW)
     _check_numbers(run, path=path, fix=_ANEW)

@@ -9,6 +9,7 @@ import numpy as np
 
 from advisor.evidence.table import LINEAR, Evidence, share_of, trained
 from advisor.measures.probe import Probe
+from tuner.names import feature_words
 from tuner.records import Record
 from tuner.search.expectations import Expectations
 from tuner.search.gaussian import Floats, condition, expected_score, logit, score_at
@@ -116,7 +117,7 @@ def expect(
     reference = measured.get(evidence.probe) or measured["last"]
     level = float(logit(reference.score, n=n))
     gains, covariance = evidence.gains(n)
-    why = f"{evidence.said}; level from the probe {reference.features.replace('_', ' ')}"
+    why = f"{evidence.said}; level from the probe {feature_words(reference.features)}"
     if strange:
         what = "this model" if unlike is None else unlike
         why += f"; none of it is of {what}, so the interval is wider"

@@ -25,6 +25,9 @@ RIDGE = 3.0
 LEVEL_ROWS = (100, 300, 1_000)
 LINEAR = ("last", "second_to_last", "weighted_last_four", "concat_last_four", "weighted_all", "embeddings")
 """Linear heads on frozen features that evidence was measured for, by features; ``last`` is head only."""
+_WHY = "expected scores come from it"
+_AGAIN = "install the package again, or fit the evidence again"
+_RULE_AGAIN = "install the package again, or run benchmarks/scoreboard.py --write"
 _TRAINED = re.compile(r"trained (?P<share>0\.\d+) (?P<rate>low|high)")
 
 
@@ -248,12 +251,10 @@ def read_evidence(path: Path) -> Evidence:
                 why="its numbers may mean something else",
                 fix="fit it again with this version",
             )
-        values = {key: _frozen(value) for key, value in stored.items()}
-        others = tuple(OtherModel(**{k: _frozen(v) for k, v in other.items()}) for other in stored["others"])
-        found = Evidence(**values | {"others": others})
+        found = Evidence.from_json(stored, path=path, fix=_AGAIN, why=_WHY, noun="evidence")
         k = len(found.items)
         whole = {len(found.mean), len(found.slope), np.shape(found.between), np.shape(found.within)} == {k, (k, k)}
-        whole = whole and all(np.isfinite([o.shift, o.learned]).all() for o in others)
+        whole = whole and all(np.isfinite([o.shift, o.learned]).all() for o in found.others)
         if not whole or not np.isfinite(found.gains(300)[1]).all():
             raise ValueError("its parts do not fit together")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -261,8 +262,8 @@ def read_evidence(path: Path) -> Evidence:
             raise
         raise DataError(
             f"{path} cannot be read as evidence ({error})",
-            why="expected scores come from it",
-            fix="install the package again, or fit the evidence again",
+            why=_WHY,
+            fix=_AGAIN,
         ) from error
     return found
 
@@ -273,17 +274,14 @@ def load_rule(kind: str) -> Mapping[str, RuleCost]:
     path = FOLDER / "rule.json"
     try:
         stored = json.loads(path.read_bytes())[kind]
-        return {str(number): RuleCost(**cost) for number, cost in stored.items()}
+        return {
+            number: RuleCost.from_json(cost, path=path, fix=_RULE_AGAIN, at=number) for number, cost in stored.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = error.what if isinstance(error, DataError) else error
         raise DataError(
-            f"{path} cannot be read as costs of the classic rule ({error})",
-            why="the reasons name them",
-            fix="install the package again, or run benchmarks/scoreboard.py --write",
+            f"{path} cannot be read as costs of the classic rule ({said})", why="the reasons name them", fix=_RULE_AGAIN
         ) from error
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def share_of(item: str) -> tuple[float, str] | None:

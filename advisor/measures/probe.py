@@ -10,6 +10,7 @@ import numpy as np
 
 from advisor.measures.features import take_rows
 from tuner.errors import DataError
+from tuner.names import feature_words
 from tuner.records import Record
 from tuner.tasks.heads import (
     FEATURES,
@@ -236,7 +237,7 @@ def probe_blocks(
     predicted: dict[str, np.ndarray] = {}
     for done, name in enumerate(names):
         if progress is not None:
-            progress(f"probing: {name.replace('_', ' ')}", done / len(names))
+            progress(f"probing: {feature_words(name)}", done / len(names))
         blocks = feature_blocks(name, n_blocks=n_blocks)
         grid: Sequence[float] = L2_GRID if features.tagged is None else WORD_L2_GRID
         if features.tagged is not None and len(blocks) > 1:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advisor.data.tagged import count_entities
+from advisor.measures.probe import CurvePoint
 from tuner.records import Record
 
 if TYPE_CHECKING:
     from advisor.data.target import TargetData
-    from advisor.measures.probe import CurvePoint
 
 SMALL_EXAMPLES, LARGE_EXAMPLES = 1_000, 10_000
 THRESHOLDS_FROM = (

@@ -19,7 +19,6 @@ from advisor.report.parts import (
     sentence,
 )
 from advisor.report.wording import (
-    BASELINES,
     cost_sentence,
     duration,
     feature_words,
@@ -28,12 +27,11 @@ from advisor.report.wording import (
     points,
     span,
 )
+from tuner.names import BASELINES, EVERY_WORD_OUTSIDE, baseline_name
 
 MOST_ROWS_DRAWN = 12
 """Rows in a figure; the table behind it has all of them."""
-ALL_OUTSIDE = "every word O"
-"""What the majority class is where words are tagged."""
-PLAIN = (BASELINES["majority"], ALL_OUTSIDE, BASELINES["entity_lookup"])
+PLAIN = (BASELINES["majority"], EVERY_WORD_OUTSIDE, BASELINES["entity_lookup"])
 """Baselines that are no model; the figure of the probes shows the others."""
 
 
@@ -175,7 +173,7 @@ def _baseline_marks(run: Run) -> tuple[Mark, ...]:
             if value is not None:
                 found.append(
                     Mark(
-                        label=ALL_OUTSIDE if key == "majority" and run.tagged else BASELINES[key],
+                        label=baseline_name(key, tagged=run.tagged),
                         score=value,
                         low=bounds[0] if bounds else None,
                         high=bounds[1] if bounds else None,
@@ -284,7 +282,9 @@ def comparison_section(run: Run) -> Section:
     if compared:
         shown = compared
         if len(shown) > MOST_ROWS_DRAWN:
-            must = {id(mark) for mark in compared if mark.strong or mark.label in (*BASELINES.values(), ALL_OUTSIDE)}
+            must = {
+                id(mark) for mark in compared if mark.strong or mark.label in (*BASELINES.values(), EVERY_WORD_OUTSIDE)
+            }
             others = [id(mark) for mark in compared if id(mark) not in must][: MOST_ROWS_DRAWN - len(must)]
             shown = [mark for mark in compared if id(mark) in must.union(others)]
         title = "Against the baselines"

@@ -6,15 +6,13 @@ import math
 
 from advisor.report.fields import Json, interval, line, number, part, rows, whole
 from advisor.report.wording import candidate_words
+from tuner.names import baseline_name
 from tuner.search.plan import LEAST_SHARE
 
 NEAR = 0.01
 """Within which of the best expected score a cheaper candidate is named."""
-BASELINES = {
-    "tfidf_linear": "TF-IDF",
-    "pixel_linear": "a linear model on pixels",
-    "token_linear": "a linear model on the words' forms",
-}
+LINEAR = ("tfidf_linear", "pixel_linear", "token_linear")
+"""Baselines that learn from the words or pixels themselves."""
 
 
 def headline(tuning: Json) -> list[tuple[str, str]]:
@@ -77,7 +75,7 @@ def _winner(tuning: Json) -> Json:
 def _over_words(tuning: Json) -> str:
     """The winner on validation rows against the linear model on words or pixels in cross-validation."""
     row, baselines = _winner(tuning), part(tuning, "baselines")
-    name = next((name for name in BASELINES if part(baselines, name)), None)
+    name = next((name for name in LINEAR if part(baselines, name)), None)
     if name is None:
         return ""
     baseline = part(baselines, name)
@@ -86,7 +84,7 @@ def _over_words(tuning: Json) -> str:
     if ours is None or theirs is None or None in bounds:
         return ""
     half = math.hypot(*((edge[1] - edge[0]) / 2 for edge in bounds if edge is not None))
-    return f"{_points(ours - theirs, half)} over {BASELINES[name]}"
+    return f"{_points(ours - theirs, half)} over {baseline_name(name)}"
 
 
 def _over_head(tuning: Json) -> str:

@@ -35,7 +35,6 @@ from advisor.report.quality import beside, quality_section
 from advisor.report.reasons import reasons_section
 from advisor.report.situation import examples_section, situation_section
 from advisor.report.wording import (
-    SITUATIONS,
     capital,
     duration,
     metric_words,
@@ -46,6 +45,7 @@ from advisor.report.wording import (
     strategy_sentence,
     variant_sentence,
 )
+from tuner.names import SITUATIONS
 
 
 def make_page(advice: Json, *, tuning: Json | None, thumbnails: tuple[Thumbnail, ...] | None = ()) -> Page:

@@ -14,7 +14,6 @@ from advisor.data.thumbnails import Thumbnail
 from advisor.report.drawing import Drawing, Mark
 from advisor.report.fields import Json, interval, number, part, rows, score_interval, whole
 from advisor.report.wording import (
-    SITUATIONS,
     any_value,
     candidate_words,
     capital,
@@ -22,6 +21,7 @@ from advisor.report.wording import (
     key_words,
     percent,
 )
+from tuner.names import SITUATIONS
 
 TAGGED_KEYS = {
     "n_examples": "sentences",

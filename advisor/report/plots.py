@@ -25,7 +25,8 @@ from advisor.report.drawing import (
     short_label,
     tick_label,
 )
-from advisor.report.wording import SITUATIONS, duration, percent, share
+from advisor.report.wording import duration, percent, share
+from tuner.names import SITUATIONS
 
 WIDE, FULL, NARROW = 470, 960, 340
 """Widths in CSS pixels: half the page, the whole page, a phone."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from advisor.report.fields import Json, interval, line, number, part, rows, score, score_interval, whole
 from advisor.report.parts import Fact, Run, Section, Table, make_table, sentence
-from advisor.report.wording import BASELINES, NOT_MEASURED, feature_words, percent, plural, span
-from tuner.tasks.metrics import WORDS as METRICS
+from advisor.report.wording import NOT_MEASURED, feature_words, percent, plural, span
+from tuner.names import BASELINES, METRICS
 
 SHOWN_CLASSES = 12
 """Classes in the table that is shown; with more it is folded."""

@@ -11,15 +11,14 @@ from advisor.report.parts import (
     sentence,
 )
 from advisor.report.wording import (
-    CLASSIC_RULES,
     NOT_MEASURED,
-    SITUATIONS,
     capital,
     percent,
     points,
     share,
     strategy_sentence,
 )
+from tuner.names import CLASSIC_RULES, SITUATIONS
 
 
 def reasons_section(run: Run) -> Section:
@@ -80,7 +79,7 @@ def _against_the_rule(run: Run) -> list[str]:
     if situation is None or situation not in measured or validation is None:
         return []
     value, how = measured[situation]
-    verdict = f"{CLASSIC_RULES[situation].lower()}"
+    verdict = CLASSIC_RULES[situation]
     difference = validation - value
     if not how.endswith("validation"):
         said = f"the winner was scored on other rows, {percent(validation)} on validation, so no difference is drawn"
@@ -100,7 +99,11 @@ def _rule_table(run: Run) -> tuple[Table, ...]:
     winner = score(part(run.winner, "validation")) if run.winner else None
     body = []
     for n in SITUATIONS:
-        cells = [f"{n} · {SITUATIONS[n]}", share(probabilities[n]) if probabilities else NOT_MEASURED, CLASSIC_RULES[n]]
+        cells = [
+            f"{n} · {SITUATIONS[n]}",
+            share(probabilities[n]) if probabilities else NOT_MEASURED,
+            capital(CLASSIC_RULES[n]),
+        ]
         if n in measured:
             value, how = measured[n]
             cells.append(f"{percent(value)} ({how})")

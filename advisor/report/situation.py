@@ -18,12 +18,12 @@ from advisor.report.parts import (
     sentence,
 )
 from advisor.report.wording import (
-    CLASSIC_RULES,
     NOT_MEASURED,
-    SITUATIONS,
     any_value,
+    capital,
     share,
 )
+from tuner.names import CLASSIC_RULES, SITUATIONS
 
 
 def situation_section(run: Run) -> Section:
@@ -79,7 +79,7 @@ def situation_section(run: Run) -> Section:
                 (
                     (
                         f"{n} · {SITUATIONS[n]}",
-                        CLASSIC_RULES[n],
+                        capital(CLASSIC_RULES[n]),
                         share(probabilities[n]) if probabilities else NOT_MEASURED,
                     )
                     for n in SITUATIONS

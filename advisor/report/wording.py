@@ -7,40 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from advisor.report.fields import Json, interval, line, number, part, whole
-from tuner.search.space import AUGMENTATIONS, LOSSES, OPTIONS
-from tuner.tasks.metrics import WORDS as METRICS
+from tuner import names
 
 NOT_MEASURED = "not measured"
-
-SITUATIONS = {1: "large, dissimilar", 2: "large, similar", 3: "small, dissimilar", 4: "small, similar"}
-
-CLASSIC_RULES = {
-    1: "Train the whole network",
-    2: "Any strategy works; freezing a part is the efficient one",
-    3: "Freeze a part, the depth chosen with care",
-    4: "Train only the classifier",
-}
-
-FEATURES = {
-    "embeddings": "embeddings",
-    "second_to_last": "second-to-last block",
-    "last": "last block",
-    "weighted_last_four": "last four blocks, weighted sum",
-    "concat_last_four": "last four blocks, side by side",
-    "weighted_all": "all blocks, weighted sum",
-}
-
-BASELINES = {
-    "majority": "majority class",
-    "tfidf_linear": "TF-IDF + linear",
-    "pixel_linear": "pixels + linear",
-    "entity_lookup": "entities looked up",
-    "token_linear": "words + linear",
-    "best_probe": "best probe",
-}
-
-VARIANTS = AUGMENTATIONS | OPTIONS | LOSSES | {"decision_offsets": "decision offset by class"}
-"""What a candidate may be repeated with, in words."""
 
 _KEYS = {  # words of the JSON that read badly when only their underscores are replaced
     "sha256": "SHA-256",
@@ -167,8 +136,7 @@ def any_value(value: Any, *, depth: int = 0) -> str:
 
 def metric_words(metric: Any) -> str:
     """The metric's name as words; accuracy unless the record says otherwise."""
-    name = line(metric, limit=40) or "accuracy"
-    return METRICS.get(name, name.replace("_", " "))
+    return names.metric_name(line(metric, limit=40) or "accuracy")
 
 
 def feature_words(features: Any) -> str:
@@ -177,39 +145,25 @@ def feature_words(features: Any) -> str:
     >>> feature_words("block_3"), feature_words("concat_last_four")
     ('block 3', 'last four blocks, side by side')
     """
-    name = line(features, limit=60)
-    if re.fullmatch(r"block_\d+", name):
-        return f"block {name[6:]}"
-    return FEATURES.get(name, name.replace("_", " "))
+    return names.feature_name(line(features, limit=60))
 
 
 def candidate_words(candidate: Json, *, n_blocks: int | None) -> str:
     """A candidate's short name.
 
     >>> candidate_words({"strategy": "freeze_part", "frozen_blocks": 5}, n_blocks=7)
-    '5 of 7 frozen'
+    '5 of 7 blocks frozen'
     """
-    strategy = candidate.get("strategy")
-    depth, features = whole(candidate.get("frozen_blocks")), candidate.get("features")
-    if candidate.get("start") == "scratch":
-        name = "from scratch (control)"
-    elif strategy == "feature_based":
-        name = f"features: {feature_words(features)}" if features else "features"
-        name += ", BiLSTM" if candidate.get("top") == "bilstm" else ""
-    elif strategy == "head_only" or (depth is not None and depth == n_blocks):
-        name = "head only"
-    elif strategy == "train_all" or depth == 0:
-        name = "everything trained"
-    elif depth is not None:
-        name = f"{depth} of {n_blocks} frozen" if n_blocks else f"{depth} frozen"
-    else:
-        name = line(candidate.get("label") or strategy, limit=60) or "unnamed"
-    if candidate.get("head") == "native":
-        name += ", native head"
-    option = line(candidate.get("option"), limit=40)
-    name += f", {VARIANTS.get(option, option)}" if option else ""
-    augmentation = line(candidate.get("augmentation"), limit=40)
-    return f"{name}, {AUGMENTATIONS.get(augmentation, augmentation)}" if augmentation else name
+
+    def text(key: str) -> str | None:
+        return line(candidate.get(key), limit=60) or None
+
+    name = names.candidate_name(
+        text("strategy"), n_blocks=n_blocks, frozen_blocks=whole(candidate.get("frozen_blocks")), start=text("start"),
+        features=text("features"), augmentation=text("augmentation"), head=text("head"), option=text("option"),
+        top=text("top"),
+    )  # fmt: skip
+    return name or line(candidate.get("label") or candidate.get("strategy"), limit=60) or "unnamed"
 
 
 def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
@@ -218,45 +172,23 @@ def strategy_sentence(candidate: Json, *, n_blocks: int | None) -> str:
     >>> strategy_sentence({"strategy": "freeze_part", "frozen_blocks": 5}, n_blocks=7)
     'Freeze the first 5 of 7 blocks and train the rest'
     """
-    strategy = candidate.get("strategy") or candidate.get("name")
-    depth, features = whole(candidate.get("frozen_blocks")), line(candidate.get("features"), limit=60)
-    if candidate.get("start") == "scratch":
-        return "Train the whole network from random weights, as a control"
-    if strategy == "train_all":
-        return "Train the whole network, starting from the pretrained weights"
-    if strategy == "head_only":
-        return "Freeze the whole network and train only a classifier on top"
-    if strategy == "feature_based":
-        mixes = {
-            "embeddings": "its embeddings",
-            "weighted_last_four": "a weighted sum of its last four blocks",
-            "concat_last_four": "its last four blocks, side by side",
-            "weighted_all": "a weighted sum of all its blocks",
-        }
-        what = mixes.get(features, f"its {feature_words(features)}" if features else "its features")
-        return f"Keep the network fixed and train a classifier on {what}"
-    if strategy == "freeze_part" and depth is not None and n_blocks:
-        if depth == 0:
-            return "Train the whole network, starting from the pretrained weights"
-        return (
-            f"Freeze the first {depth} of {n_blocks} blocks and train the rest"
-            if depth < n_blocks
-            else ("Freeze the whole network and train only a classifier on top")
-        )
-    if strategy == "freeze_part":
-        return "Freeze a part of the network and train the rest"
-    return line(strategy, limit=80).replace("_", " ") or "No strategy was recorded"
+    strategy = line(candidate.get("strategy") or candidate.get("name"), limit=80)
+    said = names.strategy_sentence(
+        strategy, start=line(candidate.get("start")), frozen_blocks=whole(candidate.get("frozen_blocks")),
+        n_blocks=n_blocks, features=line(candidate.get("features"), limit=60) or None,
+    )  # fmt: skip
+    return said or strategy.replace("_", " ") or "No strategy was recorded"
 
 
 def variant_sentence(found: Json, *, n_blocks: int | None) -> str:
     """What augmentation, or an option of training blocks, was worth, without its full stop.
 
     >>> variant_sentence({"policy": "mixup", "difference": 0.02, "interval": [0.01, 0.03], "seeds": 2,
-    ...     "why": "it helped", "candidate": {"strategy": "freeze_part", "frozen_blocks": 5}}, n_blocks=7)
-    'mixup: it helped: +2.0 points [+1.0, +3.0] on validation against 5 of 7 frozen, 2 seeds, everything else equal'
+    ...     "why": "it helped", "candidate": {"strategy": "head_only"}}, n_blocks=7)
+    'mixup: it helped: +2.0 points [+1.0, +3.0] on validation against head only, 2 seeds, everything else equal'
     """
     changed = line(found.get("policy") or found.get("option"), limit=40)
-    name, why = VARIANTS.get(changed, changed), line(found.get("why"))
+    name, why = names.VARIANTS.get(changed, changed), line(found.get("why"))
     difference, bounds, seeds = number(found.get("difference")), interval(found.get("interval")), found.get("seeds")
     if difference is None or bounds is None:
         return f"{name} was not tried: {why}"
@@ -276,7 +208,7 @@ def cost_sentence(*, pass_seconds: float | None, frozen: Json, trained: Json, n_
     ...     pass_seconds=12.0, frozen={"strategy": "head_only", "seconds": 0.5, "mean": 0.8},
     ...     trained={"strategy": "freeze_part", "frozen_blocks": 5, "seconds": 25.0, "mean": 0.83}, n_blocks=7)
     >>> said.partition("; ")[2]
-    'a run of 5 of 7 frozen took 25 s, 2.0 times both together, and scored 3.0 points more'
+    'a run of 5 of 7 blocks frozen took 25 s, 2.0 times both together, and scored 3.0 points more'
     """
     seconds = [number(row.get("seconds")) for row in (frozen, trained)]
     means = [number(row.get("mean")) for row in (frozen, trained)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,15 +28,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "final"
-KEPT: Mapping[str, type | tuple[type, ...]] = {
-    "weights": str,
-    "recipe": dict,
-    "candidate": dict,
-    "rows": int,
-    "steps": int,
-    "seconds": (int, float),
-}
-"""What is stored beside the weights of a seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedSeed(Record):
+    """What is stored beside the weights of one seed, whose SHA-256 is ``weights``: what was asked, and what it took."""
+
+    weights: str
+    seconds: float
+    steps: int
+    recipe: dict[str, float]
+    rows: int
+    candidate: Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +153,7 @@ def final_fit(
             on_step=partial(on_step, place),
         )  # fmt: skip
         weights.append(trained)
-        seconds, steps = seconds + outcome["seconds"], max(steps, int(outcome["steps"]))
+        seconds, steps = seconds + outcome.seconds, max(steps, outcome.steps)
     seeds = tuple(bench.seed + place for place in range(len(weights)))
     share *= steps / asked["steps"]
     made = replace(made, steps=steps, share=share, seeds=seeds, averaged=len(seeds) > 1, seconds=seconds)
@@ -175,12 +178,12 @@ def _head_fit(whole: Trainer, candidate: Candidate, recipe: Mapping[str, float])
 def _train_seed(
     whole: Trainer, *, store: RunStore, name: str, candidate: Candidate, recipe: Mapping[str, float], seed: int,
     left: Callable[[], float], on_step: Callable[[int, int], None],
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:  # fmt: skip
+) -> tuple[dict[str, torch.Tensor], FittedSeed]:  # fmt: skip
     """What is trained with one seed, and how long it took; read back where it was trained before."""
     mark = store.work / FOLDER / f"{FOLDER}-{name}-{seed}.json"
-    wanted = {"recipe": dict(recipe), "rows": len(whole.rows.train), "candidate": candidate.to_json()}
+    rows = len(whole.rows.train)
     kept = _read_seed(mark, store)
-    if kept is not None and all(kept[0].get(what) == value for what, value in wanted.items()):
+    if kept is not None and replace(kept[0], recipe=dict(recipe), rows=rows, candidate=candidate) == kept[0]:
         stored, weights = kept
         return weights, stored
 
@@ -209,9 +212,12 @@ def _train_seed(
         raise Diverged if outcome.diverged else Stopped
     with uninterrupted():
         sha256 = store.keep_weights(mark.stem, save(weights))
-        measured = {"weights": sha256, "seconds": outcome.seconds, "steps": outcome.steps}
-        write_sealed(mark, {**measured, **wanted})
-    return weights, measured
+        fitted = FittedSeed(
+            weights=sha256, seconds=outcome.seconds, steps=outcome.steps, recipe=dict(recipe),
+            rows=rows, candidate=candidate,
+        )  # fmt: skip
+        write_sealed(mark, fitted.to_json())
+    return weights, fitted
 
 
 def check_fits(store: RunStore) -> None:
@@ -220,10 +226,10 @@ def check_fits(store: RunStore) -> None:
         _read_seed(mark, store)
 
 
-def _read_seed(mark: Path, store: RunStore) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+def _read_seed(mark: Path, store: RunStore) -> tuple[FittedSeed, dict[str, torch.Tensor]] | None:
     """What was kept of one seed of a final fit, and its weights; None where either is not there."""
     if not mark.exists() or not store.weights_path(mark.stem).exists():
         return None
     fix = f"delete {mark}: --resume makes the final fit again; the runs of the search are kept"
-    stored = read_sealed(mark, expected=KEPT, fix=fix)
-    return stored, store.read_weights(mark.stem, sha256=stored["weights"], fix=fix)
+    stored = FittedSeed.from_json(read_sealed(mark, fix=fix), path=mark, fix=fix)
+    return stored, store.read_weights(mark.stem, sha256=stored.weights, fix=fix)

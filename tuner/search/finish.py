@@ -12,6 +12,7 @@ import numpy as np
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
 from tuner.interruption import Interruption
 from tuner.model.classifier import TransferClassifier, classify, final_linear
+from tuner.names import baseline_name
 from tuner.sealed import read_sealed, seal_folder, write_sealed
 from tuner.search.bench import Bench
 from tuner.search.choice import Comparison, choose_winner, difference
@@ -24,6 +25,7 @@ from tuner.search.result import TuningResult
 from tuner.search.ship import INTERRUPTED_FIT, Shipped, ship
 from tuner.search.space import SCRATCH_EPOCHS
 from tuner.search.store import Run
+from tuner.search.stored import TestScores
 from tuner.search.variants import AUGMENTED
 
 if TYPE_CHECKING:
@@ -194,7 +196,10 @@ def tested(work: Path) -> dict[str, dict[str, Any]]:
     """What was scored on the test split before, by run. Raises `DataError` where that is damaged."""
     path = work / TESTED
     fix = "delete it: --resume then scores the test split again, and cannot say how often it was looked at before"
-    return read_sealed(path, expected={}, fix=fix, sealed=False) if path.exists() else {}
+    scored = read_sealed(path, fix=fix, sealed=False) if path.exists() else {}
+    for name, scores in scored.items():
+        TestScores.from_json(scores, path=path, fix=fix, at=name, ignores_added=True)
+    return scored
 
 
 def _calibration(decision: Decision, measured: Mapping[str, Any] | None, *, unit: str) -> dict[str, Any] | None:
@@ -286,7 +291,7 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison | None) -> list[
     if chosen is None:
         return []
     return [
-        f"the baseline {name.replace('_', ' ')} scores {baseline['score']:.3f} in cross-validation, more than the "
+        f"the baseline {baseline_name(name)} scores {baseline['score']:.3f} in cross-validation, more than the "
         f"winner's {chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in "
         "validation: this model may be the wrong one for this data"
         for name, baseline in baselines.items()

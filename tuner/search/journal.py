@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.records import write_bytes_atomically
+from tuner.errors import damaged
+from tuner.records import Record, write_bytes_atomically
 from tuner.regular import irregular
-from tuner.sealed import damaged, read_sealed, write_sealed
+from tuner.sealed import read_sealed, write_sealed
 
 WORK = ".search"
 """The folder in a run folder that holds what a search goes on from, until it has come to its end."""
@@ -16,10 +18,19 @@ STUDY = "study.journal"
 SEAL = "journal.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class JournalSeal(Record):
+    """How long a journal was, and the SHA-256 of what it held then; it may have grown since."""
+
+    bytes: int
+    sha256_of_bytes: str
+
+
 def seal_journal(folder: Path, *, work: Path) -> None:
     """Note how long the journal of a run folder is now, and its SHA-256."""
     content = _content(folder / STUDY)
-    write_sealed(work / SEAL, {"bytes": len(content), "sha256_of_bytes": hashlib.sha256(content).hexdigest()})
+    seal = JournalSeal(bytes=len(content), sha256_of_bytes=hashlib.sha256(content).hexdigest())
+    write_sealed(work / SEAL, seal.to_json())
 
 
 def mend_journal(folder: Path, *, work: Path) -> str | None:
@@ -44,12 +55,12 @@ def mend_journal(folder: Path, *, work: Path) -> str | None:
     content = _content(path)
     seal = work / SEAL
     if path.exists() and seal.exists():
-        expected = {"bytes": int, "sha256_of_bytes": str}
-        sealed = read_sealed(seal, expected=expected, fix="delete it: it says what the journal held, nothing else")
-        if len(content) < sealed["bytes"]:
-            lost = sealed["bytes"] - len(content)
-            raise damaged(path, f"{lost:,} of the {sealed['bytes']:,} bytes that it held are missing", fix=fix)
-        if hashlib.sha256(content[: sealed["bytes"]]).hexdigest() != sealed["sha256_of_bytes"]:
+        remedy = "delete it: it says what the journal held, nothing else"
+        sealed = JournalSeal.from_json(read_sealed(seal, fix=remedy), path=seal, fix=remedy)
+        if len(content) < sealed.bytes:
+            lost = sealed.bytes - len(content)
+            raise damaged(path, f"{lost:,} of the {sealed.bytes:,} bytes that it held are missing", fix=fix)
+        if hashlib.sha256(content[: sealed.bytes]).hexdigest() != sealed.sha256_of_bytes:
             raise damaged(path, "its content differs from its checksum", fix=fix)
     whole, _, rest = content.rpartition(b"\n")
     lines = whole.split(b"\n") if whole else []

@@ -16,10 +16,12 @@ import numpy as np
 from tuner.freezing import FrozenPrefix
 from tuner.inputs.encoded import Encoded
 from tuner.model.backbone import Backbone, Features
+from tuner.names import AUGMENTATIONS
 from tuner.records import Progress
 from tuner.sealed import read_sealed, write_sealed
 from tuner.search.rows import EncodedRows
-from tuner.search.space import AUGMENTATIONS, Candidate
+from tuner.search.space import Candidate
+from tuner.search.stored import PassTime
 from tuner.training.prefix import JoinedCache, PrefixCache
 from tuner.training.train import Rows, check_replay
 
@@ -113,12 +115,12 @@ class Prefixes:
         stored = self._work / "pass.json"
         if not stored.exists():
             assert isinstance(self._train, PrefixCache)
-            measured = {"seconds": time.perf_counter() - start, "row_seconds": self._train.row_seconds}
-            write_sealed(stored, measured)
+            taken = PassTime(seconds=time.perf_counter() - start, row_seconds=self._train.row_seconds)
+            write_sealed(stored, taken.to_json())
         fix = "delete it: it holds what the pass over the frozen blocks took, and --resume measures that again"
-        found = read_sealed(stored, expected={"seconds": (int, float)}, fix=fix, sealed=False)
-        seconds, n = float(found["seconds"]), len(self._rows.train) + len(self._rows.validation)
-        self._measured = seconds, float(found.get("row_seconds") or seconds / n)
+        found = PassTime.from_json(read_sealed(stored, fix=fix, sealed=False), path=stored, fix=fix)
+        n = len(self._rows.train) + len(self._rows.validation)
+        self._measured = found.seconds, found.row_seconds or found.seconds / n
 
     def cache(self, depths: Sequence[int]) -> None:
         """Cache the prefixes of these depths, the first ones first, as far as the byte budget reaches."""

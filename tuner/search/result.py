@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tuner.errors import DataError
 from tuner.export import TransferModel
 from tuner.records import SCHEMA, Record, read_record
 from tuner.sealed import unsealed
 from tuner.search.journal import WORK
-from tuner.search.stored import check_tuning
+from tuner.search.stored import (
+    Change,
+    FittedTemperature,
+    MeasuredScore,
+    MeasuredTemperature,
+    PlanNote,
+    Ranked,
+    SplitSizes,
+    Winner,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningResult(Record):
-    """What ``tuning.json`` holds; ``model`` loads the winner."""
+    """What ``tuning.json`` holds; ``model`` loads the winner.
 
-    candidates: tuple[dict[str, Any], ...]
+    What is annotated with a record is a plain mapping of that record's values.
+    """
+
+    candidates: tuple[Annotated[dict[str, Any], Ranked], ...]
     by_depth: tuple[dict[str, Any], ...]
-    winner: dict[str, Any]
-    changed_from_advice: dict[str, str] | None
-    baselines: Mapping[str, Any]
+    winner: Annotated[dict[str, Any], Winner]
+    changed_from_advice: Annotated[dict[str, str], Change] | None
+    baselines: Mapping[str, Annotated[Any, MeasuredScore] | None]
     trials: dict[str, int]
     confirmations: tuple[dict[str, Any], ...]
     budget: dict[str, float] | None
@@ -34,17 +44,19 @@ class TuningResult(Record):
     n_blocks: int
     seed: int
     seconds: float
-    split_sizes: dict[str, int]
+    split_sizes: Annotated[dict[str, int], SplitSizes]
     range: dict[str, Any]
     prefix: dict[str, Any]
     warnings: tuple[str, ...]
     limited_to: str | None = None
     augmentation: dict[str, Any] | None = None
     options: tuple[dict[str, Any], ...] = ()
-    calibration: dict[str, Any] | None = None
+    calibration: (
+        Annotated[dict[str, Any], FittedTemperature] | Annotated[dict[str, Any], MeasuredTemperature] | None
+    ) = None
     unscored: tuple[dict[str, Any], ...] = ()
     final: dict[str, Any] | None = None
-    plans: tuple[dict[str, Any], ...] = ()
+    plans: tuple[Annotated[dict[str, Any], PlanNote], ...] = ()
     schema: int = field(default=SCHEMA)
 
     @property
@@ -59,17 +71,10 @@ def read_result(path: Path) -> TuningResult:
     if (path.parent / WORK).exists():
         fix = "delete it: --resume writes it again from the finished runs, which are kept"
     stored = unsealed(read_record(path, expected={"winner": dict, "candidates": list}, fix=fix), path=path, fix=fix)
-    check_tuning(stored, path=path, fix=fix)
-    known = {field.name for field in dataclasses.fields(TuningResult)}
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
-    }
-    try:
-        # A run folder may have been moved since.
-        return TuningResult(**values | {"model_dir": str(path.parent / "model")})
-    except TypeError as error:
-        raise DataError(
-            f"{path} is not the result of a search ({error})",
-            why="it is damaged, or was written by something else",
-            fix=fix,
-        ) from error
+    # A run folder may have been moved since.
+    return result_from(stored | {"model_dir": str(path.parent / "model")}, path=path, fix=fix)
+
+
+def result_from(stored: Mapping[str, Any], *, path: Path, fix: str) -> TuningResult:
+    """The values of a ``tuning.json``. Raises `DataError`, which names `path`, for what is no result of a search."""
+    return TuningResult.from_json(stored, path=path, fix=fix, noun="result", ignores_added=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from tuner.parsing import AsText
+
 _WRITTEN = re.compile(r"(?P<trial>\d+)(?P<variants>(?:-[a-z_]+)*)(?:@(?P<repeat>-?\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunName:
+class RunName(AsText):
     """What tells a run from all others of its search.
 
     ``trial`` is the number of the trial. ``variants`` name what was changed of it, one after the other: "augmented",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tuner.errors import OptionError, did_you_mean
+from tuner.names import AUGMENTATIONS, OPTIONS, candidate_name
 from tuner.records import Record
 from tuner.tasks.heads import FEATURES, feature_blocks, fits
 
@@ -13,7 +14,7 @@ STRATEGIES = ("train_all", "freeze_part", "head_only", "feature_based", "bilstm"
 """Train every block; freeze the first k; freeze all, linear head on the last block; linear head (of tagged words also a
 BiLSTM, which is a strategy of its own too) on other blocks; every block from fresh weights, as a control. The name of
 features (`tuner.tasks.heads.FEATURES`, ``block_K``) is one of its own, so is an option of training blocks
-(`OPTIONS`)."""
+(`tuner.names.OPTIONS`)."""
 
 
 RATES, EPOCHS = (2e-5, 5e-4), (2, 12)
@@ -25,40 +26,16 @@ RATES_WITH_BATCH_NORM = (2e-4, 4e-3)
 MobileNetV1 and a small ResNet were still far from their best at 1e-4, and fell apart at 5e-3."""
 
 
-AUGMENTATIONS = {
-    "flip": "mirroring",
-    "randaugment": "RandAugment",
-    "trivialaugment": "TrivialAugment",
-    "cutmix": "CutMix",
-    "mixup": "mixup",
-    "token_dropout": "token dropout",
-    "masking": "masking",
-}
-"""What training examples may be changed by (`tuner.training.augmentation`), in words."""
-
-
-OPTIONS = {
-    "fresh_top": "last block re-initialised",
-    "random_head": "random head",
-}
-"""How the training of blocks may differ, in words; without any, the head starts from a probe (LP-FT: Kumar et al.
-2022) and every block as it was pretrained. Lower rates for lower blocks and gradual unfreezing won on no set of
-benchmarks/strategies.py and were removed."""
-
-
-LOSSES = {"class_weights": "class-weighted loss"}
-"""What else a candidate may be repeated with, in words: under metrics that count all classes alike, rare classes weigh
-more in the loss (`tuner.tasks.imbalance`). Other than `OPTIONS`, it is tried on linear heads too."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
     """One thing that can be trained and compared with others; learning rate and steps are tuned within it.
 
     ``head`` is ``own``, a linear layer on the pooled states, or ``native``, what the architecture itself classifies
-    with. ``option`` is one of `OPTIONS` or `LOSSES`. ``top`` is what reads features that never change: ``linear``, or
-    of tagged words ``bilstm`` (`tuner.model.bilstm`).
+    with. ``option`` is one of `tuner.names.OPTIONS` or `tuner.names.LOSSES`. ``top`` is what reads features that never
+    change: ``linear``, or of tagged words ``bilstm`` (`tuner.model.bilstm`).
     """
+
+    exact = True
 
     strategy: str
     start: str = "pretrained"
@@ -77,17 +54,10 @@ class Candidate(Record):
         >>> Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four").label(7)
         'feature-based, concat last four'
         """
-        option = "" if self.option is None else f", {(OPTIONS | LOSSES)[self.option]}"
-        if self.start == "scratch":
-            return f"trained from scratch (control){option}"
-        if self.strategy == "feature_based":
-            read = f"feature-based, {str(self.features).replace('_', ' ')}"
-            return (read if self.top == "linear" else f"{read}, BiLSTM") + option
-        if self.frozen_blocks == n_blocks:
-            return f"head only{option}"
-        part = f"{self.frozen_blocks} of {n_blocks} blocks frozen" if self.frozen_blocks else "everything trained"
-        augmented = "" if self.augmentation is None else f", {AUGMENTATIONS[self.augmentation]}"
-        return part + option + augmented + (", native head" if self.head == "native" else "")
+        return candidate_name(
+            self.strategy, n_blocks=n_blocks, frozen_blocks=self.frozen_blocks, start=self.start,
+            features=self.features, augmentation=self.augmentation, head=self.head, option=self.option, top=self.top,
+        )  # fmt: skip
 
     def frozenness(self, n_blocks: int) -> int:
         """How many blocks stay as they are."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tuner.records import write_bytes_atomically
+from tuner.errors import damaged
+from tuner.records import Record, write_bytes_atomically
 from tuner.regular import irregular
-from tuner.sealed import damaged, file_sha256, read_sealed, write_sealed
+from tuner.sealed import file_sha256, read_sealed, write_sealed
 from tuner.search.run_name import RunName
 from tuner.search.space import Candidate
 
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 FORMAT = 2
 """Of a search's files. Those of format 1, which named none, carry no checksums."""
 IDENTITY = "run.json"
+EARLIER = {"own_journal": None, "format": 1}
+"""What the identities of earlier versions do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class Identity(Record):
     """What tells a search from all others: made once, kept in its work folder."""
 
     run: str
@@ -40,20 +43,18 @@ def identify(work: Path, *, own_journal: bool) -> Identity:
     path = work / IDENTITY
     if not path.exists():
         made = Identity(run=uuid.uuid4().hex, own_journal=own_journal)
-        write_sealed(path, asdict(made))
+        write_sealed(path, made.to_json())
         return made
-    stored = read_sealed(
-        path,
-        expected={"run": str},
-        fix=f"delete it: --resume then goes on from the finished runs in {work / 'runs'}; a search that was started "
-        "with --storage needs the file as it was, or a new --out",
-        sealed=False,
+    fix = (
+        f"delete it: --resume then goes on from the finished runs in {work / 'runs'}; a search that was started "
+        "with --storage needs the file as it was, or a new --out"
     )
-    return Identity(run=stored["run"], own_journal=stored.get("own_journal"), format=stored.get("format", 1))
+    stored = read_sealed(path, fix=fix, sealed=False)
+    return Identity.from_json(EARLIER | stored, path=path, fix=fix)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Record):
     """One finished training of a candidate: what was asked for and what came out on the validation rows.
 
     ``weights`` is the SHA-256 of its trained weights, None where there are none beside a linear head.
@@ -80,7 +81,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruned:
+class Pruned(Record):
     """A trial that was stopped on the way: it counts, and has no score."""
 
     name: RunName
@@ -106,24 +107,18 @@ class RunStore:
                 f"delete it, and {self.weights_path(path.stem)} where that exists: the other finished runs are kept, "
                 "and --resume runs this trial again"
             )
-            values = read_sealed(
-                path, expected={"name": str, "candidate": dict, "recipe": dict}, fix=fix, sealed=sealed
-            )
-            try:
-                name = RunName.parse(values.pop("name"))
-                candidate = Candidate(**values.pop("candidate"))
-                if "score" not in values:
-                    self.pruned[name] = Pruned(**values, name=name, candidate=candidate)
-                    continue
-                predictions = np.asarray(values.pop("predictions"))
-                if predictions.dtype.kind not in "iuf":
-                    raise ValueError("its predictions are no numbers")
-                run = Run(**values, name=name, candidate=candidate, predictions=predictions)
-            except (KeyError, TypeError, ValueError) as error:
-                raise damaged(path, f"it is no run of this version ({error})", fix=fix) from error
-            if str(name) != path.stem:
-                raise damaged(path, f"it holds run {name}", fix=fix)
-            self.runs[name] = run
+            stored = read_sealed(path, fix=fix, sealed=sealed)
+            run: Run | Pruned
+            if "score" in stored:
+                run = Run.from_json(stored, path=path, fix=fix, noun="run")
+            else:
+                run = Pruned.from_json(stored, path=path, fix=fix, noun="run")
+            if str(run.name) != path.stem:
+                raise damaged(path, f"it holds run {run.name}", fix=fix)
+            if isinstance(run, Run):
+                self.runs[run.name] = run
+            else:
+                self.pruned[run.name] = run
 
     def check_weights(self, wanted: Iterable[Run]) -> None:
         """Raise `DataError` where the weights of a run are missing, or are not those that were stored."""
@@ -140,12 +135,12 @@ class RunStore:
 
     def keep(self, run: Run) -> None:
         """Store a finished run; its weights were stored before."""
-        write_sealed(self._path(run.name), asdict(run) | {"name": str(run.name)})
+        write_sealed(self._path(run.name), run.to_json())
         self.runs[run.name] = run
 
     def keep_pruned(self, pruned: Pruned) -> None:
         """Store a trial that was stopped on the way."""
-        write_sealed(self._path(pruned.name), asdict(pruned) | {"name": str(pruned.name)})
+        write_sealed(self._path(pruned.name), pruned.to_json())
         self.pruned[pruned.name] = pruned
 
     def keep_weights(self, name: RunName | str, content: bytes) -> str:

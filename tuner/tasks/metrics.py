@@ -12,12 +12,6 @@ from tuner.records import Record
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 OF_TAGS = "entity_f1"
-WORDS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "balanced_accuracy": "balanced accuracy",
-    OF_TAGS: "entity F1",
-}
 CALLED = {
     "f1": "macro_f1",
     "f1_score": "macro_f1",

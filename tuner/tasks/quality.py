@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.tasks.metrics import WORDS
+from tuner.names import metric_name
 
 MOST_CLASSES = 50
 """Classes in a card's table; of more, those with the lowest recall."""
@@ -28,7 +28,7 @@ def other_metrics(metrics: Mapping[str, Mapping[str, Any]], *, metric: str) -> s
     'macro F1 0.500 [0.400, 0.600]'
     """
     return ", ".join(
-        f"{WORDS.get(name, name)} {number_with_interval(found['score'], found['interval'])}"
+        f"{metric_name(name)} {number_with_interval(found['score'], found['interval'])}"
         for name, found in metrics.items()
         if name != metric
     )
