@@ -219,12 +219,8 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def plain_texts(table: pa.Table) -> pa.Table:
-    """Categories as the values they stand for, views of strings as strings, labels in lists of one without the lists.
-
-    Few functions read the first two; tools for labelling write the third.
-    """
+    """Categories as the values they stand for, views of strings as strings, since few functions read the others."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     for position, item in enumerate(table.schema):
         column = table.column(position)
@@ -232,10 +228,19 @@ def plain_texts(table: pa.Table) -> pa.Table:
             column = column.cast(column.type.value_type)
         if pa.types.is_string_view(column.type):
             column = column.cast(pa.large_string())
-        if item.name.lower() in _LABELS and _holds_one_each(column):
-            column = pc.list_element(column, 0)
         if column.type != item.type:
             table = table.set_column(position, item.name, column)
+    return table
+
+
+def single_labels(table: pa.Table) -> pa.Table:
+    """Labels in lists of one each, as tools for labelling write them, without the lists."""
+    import pyarrow.compute as pc
+
+    for position, name in enumerate(table.column_names):
+        column = table.column(position)
+        if name.lower() in _LABELS and _holds_one_each(column):
+            table = table.set_column(position, name, pc.list_element(column, 0))
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from advisor.data.cells import (
@@ -71,9 +71,8 @@ def as_frame(data: Any) -> Any:
 # --- data in memory
 
 
-def read_mapping(data: Mapping[Any, Any], read: Callable[[Any], Tables]) -> Tables:
-    """A `DatasetDict`, or a dictionary from split names to what `read` makes one table of: data frames, pairs of lists
-    and datasets."""
+def read_mapping(data: Mapping[Any, Any]) -> Tables:
+    """A `DatasetDict`, or a dictionary from split names to data frames, pairs of lists or datasets."""
     parts = {str(name): part for name, part in data.items()}
     if parts and all(hasattr(part, "features") and hasattr(part, "column_names") for part in parts.values()):
         return from_datasets(parts, name="data", place="the dataset")
@@ -85,7 +84,7 @@ def read_mapping(data: Mapping[Any, Any], read: Callable[[Any], Tables]) -> Tabl
             why="it is not clear which one is meant",
             fix="name the data frames train, validation and test",
         )
-    if not parts or None in known or not all(map(_is_table, parts.values())):
+    if not parts or None in known or not all(hasattr(part, "iloc") or is_pair(part) for part in parts.values()):
         odd = next((name for name in parts if name not in split_of), "")
         raise DataError(
             f"a dictionary with the keys {', '.join(list(parts)[:8]) or '(none)'} cannot be read."
@@ -93,25 +92,30 @@ def read_mapping(data: Mapping[Any, Any], read: Callable[[Any], Tables]) -> Tabl
             why="its keys must be split names (train, validation, test, all) and its values data frames or datasets",
             fix="pass such a dictionary, a pandas DataFrame, or (texts, labels)",
         )
-    found = {split_of[name]: read(part) for name, part in parts.items()}
+    tables: dict[str, pa.Table] = {}
+    held: dict[str, Any] = {}
+    for name, part in parts.items():
+        place = f"the data frames: {name}"
+        tables[split_of[name]], of_part = (
+            from_frame(part, place=place) if hasattr(part, "iloc") else from_lists(*part, place=place)
+        )
+        held |= of_part
     return Tables(
         name="data",
         place="the data frames",
-        parts={split: part for split, tables in found.items() for part in tables.parts.values()},
-        held={place: items for tables in found.values() for place, items in tables.held.items()},
-        class_names={name: names for tables in found.values() for name, names in tables.class_names.items()},
-        item_names=merged_names(tables.item_names for tables in found.values()),
+        parts=tables,
+        held=held,
         in_memory=True,
-        in_lists=any(tables.in_lists for tables in found.values()),
+        in_lists=not all(hasattr(part, "iloc") for part in parts.values()),
     )
 
 
-def _is_table(part: Any) -> bool:
-    pair = isinstance(part, (tuple, list)) and len(part) == 2
-    return pair or hasattr(part, "iloc") or hasattr(part, "column_names")
+def is_pair(data: Any) -> bool:
+    """Whether data is two lists: texts, images or sentences, and their labels."""
+    return isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(p, (str, bytes)) for p in data)
 
 
-def from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
+def from_lists(texts: Any, labels: Any, *, place: str = "the lists") -> tuple[pa.Table, Held]:
     import pyarrow as pa
 
     texts = texts if _is_array_of_images(texts) else plain_list(texts)
@@ -126,14 +130,14 @@ def from_lists(texts: Any, labels: Any) -> tuple[pa.Table, Held]:
             fix="decode them: [text.decode() for text in texts]",
         )
     if is_image(first):
-        return _from_images(texts, labels)
+        return _from_images(texts, labels, place=place)
     if len(texts) != len(labels):
         raise DataError(
             f"{len(texts):,} texts but {len(labels):,} labels",
             why="the n-th label belongs to the n-th text",
             fix="pass two lists of the same length",
         )
-    refuse_no_rows(len(texts), place="the lists")
+    refuse_no_rows(len(texts), place=place)
     wrong = next((i for i, text in enumerate(texts) if text is not None and not isinstance(text, str)), None)
     if wrong is not None:
         raise DataError(
@@ -160,7 +164,7 @@ def _is_array_of_images(given: Any) -> bool:
     return getattr(given, "ndim", 1) >= 3
 
 
-def _from_images(images: Any, labels: Any) -> tuple[pa.Table, Held]:
+def _from_images(images: Any, labels: Any, *, place: str) -> tuple[pa.Table, Held]:
     import pyarrow as pa
 
     labels = list(labels)
@@ -170,7 +174,7 @@ def _from_images(images: Any, labels: Any) -> tuple[pa.Table, Held]:
             why="the n-th label belongs to the n-th image",
             fix="pass two lists of the same length",
         )
-    column, held = images_column(images, place="the lists: images")
+    column, held = images_column(images, place=f"{place}: images")
     return pa.table({"image": column, "label": column_from_values(labels)}), held
 
 

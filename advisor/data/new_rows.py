@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.data.columns import choose_columns
 from advisor.data.fasttext import is_fasttext
-from advisor.data.files import read_lines
+from advisor.data.files import read_file, read_lines
 from advisor.data.image_folders import list_images
 from advisor.data.image_paths import ImageFinder, column_of_ids, path_references, refuse_root
 from advisor.data.images import (
@@ -20,11 +20,12 @@ from advisor.data.images import (
     references_in,
 )
 from advisor.data.missing import is_missing_text
-from advisor.data.opened import open_file
+from advisor.data.opened import OpenFile, open_file
 from advisor.data.read import (
     is_table_folder,
     missing_file,
     read_tables,
+    tables_of_file,
 )
 from advisor.data.rows import as_column_name, held_within, names_paths
 from advisor.data.tables import Tables
@@ -69,22 +70,25 @@ def read_new_texts(
         return [plain_value(value) or "" for value in data], "text", ()
     if isinstance(data, list) and data and all(_is_pair(item) for item in data):
         return [paired(first or "", second or "") for first, second in data], "text", ()
+    known = [name for name in (text, text_pair) if name is not None]
     if isinstance(data, (str, Path)) and Path(data).suffix.lower() == ".txt":
         path = Path(data).expanduser()
         if not path.is_file():
             raise missing_file(path)
+        file = open_file(path)
         if text is None and text_pair is None and header is None:
-            lines = _lines_of(path)
+            lines = _lines_of(file)
             if not is_fasttext("\n".join(lines)):
                 return lines, "line", ()
-        elif text_pair is not None and text_pair not in _lines_of(path)[0]:
+        elif text_pair is not None and text_pair not in _lines_of(file)[0]:
             raise DataError(
                 f"{path} holds a text a line, and a pair needs two columns",
                 why=f"the second text of a pair is read in a column '{text_pair}'",
                 fix="pass a CSV, JSONL or Parquet file with a column for each of the two texts",
             )
-    known = [name for name in (text, text_pair) if name is not None]
-    tables = read_tables(data, header=header, names=[*known, *names], labelled=False)
+        tables = tables_of_file(path, read_file(file, header=header, names=[*known, *names]))
+    else:
+        tables = read_tables(data, header=header, names=[*known, *names], labelled=False)
     table = tables.parts.get("test", next(iter(tables.parts.values())))
     column = text
     if column is None and table.num_columns == 1:
@@ -97,8 +101,8 @@ def read_new_texts(
     return texts, chosen.content, tables.warnings
 
 
-def _lines_of(path: Path) -> list[str]:
-    lines: list[str] = read_lines(open_file(path), utf8=True).table.column("line").to_pylist()
+def _lines_of(file: OpenFile) -> list[str]:
+    lines: list[str] = read_lines(file, utf8=True).table.column("line").to_pylist()
     return lines
 
 

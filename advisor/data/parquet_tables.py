@@ -58,8 +58,9 @@ def read_parquet(opened: OpenFile) -> FileTable:
             features = features_in(schema.metadata)
             texts = _texts_as_bytes(file, schema, features)
             plain = [item.name for item in schema if item.name in texts or not is_nested(item.type)]
-            _check_declared(path, file, plain)
-            plain += _small_lists(file, [item.name for item in schema if keeps_lists(item.type)])
+            left = _check_declared(path, file, plain)
+            lists = [item.name for item in schema if keeps_lists(item.type)]
+            plain += _small_lists(file, lists, most=min(left, _free_bytes() / 4))
         table = _read_columns(opened, plain, schema)
     except (pa.ArrowException, OSError, MemoryError) as error:
         if isinstance(error, DataError):
@@ -103,8 +104,8 @@ def _free_bytes() -> int:
     return _MOST_BYTES if free is None else max(free, 0)
 
 
-def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str]) -> None:
-    """Raise where the rows, or the bytes of the columns once they are unpacked, are more than the memory takes."""
+def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str]) -> int:
+    """The bytes that are left free; raise where the rows, or the columns once they are unpacked, need more."""
     metadata = file.metadata
     free = _free_bytes()
     n_rows = metadata.num_rows
@@ -124,22 +125,22 @@ def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str])
     )
     if needed > free:
         raise _too_large(path, needed, free)
+    return free - needed
 
 
-def _small_lists(file: parquet.ParquetFile, names: Sequence[str]) -> list[str]:
-    """The columns of lists that together take no more than a quarter of the free memory, the smallest ones first."""
+def _small_lists(file: parquet.ParquetFile, names: Sequence[str], *, most: float) -> list[str]:
+    """The columns of lists that together take no more than `most` bytes once unpacked, the smallest ones first."""
     sizes = dict.fromkeys(names, 0)
     metadata = file.metadata
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
             for name in names:
                 if chunk.path_in_schema.startswith(f"{name}."):
-                    sizes[name] += chunk.total_uncompressed_size
-    left = _free_bytes() / 4
+                    sizes[name] += max(chunk.total_uncompressed_size, 8 * chunk.num_values)
     small = []
     for name in sorted(names, key=lambda name: sizes[name]):
-        left -= sizes[name]
-        small += [name] if left >= 0 else []
+        most -= sizes[name]
+        small += [name] if most >= 0 else []
     return small
 
 

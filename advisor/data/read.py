@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advisor.data.cells import FileTable, plain_texts
+from advisor.data.cells import FileTable, plain_texts, single_labels
 from advisor.data.conll import CONLL_SUFFIXES, MAY_BE_CONLL, is_conll
 from advisor.data.files import FORMATS, read_file
 from advisor.data.image_arrays import read_npz
@@ -25,6 +25,7 @@ from advisor.data.in_memory import (
     from_datasets,
     from_frame,
     from_lists,
+    is_pair,
     read_mapping,
     unread_list,
 )
@@ -68,12 +69,12 @@ def read_tables(
 
 
 def tables_of_rows(tables: Tables, *, split: str | None = None) -> Tables:
-    """Tables whose cells are texts, numbers or images: categories and labels in lists of one are plain values.
+    """Tables whose labels are plain values, where they stand in lists of one each.
 
     With `split`, only that split is kept, as the whole of the data. A dataset without a training split is trained
     on what it has: its validation split, or a lone test split, and a warning says so. Raises `OptionError`.
     """
-    tables = replace(tables, parts={name: plain_texts(part) for name, part in tables.parts.items()})
+    tables = replace(tables, parts={name: single_labels(part) for name, part in tables.parts.items()})
     if split is not None:
         return only(tables, split)
     return with_training_rows(tables)
@@ -93,7 +94,8 @@ def read_data(data: Any, *, header: bool | None = None, names: Sequence[str] = (
             why="it says whether the first line of a file names its columns",
             fix="omit header",
         )
-    return _read_any(data, header=header, names=names, labelled=labelled)
+    tables = _read_any(data, header=header, names=names, labelled=labelled)
+    return replace(tables, parts={name: plain_texts(part) for name, part in tables.parts.items()})
 
 
 def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True) -> Tables:
@@ -102,7 +104,7 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
     if isinstance(data, HubDataset):
         return from_datasets(data.splits, name=data.name, place=data.place)
     if isinstance(data, Mapping):
-        return _read_any(as_frame(data)) if are_columns(data) else read_mapping(data, _read_any)
+        return _read_any(as_frame(data)) if are_columns(data) else read_mapping(data)
     if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
         return _read_any(as_frame(data))
     if hasattr(data, "columns") and hasattr(data, "iloc"):
@@ -114,7 +116,7 @@ def _read_any(data: Any, *, header: bool | None = None, names: Sequence[str] = (
         rows = list(data)
         are_rows = bool(rows) and all(isinstance(row, Mapping) for row in rows)
         return _read_any(rows if are_rows else tuple(rows))
-    if isinstance(data, (tuple, list)) and len(data) == 2 and not any(isinstance(part, (str, bytes)) for part in data):
+    if is_pair(data):
         table, held = from_lists(*data)
         return Tables(name="data", place="the lists", parts={"all": table}, held=held, in_memory=True, in_lists=True)
     if isinstance(data, (tuple, list)):
