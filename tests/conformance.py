@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import tiny
+import torch
 
 from tuner.inputs.given import IMAGES, SENTENCES, TEXTS, Form
 from tuner.inputs.pairs import paired
 from tuner.tasks.base import Task
 from tuner.tasks.classes import Classes
+from tuner.tasks.numbers import Numbers
 from tuner.tasks.tags import Tags
 
 SIZE = 32
@@ -38,10 +40,31 @@ class Job:
         """The task's usual one."""
         return self.task.metrics[0]
 
+    @property
+    def scale(self) -> float:
+        """How far labels lie apart, where a prediction can be nearly right; 0 where it is right or wrong."""
+        return 0.0
+
+    def logits(self, labels: torch.Tensor, sure: float = 4.0) -> torch.Tensor:
+        """(..., C) logits that are right of (...) labels."""
+        return sure * torch.nn.functional.one_hot(labels.clamp(min=0), self.task.n_outputs).float()
+
+
+class NumberJob(Job):
+    """A job whose labels are numbers."""
+
+    @property
+    def scale(self) -> float:
+        """Their standard deviation."""
+        return float(self.labels.std())
+
+    def logits(self, labels: torch.Tensor, sure: float = 4.0) -> torch.Tensor:
+        """(..., 1) standardised labels."""
+        return ((labels - self.labels.mean()) / self.labels.std()).unsqueeze(-1).float()
+
 
 def texts() -> tuple[Any, Any]:
     """A BERT of random weights, with the pooler that its own classifier reads."""
-    import torch
     from transformers import BertModel
 
     torch.manual_seed(0)
@@ -50,7 +73,6 @@ def texts() -> tuple[Any, Any]:
 
 def images() -> tuple[Any, Any]:
     """A ViT of random weights."""
-    import torch
     from transformers import BitImageProcessor, ViTConfig, ViTModel
 
     torch.manual_seed(0)
@@ -80,6 +102,8 @@ TAG_NAMES = ("O", "B-animal")
 TAG_LABELS = np.array([int(word in ("cat", "dog")) for words in SENTENCE_ROWS for word in words])
 CLASSES = Classes(names=("no", "yes"))
 IMAGE_ROWS = patches(12)
+NUMBERS = np.array([1990.5, 2004.0, 1998.25, 2011.0, 1985.0, 2020.0, 1979.5, 2001.0, 2016.0, 1993.0, 2008.0, 1988.0])
+NUMBER = Numbers.of(NUMBERS, name="year")
 
 JOBS = {
     "texts": Job(model=texts, task=CLASSES, rows=TEXT_ROWS, labels=np.arange(12) // 6, form=TEXTS),
@@ -100,4 +124,6 @@ JOBS = {
         form=SENTENCES,
         n_words=np.array([len(words) for words in SENTENCE_ROWS]),
     ),
+    "texts with numbers": NumberJob(model=texts, task=NUMBER, rows=TEXT_ROWS, labels=NUMBERS, form=TEXTS),
+    "images with numbers": NumberJob(model=images, task=NUMBER, rows=IMAGE_ROWS, labels=NUMBERS, form=IMAGES),
 }

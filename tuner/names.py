@@ -89,9 +89,12 @@ METRICS: Mapping[str, str] = {
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
     "entity_f1": "entity F1",
+    "r2": "R²",
+    "spearman": "Spearman correlation",
+    "mae": "mean absolute error",
 }
 
-HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1"}
+HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1", "r2": "r_squared", "spearman": "spearmanr"}
 """What hubs call those metrics that they call otherwise."""
 
 

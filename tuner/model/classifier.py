@@ -221,6 +221,22 @@ def head_inputs(linear: nn.Linear) -> Iterator[list[torch.Tensor]]:
         handle.remove()
 
 
+@contextmanager
+def in_full_precision(linear: nn.Linear) -> Iterator[None]:
+    """While entered, the layer works in single precision within half precision: it may give numbers in the user's
+    units, of which the three digits of bf16 are too few."""
+
+    def hook(module: nn.Linear, args: tuple[torch.Tensor], _output: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(args[0].device.type, enabled=False):
+            return module.forward(args[0].float())
+
+    handle = linear.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def classify(
     model: PreTrainedModel, *, backbone: Backbone, encoded: Encoded, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -236,7 +252,7 @@ def classify(
     features = np.empty((len(encoded), linear.in_features), dtype=np.float32)
     model.eval()
     done = 0
-    with torch.inference_mode(), backbone.autocast(), head_inputs(linear) as seen:
+    with torch.inference_mode(), backbone.autocast(), in_full_precision(linear), head_inputs(linear) as seen:
         for rows in backbone.batches(encoded):
             inputs = backbone.collate(encoded, rows)
             if getattr(model.config, "top", "linear") == "bilstm":

@@ -44,6 +44,8 @@ def native_classifier(backbone: Backbone, *, task: Task, seed: int) -> PreTraine
     linear = final_linear(model, backbone.blocks, n_classes=task.n_outputs)
     if linear is None:
         return "its classification head does not end in one linear layer"
+    if getattr(linear, "bias", None) is None and task.folding(temperature=1.0, offsets=None)[1] is not None:
+        return "its last linear layer has no bias, which what it predicts is folded into"
     encoded = backbone.inputs.example(uneven=True)
     try:
         with torch.inference_mode(), backbone.autocast(), head_inputs(linear) as seen:

@@ -165,7 +165,7 @@ def seed_variance(scored: Scored) -> float:
     for run in scored.leaders():
         repeated = np.array([repeat.score for repeat in scored.repeats(run)[1:]])
         if len(repeated) > 1:
-            smooth = (repeated * scored.truth.n_units + 0.5) / (scored.truth.n_units + 1)
+            smooth = (np.clip(repeated, 0, 1) * scored.truth.n_units + 0.5) / (scored.truth.n_units + 1)
             groups.append(np.log(smooth / (1 - smooth)))
     freedom = sum(len(values) - 1 for values in groups)
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in groups)

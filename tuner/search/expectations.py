@@ -172,12 +172,15 @@ def noise_of(draws: Floats, points: Floats, *, n: int, seeds: Floats) -> Measure
     shrunk to `USUAL_CORRELATION` by as much as `CORRELATION_ROWS` rows would. All of it counts `DISTRUST` times.
 
     Args:
-        draws: (m, r) scores of the arms on r bootstraps of the rows, the same rows for all arms.
+        draws: (m, r) scores of the arms on r bootstraps of the rows, the same rows for all arms; less than 0 counts
+            as 0.
         points: (m,) their scores.
         n: validation rows.
         seeds: (m,) variance of each arm's log odds by the seeds that it was trained with.
     """
-    smooth = (np.asarray(points) * n + 0.5) / (n + 1)
+    # What is worse than nothing, as R² may say of a model, has no log odds: it counts as nothing.
+    draws, points = np.clip(draws, 0, 1), np.clip(points, 0, 1)
+    smooth = (points * n + 0.5) / (n + 1)
     slope = smooth * (1 - smooth)
     spread = np.maximum(draws.std(1), np.sqrt(slope / n) / 2) / slope
     # Scores without any spread, of rows that are all right, correlate with nothing.

@@ -12,6 +12,7 @@ from tuner.records import Record
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 OF_TAGS = "entity_f1"
+OF_NUMBERS = ("r2", "spearman")
 CALLED = {
     "f1": "macro_f1",
     "f1_score": "macro_f1",
@@ -32,6 +33,12 @@ CALLED = {
     "micro_f1": "accuracy",
     "f1_micro": "accuracy",
     "seqeval": OF_TAGS,
+    "r_squared": "r2",
+    "r2_score": "r2",
+    "mse": "r2",
+    "rmse": "r2",
+    "mae": "r2",
+    "spearmanr": "spearman",
 }
 """What others call these metrics, or the nearest to them that there is."""
 RESAMPLES = 1000
@@ -54,14 +61,14 @@ def check_metric(metric: str) -> str:
     Traceback (most recent call last):
     tuner.errors.OptionError: unknown metric 'f1'. Did you mean 'macro_f1'?
       why: candidates are compared by it
-      fix: use one of accuracy, macro_f1, balanced_accuracy; of tagged words entity_f1
+      fix: use one of accuracy, macro_f1, balanced_accuracy; of tagged words entity_f1; of numbers r2, spearman
     """
     if metric not in METRICS:
         name = metric.strip().lower().replace("-", "_").replace(" ", "_")
         raise OptionError(
-            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), (*METRICS, OF_TAGS))}",
+            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), (*METRICS, OF_TAGS, *OF_NUMBERS))}",
             why="candidates are compared by it",
-            fix=f"use one of {', '.join(METRICS)}; of tagged words {OF_TAGS}",
+            fix=f"use one of {', '.join(METRICS)}; of tagged words {OF_TAGS}; of numbers {', '.join(OF_NUMBERS)}",
         )
     return metric
 

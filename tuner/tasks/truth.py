@@ -26,7 +26,7 @@ class Truth(Protocol):
         """How many rows or groups are drawn by the bootstrap."""
 
     def score(self, predictions: np.ndarray) -> float:
-        """Score of predictions, shaped as the labels."""
+        """Score of predictions, shaped as the labels: 1 is perfect, 0 or less is worth nothing."""
 
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
         """(r,) scores of rows drawn with replacement; equal seeds draw equal rows, so that differences are paired."""
