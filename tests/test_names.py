@@ -12,6 +12,7 @@ from tuner import names
 from tuner.search.space import STRATEGIES, Candidate
 from tuner.tasks.heads import FEATURES
 from tuner.tasks.metrics import METRICS, OF_TAGS
+from tuner.tasks.numbers import MEASURES
 
 ROOT = Path(advisor.__file__).parents[1]
 FILES = [path for package in ("advisor", "tuner") for path in sorted((ROOT / package).rglob("*.py"))]
@@ -48,7 +49,7 @@ def test_a_second_table_is_found():
 
 def test_everything_that_can_be_asked_for_has_a_name():
     assert {*FEATURES} == {*names.FEATURES}
-    assert {*METRICS, OF_TAGS} == {*names.METRICS}
+    assert {*METRICS, OF_TAGS, *MEASURES} == {*names.METRICS}
     assert {situation.value: situation.title for situation in Situation} == names.SITUATIONS
     assert {situation.value: situation.classic_rule for situation in Situation} == names.CLASSIC_RULES
     assert names.STRATEGIES.keys() == names.STRATEGY_NUMBERS.keys() <= {*STRATEGIES}
