@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from advisor.kinds.words import words_of
 from tuner.sealed import damaged
 from tuner.search.stored import NUMBER, TEXT_OR_NOTHING, Kinds, check_candidates, check_interval, check_values
 
@@ -59,12 +60,12 @@ def check_advice(stored: Mapping[str, Any], *, path: Path) -> None:
         check_candidates(stored["space"][name], {}, path=path, name=f"space.{name}", fix=fix)
     for name in ("depths", "learning_rate", "head_ratio", "epochs"):
         check_interval(stored["space"][name], path=path, name=f"space.{name}", fix=fix)
-    linear = {name: found for name, found in stored["baselines"].items() if name.endswith("_linear")}
-    if not linear or ("token_linear" in stored["baselines"]) != ("entity_lookup" in stored["baselines"]):
+    words = words_of(stored)
+    if not words.baselines.keys() <= stored["baselines"].keys():
         raise damaged(path, "baselines lack one", fix=fix)
     for name, found in stored["baselines"].items():
         if found is not None:
             check_values(found, {"score": NUMBER}, path=path, within=f"baselines.{name}.", fix=fix)
-    for name, found in linear.items():
-        if found is not None:
-            check_interval(found.get("interval"), path=path, name=f"baselines.{name}.interval", fix=fix)
+    linear = stored["baselines"][words.linear]
+    if linear is not None:
+        check_interval(linear.get("interval"), path=path, name=f"baselines.{words.linear}.interval", fix=fix)

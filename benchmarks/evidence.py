@@ -33,12 +33,13 @@ from main_job import text_backbone
 from advisor import recommend
 from advisor.advice.strategy import default_depth
 from advisor.data.load import load_target
+from advisor.kinds.table import kind_of
 from tuner.errors import TransferError
 from tuner.freezing import has_statistics
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
 from tuner.search.space import RATES, RATES_WITH_BATCH_NORM, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
-from tuner.search.trials import Bench, LabelledRows, TuningData
+from tuner.search.trials import Bench, TuningData
 from tuner.tasks.heads import FEATURES, fits
 
 DATA = Path(os.environ.get("TRANSFER_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -313,7 +314,7 @@ def open_bench(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tup
     target = load_target(data, seed=cell.seed)
     held_out = np.concatenate([target.validation, target.test])
     part = {
-        name: LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=target.kept_together(rows))
+        name: kind_of(target).labelled_rows(target, rows)
         for name, rows in (("train", target.train), ("validation", held_out), ("test", target.test))
     }
     if len(target.test) != len(draw_rows(cell)[1]):

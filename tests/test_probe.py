@@ -10,7 +10,8 @@ from sklearn.pipeline import make_pipeline
 from advisor.data.load import load_target
 from advisor.measures.baselines import majority_baseline, tfidf_baseline
 from advisor.measures.features import BlockFeatures, sample_rows
-from advisor.measures.probe import assign_folds, probe_blocks
+from advisor.measures.folds import assign_folds
+from advisor.measures.probe import probe_blocks
 from tuner.errors import DataError
 
 

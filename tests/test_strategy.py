@@ -246,7 +246,7 @@ def test_words_that_are_tagged_are_read_by_a_bilstm_too():
     situation, profile = estimate_situation(SMALL, similarity(0.05)), probes()
     options = {"recommended": candidate_at(5, N_BLOCKS), "n_blocks": N_BLOCKS}
     tops = [
-        [c.top for c in search_space(situation, profile, **options, tagged=tagged).first].count("bilstm")
-        for tagged in (False, True)
+        [c.top for c in search_space(situation, profile, **options, top=top).first].count("bilstm")
+        for top in (None, "bilstm")
     ]
     assert tops == [0, 1]

@@ -296,14 +296,14 @@ def search_space(
     batch_norm: bool = False,
     epochs: tuple[int, int] | None = None,
     augmentation: str | None = None,
-    tagged: bool = False,
+    top: str | None = None,
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
     `batch_norm` says whether the model has batch norms, for which other learning rates are searched; `epochs` are those
     of the evidence, where there is some. `augmentation` is
-    what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
-    read by a BiLSTM too.
+    what fits the data; it is tried where the data may be small and dissimilar. With a `top`, the best features are read
+    by that network too.
     """
 
     def depth(share: float) -> Candidate:
@@ -332,9 +332,9 @@ def search_space(
     ranked = [s for s in sorted(weights, key=lambda s: -weights[s]) if weights[s] >= CANDIDATE_FROM]
     # The probes have shown what these variants are worth, and a fit on the cached features takes seconds.
     first = [recommended, *variants, *(candidate for s in ranked for candidate in first_by_situation[s])]
-    if tagged:
+    if top is not None:
         read = variants[0] if variants else Candidate(strategy="feature_based", frozen_blocks=None, features="last")
-        first.append(replace(read, top="bilstm"))
+        first.append(replace(read, top=top))
     may_be_small = bool({Situation.SMALL_DISSIMILAR, Situation.SMALL_SIMILAR} & {*ranked})
     controls = (depth(0), candidate_at(default_depth(n_blocks), n_blocks), head_only)
     return SearchSpace(

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any
 
 from advisor import runs
+from advisor.kinds.words import is_known, words_of
 from advisor.stored import check_advice
 from tuner.errors import DataError, RunFolderError
 from tuner.records import Record, user_cache_dir
@@ -37,8 +38,22 @@ _OF_A_SCORE: Mapping[str, Any] = {
     "learning_rate": (*NUMBER, NoneType),
     "rows_seen": (*NUMBER, NoneType),
 }
-KINDS = {"text": "texts", "text_pair": "pairs of texts", "image": "images"}
-"""What is labelled, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What is labelled, in words, and the kind of the shipped evidence that serves it: its own or the nearest."""
+
+    nouns: str
+    shipped: str
+
+
+KINDS: Mapping[str, Labelled] = {
+    "text": Labelled(nouns="texts", shipped="text"),
+    "text_pair": Labelled(nouns="pairs of texts", shipped="text"),
+    "image": Labelled(nouns="images", shipped="image"),
+}
+"""By the names that own evidence is kept under."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +119,13 @@ def read_run(folder: Path) -> OwnRun:
     if folder.name == "model" and not (folder / runs.TUNING).exists() and (folder.parent / runs.TUNING).exists():
         folder = folder.parent
     advice = runs.read_advice(folder)
+    words = words_of(advice)
+    if words.kept_as is None:
+        raise DataError(
+            f"{folder} {words.unlike_evidence}",
+            why="the evidence is of labels of whole texts and images, and has nothing to compare it with",
+            fix="add runs that label whole texts or images",
+        )
     check_advice(advice, path=folder / runs.ADVICE)
     tuning = runs.read_tuning(folder)
     if tuning is None:
@@ -114,14 +136,10 @@ def read_run(folder: Path) -> OwnRun:
         )
     again = "put the file back as it was, or run the search again with --out and a new folder"
     check_tuning(tuning, path=folder / runs.TUNING, fix=again)
-    if "token_linear" in advice["baselines"] or advice["data"].get("task") == "token_classification":
-        raise DataError(
-            f"{folder} tags words",
-            why="the evidence is of labels of whole texts and images, and has nothing to compare tags with",
-            fix="add runs that label whole texts or images",
-        )
     wanted = {"data.kind": str, "data.splits.train": int, "data.splits.validation": int, "probes": list}
     check_values(advice, wanted, path=folder / runs.ADVICE, fix=again)
+    if not is_known(advice):
+        raise damaged(folder / runs.ADVICE, "it holds names or numbers that no search writes", fix=again)
     for probe in advice["probes"]:
         check_values(probe, {"features": str, "score": NUMBER}, path=folder / runs.ADVICE, within="probes.", fix=again)
     wanted = {"split_sizes.train": int, "split_sizes.validation": int, "split_sizes.test": int}
@@ -136,7 +154,7 @@ def read_run(folder: Path) -> OwnRun:
         n_blocks=model["n_blocks"],
         dataset=data["name"],
         fingerprint=data["fingerprint"],
-        kind="text_pair" if data["columns"].get("text_pair") is not None else data["kind"],
+        kind=words.kept_as,
         metric=tuning["metric"],
         n=data["splits"]["train"] + data["splits"]["validation"],
         n_validation=sizes["validation"],
@@ -180,7 +198,7 @@ def _check_numbers(run: OwnRun, *, path: Path, fix: str) -> None:
         and all(value is None or 0 < value < math.inf for value in positive)
         and all(0 <= (score.candidate.frozen_blocks or 0) <= run.n_blocks for score in every)
     ):
-        raise damaged(path, "it holds numbers that no search writes", fix=fix)
+        raise damaged(path, "it holds names or numbers that no search writes", fix=fix)
 
 
 # --- in the user's folder
