@@ -269,8 +269,8 @@ def brightness(n, seed):
 def searched(of, parts, folder, **options):
     train, validation, test = parts
     data = TuningData(
-        name="numbers", train=train, validation=validation, test=test, class_names=("mood",), fingerprint="x",
-        posed=Numbers.of(train.labels, name="mood"),
+        name="numbers", train=train, validation=validation, test=test, fingerprint="x",
+        task=Numbers.of(train.labels, name="mood"),
     )  # fmt: skip
     n = of.n_blocks
     space = replace(default_space(n), epochs=(3, 4))

@@ -318,12 +318,13 @@ class Numbers(OfRows):
         labels: np.ndarray,
         *,
         folds: np.ndarray,
+        l2: Sequence[float] = L2_GRID,
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Its penalty by squared error, and out-of-fold predictions."""
+        """Its penalty out of `l2` by squared error, and out-of-fold predictions."""
         return heads.cross_validate(
-            features, labels, n_classes=1, folds=folds, l2=L2_GRID, weighted=weighted, class_weights=class_weights,
+            features, labels, n_classes=1, folds=folds, l2=l2, weighted=weighted, class_weights=class_weights,
             link=self._link,
         )  # fmt: skip
 
