@@ -360,7 +360,8 @@ def tune(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
-    metric = check_fitting(metric, task=task_of(target.class_names, tagged=target.tagged))
+    task = task_of(target.class_names, tagged=target.tagged)
+    metric = check_fitting(metric, task=task)
     command = command_of(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=asked_sample, max_length=max_length,
@@ -372,9 +373,9 @@ def tune(
             progress("loading model", 0.0)
         backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone, task=task_of(target.class_names, tagged=target.tagged))
+        check_policy(augment, backbone=backbone, task=task)
     if strategy is not None:
-        check_strategy(strategy, widths=backbone.widths, tagged=target.tagged)
+        check_strategy(strategy, widths=backbone.widths, tops=task.tops)
     folder, claimed = tuning_folder(out, target=target, backbone=backbone, resume=resume)
     with (
         Interruption() as interruption,
@@ -408,7 +409,7 @@ def tune(
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
-            space = restrict(space, strategy=strategy, widths=backbone.widths, tagged=target.tagged)
+            space = restrict(space, strategy=strategy, widths=backbone.widths, tops=task.tops)
         notes = space_notes(space, n_train=len(data_to_tune.train.rows))
         data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(

@@ -291,7 +291,7 @@ def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> 
     backbone = load_backbone((Elmo(), tiny.tokenizer()), device="cpu")
     assert [block.name for block in backbone.blocks] == ["embeddings", "lstm1", "lstm2"]
     space = SearchSpace(n_blocks=3, first=(), controls=(), depths=(3, 3), learning_rate=(5e-3, 2e-2))
-    variants = restrict(space, strategy="feature_based", widths=backbone.widths, tagged=True)
+    variants = restrict(space, strategy="feature_based", widths=backbone.widths, tops=("linear", "bilstm"))
     assert {candidate.features for candidate in variants.first if candidate.top == "bilstm"} == set(FEATURES)
     assert "concat_last_four reads all 3 blocks: the model has no more" in space_notes(variants, n_train=100)
     result = search(

@@ -193,6 +193,10 @@ class TextInputs:
         """Whether the model tells the two texts of a pair apart by types of tokens."""
         return "token_type_ids" in self.tokenizer.model_input_names
 
+    def readable(self, rows: Sequence[Any], *, what: str) -> tuple[None, tuple[str, ...]]:
+        """Any text can be read."""
+        return None, ()
+
     def batches(self, encoded: Tokens) -> Iterator[np.ndarray]:
         """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
         order = np.argsort(-encoded.lengths, kind="stable")

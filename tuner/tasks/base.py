@@ -57,6 +57,10 @@ class Task(Protocol):
 
     # --- what fits it
 
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """Heads that may read the features of frozen blocks, the plain one first (`tuner.search.space.Candidate`)."""
+
     def form(self, default: Form) -> Form:
         """What a row is that a person passes, where the input's own form is `default`."""
 
@@ -167,6 +171,7 @@ class OfRows:
     """What holds for tasks that label whole rows."""
 
     unit: ClassVar[str] = "row"
+    tops: ClassVar[tuple[str, ...]] = ("linear",)
 
     @property
     def as_saved(self) -> Self:
