@@ -22,8 +22,8 @@ import pandas as pd
 from evidence_table import RESULTS, append
 from main_job import DATA, text_backbone
 
-from advisor.data.tagged import TaggedSentences
 from advisor.data.sentences import read_tagged
+from advisor.data.tagged import TaggedSentences
 from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.search.trials import Bench, LabelledRows, Run, TuningData
 from tuner.tasks.heads import FEATURES
