@@ -73,7 +73,7 @@ DATA = TuningData(
     train=labelled(96, 0),
     validation=labelled(60, 1),
     test=labelled(40, 2),
-    class_names=NAMES,
+    task=Classes(names=NAMES),
     fingerprint="x",
 )
 

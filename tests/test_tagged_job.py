@@ -172,4 +172,4 @@ def test_a_bilstm_is_reached_by_its_name(model, data, tmp_path, monkeypatch):
 def test_lists_of_words_and_tags_are_data(model):
     advice = recommend(tagged(150, seed=3), model=model)
     assert advice.metric == "entity_f1"
-    assert DATA.is_tagged
+    assert isinstance(DATA.task, Tags)

@@ -145,8 +145,14 @@ def restrict(
 ) -> SearchSpace:
     """The part of a space that one strategy covers, without the other strategies' controls.
 
-    `widths` are those of the blocks' pooled states (`tuner.tasks.heads.fits`), `tops` the heads that may read features
-    (`tuner.tasks.base.Task.tops`).
+    Args:
+        space: what was advised.
+        strategy: of `STRATEGIES`, the name of features, or an option.
+        widths: of the blocks' pooled states (`tuner.tasks.heads.fits`).
+        tops: what may read features that never change, a linear head first (`tuner.tasks.base.Task.tops`).
+
+    Raises:
+        OptionError: for a strategy that is unknown or does not fit.
     """
     check_strategy(strategy, widths=widths, tops=tops)
     n = space.n_blocks
@@ -170,7 +176,7 @@ def restrict(
         for name in FEATURES
         if fits(name, widths=widths)
     ]
-    with_bilstm = tuple(replace(candidate, top="bilstm") for candidate in variants) if "bilstm" in tops else ()
+    with_bilstm = tuple(replace(candidate, top=top) for top in tops[1:] for candidate in variants)
     if strategy == "bilstm":  # that on the best probe first
         advised = (candidate for candidate in space.first if candidate.top == "bilstm")
         with_bilstm = tuple(dict.fromkeys((*advised, *with_bilstm)))
@@ -194,7 +200,7 @@ def restrict(
 def check_strategy(name: str, *, widths: Sequence[int] | None = None, tops: Sequence[str] | None = None) -> None:
     """Raise `OptionError` unless a strategy is known, or names features that a model whose blocks are so wide has.
 
-    A head that is not among the task's `tops` is refused, where these are known.
+    One that reads features by what is not among the `tops` of the data's task is refused, where these are known.
     """
     n_blocks = None if widths is None else len(widths)
     if name == "bilstm" and tops is not None and name not in tops:

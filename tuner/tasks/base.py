@@ -12,7 +12,7 @@ from tuner.inputs.base import NativeHead
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.given import Form
 from tuner.tasks.calibration import Temperature
-from tuner.tasks.heads import CrossValidated, LinearHead
+from tuner.tasks.heads import L2_GRID, CrossValidated, LinearHead
 from tuner.tasks.imbalance import Offsets
 from tuner.tasks.truth import Truth
 
@@ -45,6 +45,10 @@ class Task(Protocol):
         """Logits that a model gives a unit."""
 
     @property
+    def tops(self) -> tuple[str, ...]:
+        """What may read features that never change (`tuner.search.space.Candidate`), a linear head first."""
+
+    @property
     def as_saved(self) -> Task:
         """The task as a saved model has it, whose last layer holds `folding`."""
 
@@ -56,10 +60,6 @@ class Task(Protocol):
         """What a model's configuration says of the task (labels, ``problem_type``)."""
 
     # --- what fits it
-
-    @property
-    def tops(self) -> tuple[str, ...]:
-        """Heads that may read the features of frozen blocks, the plain one first (`tuner.search.space.Candidate`)."""
 
     def form(self, default: Form) -> Form:
         """What a row is that a person passes, where the input's own form is `default`."""
@@ -116,10 +116,11 @@ class Task(Protocol):
         labels: np.ndarray,
         *,
         folds: np.ndarray,
+        l2: Sequence[float] = L2_GRID,
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Its penalty and out-of-fold predictions (`tuner.tasks.heads.cross_validate`)."""
+        """Its penalty out of `l2`, and out-of-fold predictions (`tuner.tasks.heads.cross_validate`)."""
 
     # --- reading outputs
 
