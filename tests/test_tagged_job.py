@@ -13,6 +13,7 @@ from advisor.cli import run
 from advisor.data.sentences import read_sentences
 from advisor.predicting import predict
 from tuner.errors import DataError
+from tuner.tasks.tags import Tags
 
 
 def tagged(n, *, seed):
