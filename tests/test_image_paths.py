@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from loading import load_target
 from test_images import encoded, labelled, put
 
 from advisor import pipeline
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_images
 from tuner.errors import DataError, MissingFileError, OptionError
 
