@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from advisor.measures.features import DEFAULT_SAMPLE
+from advisor.data.options import DataOptions
 from tuner.errors import OptionError
 
 DEFAULT_BUDGET = "10m"
@@ -50,36 +50,23 @@ def parse_budget(budget: str | float | None) -> float | None:
     return seconds
 
 
-def check_sample(sample: int, seed: int) -> None:
-    """Raise `OptionError` for a sample too small to cross-validate anything, or a seed that cannot be one."""
-    if not 0 <= seed < 2**32:
-        raise OptionError(
-            f"--seed {seed} is not between 0 and 4294967295",
-            why="the random generators take no other",
-            fix="pass a smaller number that is not negative",
-        )
-    if sample < 20:
-        raise OptionError(
-            f"--sample {sample} is less than 20",
-            why="probes are cross-validated on the sampled rows",
-            fix="pass 20 or more, or omit it for 2,000",
-        )
-
-
-def command_of(data: Any, *, model: Any, sample: int, device: str, **options: Any) -> str:
+def command_of(data: Any, options: DataOptions, *, model: Any, device: str, **others: Any) -> str:
     """The `advisor tune` line that continues from a recommendation; defaults are omitted.
 
     What is in memory has no line: then it is the call in Python.
+
+    Args:
+        data: what was passed.
+        options: what was said of it.
+        model: what was passed, None for the default.
+        device: what was asked for.
+        others: further options by their names, those that are true or have a value.
     """
     if not isinstance(data, (str, Path)) or not (model is None or isinstance(model, (str, Path))):
         return f"tune(data, {'' if model is None else 'model=model, '}advice=advice)"
-    options |= {
-        "model": model,
-        "sample": None if sample == DEFAULT_SAMPLE else sample,
-        "device": None if device == "auto" else device,
-    }
+    asked = {**options.given(), **others, "model": model, "device": None if device == "auto" else device}
     words = ["advisor", "tune", str(data)]
-    for name, value in options.items():
+    for name, value in asked.items():
         if value is True:
             words.append(f"--{name.replace('_', '-')}")
         elif value:

@@ -31,6 +31,7 @@ from advisor.advice.strategy import (
     stored_advice,
 )
 from advisor.data.load import load_target
+from advisor.data.options import DEFAULT_SAMPLE, DataOptions
 from advisor.data.target import TargetData
 from advisor.data.thumbnails import make_thumbnails, write_thumbnails
 from advisor.evidence.decision import PREFERENCES, check_preference, decide
@@ -39,9 +40,8 @@ from advisor.evidence.predictions import Prediction, predict_scores, rows_seen
 from advisor.evidence.sharpening import unlike
 from advisor.kinds.base import Kind, check_model
 from advisor.kinds.table import check_known, kind_of
-from advisor.measures.features import DEFAULT_SAMPLE
 from advisor.measures.probe import probe_blocks
-from advisor.options import DEFAULT_BUDGET, check_sample, command_of, how_to_measure, parse_budget
+from advisor.options import DEFAULT_BUDGET, command_of, how_to_measure, parse_budget
 from advisor.report import write_report
 from advisor.similarity.library import find_profile
 from advisor.tuning import check_same_run, tuning_data, tuning_folder
@@ -110,7 +110,11 @@ def recommend(
     ``advisor evidence add`` kept. Raises `TransferError` for what the user can fix.
     """
     check_known(metric)
-    check_sample(sample, seed)
+    options = DataOptions(
+        text=text, text_pair=text_pair, image=image, label=label, group=group, split=split, test=test,
+        images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
+    )  # fmt: skip
+    options.check()
     check_preference(prefer)
     if out is not None:
         runs.check_folder(Path(out))
@@ -118,10 +122,7 @@ def recommend(
     with clock("load data"):
         if progress is not None:
             progress("loading data", 0.0)
-        target = load_target(
-            data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
-        )  # fmt: skip
+        target = load_target(data, options)
     kind = kind_of(target)
     task = kind.task(target)
     metric = check_metric(metric, task=task)
@@ -130,14 +131,12 @@ def recommend(
             progress("loading model", 0.0)
         backbone = load_fitting(kind, model, name=target.name, device=device, max_length=max_length, weights=weights)
     command = command_of(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False,
+        data, options, model=model, source=source, weights=weights, device=device,
         metric=None if metric == task.metrics[0] else metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
-        target, kind=kind, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
+        target, options, kind=kind, backbone=backbone, source=source, metric=metric, prefer=prefer,
         own_evidence=own_evidence, command=command, examples=examples, clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
@@ -156,12 +155,11 @@ def save_advice(advice: Advice, folder: Path, *, claimed: bool = False) -> None:
 
 def advise(
     target: TargetData,
+    options: DataOptions,
     *,
     kind: Kind,
     backbone: Backbone,
     source: str | Path | None,
-    sample: int,
-    seed: int,
     metric: str,
     prefer: str,
     own_evidence: bool,
@@ -171,11 +169,11 @@ def advise(
     progress: Progress | None,
 ) -> Advice:
     """From loaded data and model to advice: features, size, similarity, probes, situation, strategy."""
-    task = kind.task(target)
+    task, seed = kind.task(target), options.seed
     with clock("source profile"):
         profile = find_profile(source, backbone=backbone, progress=progress)
     with clock("features"):
-        features = kind.embed(target, backbone=backbone, sample=sample, seed=seed, progress=progress)
+        features = kind.embed(target, backbone=backbone, sample=options.sample, seed=seed, progress=progress)
     with clock("similarity"):
         if progress is not None:
             progress("comparing with the source", 0.0)
@@ -313,9 +311,13 @@ def tune(
     """
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
-    check_sample(sample, seed)
-    asked_sample, in_short = sample, budget_s is not None and budget_s < SHORT_BUDGET_S
-    sample = SHORT_SAMPLE if in_short and sample == DEFAULT_SAMPLE else sample
+    options = DataOptions(
+        text=text, text_pair=text_pair, image=image, label=label, group=group, split=split, test=test,
+        images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
+    )  # fmt: skip
+    options.check()
+    in_short = budget_s is not None and budget_s < SHORT_BUDGET_S and sample == DEFAULT_SAMPLE
+    looked_at = replace(options, sample=SHORT_SAMPLE) if in_short else options
     check_known(metric := metric or (None if advice is None else advice.metric))
     check_preference(prefer)
     if strategy is not None:
@@ -330,17 +332,12 @@ def tune(
     with clock("load data"):
         if progress is not None:
             progress("loading data", 0.0)
-        target = load_target(
-            data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
-        )  # fmt: skip
+        target = load_target(data, options)
     kind = kind_of(target)
     task = kind.task(target)
     metric = check_metric(metric, task=task)
     command = command_of(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
-        test=test, images_root=images_root, source=source, weights=weights, sample=asked_sample, max_length=max_length,
-        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False,
+        data, options, model=model, source=source, weights=weights, device=device,
         metric=None if metric == task.metrics[0] else metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
@@ -380,7 +377,7 @@ def tune(
             write_thumbnails(advice.thumbnails if examples else (), folder)
         else:
             advice = advise(
-                target, kind=kind, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
+                target, looked_at, kind=kind, backbone=backbone, source=source, metric=metric,
                 prefer=prefer, own_evidence=own_evidence, command=command, examples=examples, clock=clock,
                 progress=progress,
             )  # fmt: skip

@@ -33,6 +33,7 @@ from main_job import text_backbone
 from advisor import recommend
 from advisor.advice.strategy import default_depth
 from advisor.data.load import load_target
+from advisor.data.options import DataOptions
 from advisor.kinds.table import kind_of
 from tuner.errors import TransferError
 from tuner.freezing import has_statistics
@@ -313,7 +314,7 @@ def missing(cell: Cell, runs: pd.DataFrame, backbone: Backbone) -> list[tuple[st
 
 def bench_of(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tuple[Bench, int]:
     """The bench of a cell, which predicts validation and test rows in one go, and how many of those are validation."""
-    target = load_target(data, seed=cell.seed)
+    target = load_target(data, DataOptions(seed=cell.seed))
     kind = kind_of(target)
     held_out = np.concatenate([target.validation, target.test])
     part = {

@@ -16,7 +16,8 @@ from evidence import TEXT_MODEL, TEXT_SETS, Cell, draw_rows, number, read_set
 from evidence_table import PROFILES
 
 from advisor.advice.situation import NAMED_FROM
-from advisor.measures.features import DEFAULT_SAMPLE, sample_rows
+from advisor.data.options import DEFAULT_SAMPLE
+from advisor.measures.features import sample_rows
 from advisor.similarity.distance import unit_rows
 from advisor.similarity.library import find_profile
 from advisor.similarity.profile import SourceProfile

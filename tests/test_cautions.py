@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from loading import load_target
 
 from advisor import cli, predicted_rows
 from advisor.data.cautions import imbalance_note, joined_labels, share_unknown, unknown_note
-from advisor.data.load import load_target
 from advisor.terminal import as_cell, class_lines, in_one_line, printable, printable_json
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from loading import load_target
 
 from advisor.data.column_kinds import is_bookkeeping
-from advisor.data.load import load_target
 from tuner.errors import DataError
 
 N = 60

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from conformance import JOBS, Job
 
+import tuner
 from tuner.export import TransferModel, measure_support
 from tuner.freezing import freeze
 from tuner.inputs.encoded import IGNORED
@@ -382,3 +385,33 @@ def test_another_task_needs_no_change_of_what_trains_it(name, tmp_path):
     recipe = Recipe(learning_rate=1e-4, head_ratio=1.0, steps=6, batch_size=4, seed=0, mixing="mixup")
     outcome = train(model, backbone=backbone, prefix=prefix, recipe=recipe, train_rows=rows, validation_rows=rows)
     assert np.mean((outcome.predictions - labels) ** 2) < 0.2
+
+
+# --- nothing else asks which they are
+
+QUESTIONS = {"is_text", "reads_text", "tags_words", "is_tagged", "tagged"}
+KINDS = {"Tokens", "Sentences", "Pixels", "Views", "Pictures", "TextInputs", "ImageInputs", "Classes", "Tags"}
+TUNER = Path(tuner.__file__).parent
+ASKED_BY_ADVISOR = {"model/backbone.py": 2}
+"""`tuner.model.backbone.Backbone.is_text` and `tuner.model.backbone.Backbone.text`, by how often they look."""
+
+
+def questions_in(tree: ast.AST) -> list[str]:
+    """Where code asks which input or task it has: by a flag, or by a class."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in QUESTIONS:
+            found.append(node.attr)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            found += [part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name) and part.id in KINDS]
+    return found
+
+
+def test_nothing_else_in_tuner_asks_which_kind_it_has():
+    found = {}
+    for path in TUNER.rglob("*.py"):
+        name = path.relative_to(TUNER).as_posix()
+        if not name.startswith(("inputs/", "tasks/")) and (asked := questions_in(ast.parse(path.read_text()))):
+            found[name] = len(asked)
+    assert found == ASKED_BY_ADVISOR
+    assert questions_in(ast.parse("a.is_text or isinstance(b, (Tokens, int))")) == ["is_text", "Tokens"]

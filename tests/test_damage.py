@@ -20,7 +20,6 @@ from advisor.report import write_report
 from tuner.errors import DataError, TransferError
 from tuner.sealed import Checksums, read_sealed
 from tuner.search.final import FittedSeed
-from tuner.search.finish import tested
 from tuner.search.journal import JournalSeal, mend_journal
 from tuner.search.result import TuningResult, result_from
 from tuner.search.store import Identity, Pruned, Run, identify
@@ -228,7 +227,7 @@ def stored_records(folder):
             stored = read_sealed(path, fix="")
             yield (Pruned if kind is Run and "score" not in stored else kind), stored
     yield Advice, json.loads((folder / "advice.json").read_bytes())
-    yield from ((TestScores, scores) for scores in tested(work).values())
+    yield from ((TestScores, scores) for scores in tuner.search.finish.tested(work).values())
 
 
 def test_every_record_of_a_run_folder_is_read_back_as_it_was(interrupted):

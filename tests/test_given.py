@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_texts
 from tuner.errors import DataError
 from tuner.inputs.given import IMAGES, SENTENCES, Form, plain_list, plain_value, rows_to_read

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from loading import load_target
 
 from advisor.data.conll import is_conll
 from advisor.data.files import read_file
 from advisor.data.header import judge_first_row
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_new_texts
 from advisor.data.opened import open_file
 from advisor.data.read import read_tables

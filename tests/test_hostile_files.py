@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loading import load_target
 from recognised import is_tagged
 
 from advisor.data.cells import read_literal
 from advisor.data.files import read_file
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_new_texts
 from advisor.data.read import read_tables
 from advisor.data.sentences import read_tagged

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load_target
 
 from advisor.data import image_arrays
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_images
 from advisor.similarity.image_build import read_source_pictures
 from tuner.errors import DataError

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from loading import load_target
 
 from advisor.data.examples import load_example
-from advisor.data.load import load_target
 from advisor.kinds.images import Images
 from advisor.similarity.image_profile import ImageProfile
 from advisor.similarity.library import find_profile

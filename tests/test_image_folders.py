@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from loading import load_target
 from test_images import class_folders, labelled, put
 
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_images
 from tuner.errors import DataError
 

@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from loading import load_target
 from PIL import Image
 
 from advisor.data import images
 from advisor.data.images import as_pixels, contents_of
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_images, read_texts
 from advisor.data.target import TargetData
 from advisor.kinds.table import kind_of

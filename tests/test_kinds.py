@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.kinds.base import Kind
 from advisor.kinds.images import Images
 from advisor.kinds.sentences import Sentences

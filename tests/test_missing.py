@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.data.missing import is_missing_text, missing_labels
 from advisor.data.new_rows import read_texts
 from advisor.data.splits import fold_text, number_texts

@@ -16,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loading import load_target
 
 from advisor.data.cells import column_from_values, keeps_lists, names_of_items
 from advisor.data.columns import choose_columns
 from advisor.data.files import read_file
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_new_texts
 from advisor.data.read import read_data, read_tables
 from advisor.data.sentences import holds_sentences, read_sentences, read_tagged

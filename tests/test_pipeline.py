@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import test_cli
 import tiny
+from loading import load_target
 
 import advisor.tuning
 from advisor import recommend, tune
-from advisor.data.load import load_target
 from advisor.kinds.table import kind_of
 from advisor.options import parse_budget
 from tuner.errors import OptionError

@@ -2,12 +2,12 @@ import itertools
 
 import numpy as np
 import pytest
+from loading import load_target
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from advisor.data.load import load_target
 from advisor.measures.baselines import majority_baseline, tfidf_baseline
 from advisor.measures.features import BlockFeatures, sample_rows
 from advisor.measures.folds import assign_folds

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from loading import load_target
 from PIL import Image
 
 from advisor.data.cautions import joined_labels
 from advisor.data.columns import choose_columns
-from advisor.data.load import load_target
 from advisor.data.read import read_tables
 from advisor.data.splits import fold_text, split_of_name
 from advisor.data.token_copies import count_token_copies, token_copies_note

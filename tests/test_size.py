@@ -1,6 +1,6 @@
 import pytest
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.kinds.table import kind_of
 from advisor.measures.probe import CurvePoint
 from advisor.measures.size import measure_size, position

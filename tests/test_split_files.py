@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pytest
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.data.read import read_tables
 from tuner.errors import DataError
 

@@ -13,6 +13,7 @@ from advisor.cli import run
 from advisor.data.sentences import read_sentences
 from advisor.predicting import predict
 from tuner.errors import DataError
+from tuner.tasks.tags import Tags
 
 
 def tagged(n, *, seed):
@@ -172,4 +173,4 @@ def test_a_bilstm_is_reached_by_its_name(model, data, tmp_path, monkeypatch):
 def test_lists_of_words_and_tags_are_data(model):
     advice = recommend(tagged(150, seed=3), model=model)
     assert advice.metric == "entity_f1"
-    assert DATA.is_tagged
+    assert isinstance(DATA.task, Tags)

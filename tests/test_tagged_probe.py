@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from loading import load_target
 
 from advisor.cli import run
-from advisor.data.load import load_target
 from advisor.kinds.sentences import Sentences
 from advisor.kinds.table import kind_of
 from advisor.measures.baselines import lookup_baseline, outside_baseline, token_baseline, word_cues

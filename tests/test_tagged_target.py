@@ -9,10 +9,10 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from loading import load_target
 from recognised import is_tagged
 
 import advisor.data.read
-from advisor.data.load import load_target
 from advisor.data.sentences import read_sentences
 from advisor.kinds.sentences import Sentences
 from advisor.kinds.table import kind_of
@@ -357,10 +357,12 @@ def test_the_fingerprint_is_of_words_tags_and_splits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", [{"group": "g"}, {"text_pair": "b"}, {"image": "i"}, {"drop_rare": True}], ids=lambda o: next(iter(o))
+    "option",
+    [{"group": "g"}, {"text_pair": "b"}, {"image": "i"}, {"images_root": "r"}, {"drop_rare": True}, {"header": False}],
+    ids=lambda o: next(iter(o)),
 )
 def test_options_of_other_data_are_refused(option):
-    name = next(iter(option)).replace("_", "-")
+    name = next(iter(option)).replace("_", "-").replace("header", "no-header")
     with pytest.raises(OptionError, match=f"--{name} does not go with tagged sentences"):
         load_target(sentences(), **option)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_texts
 from advisor.data.splits import carve
 from advisor.data.target import TargetData

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from loading import load_target
 
-from advisor.data.load import load_target
 from advisor.data.new_rows import read_new_texts
 from advisor.data.read import read_tables
 from tuner.errors import DataError

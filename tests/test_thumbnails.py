@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from loading import load_target
 from PIL import Image, ImageCms, PngImagePlugin
 from test_cli import printed
 
 from advisor import recommend, tune
-from advisor.data.load import load_target
 from advisor.data.thumbnails import EXAMPLES, Thumbnail, make_thumbnails, read_thumbnails, write_thumbnails
 from advisor.kinds.images import Images
 from advisor.report import write_report

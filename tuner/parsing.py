@@ -70,7 +70,7 @@ def parse(kind: Any, value: Any, *, at: str, ignores: bool, found: Misfits) -> A
     Args:
         kind: the hint. Dataclasses, tuples, mappings, optional values and other unions, enums, paths, arrays, plain
             values and `Any` are read. ``Annotated[X, Part]`` is a mapping that is checked for holding the fields of the
-            dataclass `Part`, and stays a mapping.
+            dataclass `Part`, and stays a mapping, with whatever else it holds.
         value: out of a JSON file.
         at: the dotted path of the value, for what is found.
         ignores: whether names that a dataclass does not have are passed over; those of an ``exact`` one never are.
@@ -83,7 +83,7 @@ def parse(kind: Any, value: Any, *, at: str, ignores: bool, found: Misfits) -> A
     if kind is Any:
         return value
     if origin is Annotated:
-        parse(get_args(kind)[1], value, at=at, ignores=ignores, found=found)
+        parse(get_args(kind)[1], value, at=at, ignores=True, found=found)
         return value
     if origin in (Union, types.UnionType):
         return _parse_union(get_args(kind), value, at=at, ignores=ignores, found=found)

@@ -12,6 +12,7 @@ from advisor.data.column_kinds import column_of_splits
 from advisor.data.columns import Columns, choose_columns
 from advisor.data.divide import divide_rows
 from advisor.data.image_paths import ImageFinder, column_of_ids, refuse_root
+from advisor.data.options import DataOptions
 from advisor.data.read import (
     missing_file,
     read_data,
@@ -38,44 +39,34 @@ from advisor.data.target import TargetData
 from tuner.errors import DataError, OptionError
 
 
-def load_target(
-    data: Any,
-    *,
-    text: str | None = None,
-    image: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    text_pair: str | None = None,
-    split: str | None = None,
-    test: str | Path | None = None,
-    images_root: str | Path | None = None,
-    drop_rare: bool = False,
-    header: bool | None = None,
-    seed: int = 0,
-) -> TargetData:
+def load_target(data: Any, options: DataOptions | None = None) -> TargetData:
     """Read, check and divide a dataset.
 
     `data` is a path, a hub id, ``example:NAME``, a data frame, a `datasets` object, (texts, labels) or (images,
-    labels); `image` names a column of images, or of paths relative to the table's folder, which lead out of it only
-    into `images_root` (`advisor.data.image_paths`). Given splits are used; what is missing of test and validation is
-    carved out of the training rows, stratified by class, with copies of a text (and, with `group`, all rows of a group)
-    on one side. A class with too few texts raises, unless `drop_rare` leaves such classes out. Tagged sentences
-    (`advisor.data.sentences.holds_sentences`) are divided by `advisor.data.tagged_target.load_tagged`.
-    Everything a user can put right raises a `TransferError`.
+    labels); a column of images may hold paths relative to the table's folder, which lead out of it only into
+    ``images_root`` (`advisor.data.image_paths`). Given splits are used; what is missing of test and validation is
+    carved out of the training rows, stratified by class, with copies of a text (and, with ``group``, all rows of a
+    group) on one side. A class with too few texts raises, unless ``drop_rare`` leaves such classes out. Tagged
+    sentences (`advisor.data.sentences.holds_sentences`) are divided by `advisor.data.tagged_target.load_tagged`.
+
+    Args:
+        data: what is read.
+        options: what is said of it; by default all is found out from the data.
+
+    Raises:
+        TransferError: for everything that a user can put right.
     """
-    text, image, label, group, text_pair = map(as_column_name, (text, image, label, group, text_pair))
-    named = [name for name in (text, text_pair, image, label, group) if name is not None]
-    tables = read_data(data, header=header, names=named)
+    options = options or DataOptions()
+    text, image, label, group, text_pair = map(
+        as_column_name, (options.text, options.image, options.label, options.group, options.text_pair)
+    )
+    options = replace(options, text=text, image=image, label=label, group=group, text_pair=text_pair)
+    tables = read_data(data, header=options.header, names=options.columns)
     if holds_sentences(tables, text=text, label=label):
-        other = {
-            "text-pair": text_pair, "image": image, "images-root": images_root, "drop-rare": drop_rare,
-            "no-header": header is False,
-        }  # fmt: skip
-        return load_tagged(
-            tables, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other
-        )
-    tables = tables_of_rows(tables, split=split)
-    tables = _with_test(tables, test, header=header) if test is not None else tables
+        return load_tagged(tables, options)
+    tables = tables_of_rows(tables, split=options.split)
+    test, images_root = options.test, options.images_root
+    tables = _with_test(tables, test, header=options.header) if test is not None else tables
     first = next(iter(tables.parts))
     finders = _finders(tables, images_root)
     if image is None and text is None and text_pair is None:
@@ -95,7 +86,7 @@ def load_target(
     rows = drop_incomplete(rows)
     rows = name_classes(rows)
     check_texts(rows)
-    return divide_rows(rows, drop_rare=drop_rare, seed=seed)
+    return divide_rows(rows, drop_rare=options.drop_rare, seed=options.seed)
 
 
 def _with_test(tables: Tables, test: str | Path, *, header: bool | None) -> Tables:

@@ -117,7 +117,7 @@ def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str])
             fix="copy or save it again",
         )
     wanted = set(names)
-    needed = 8 * n_rows + sum(
+    needed: int = 8 * n_rows + sum(
         chunk.total_uncompressed_size
         for group in of_groups
         for chunk in map(group.column, range(group.num_columns))

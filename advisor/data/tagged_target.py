@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.data.options import DataOptions
 from advisor.data.read import missing_file, read_path
 from advisor.data.schemes import OUTSIDE
 from advisor.data.sentences import tagged_data
@@ -36,23 +37,13 @@ NOUN = "sentence"
 TASK = "token_classification"
 
 
-def load_tagged(
-    tables: Tables,
-    *,
-    text: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    split: str | None = None,
-    test: str | Path | None = None,
-    seed: int = 0,
-    refused: Mapping[str, Any] | None = None,
-) -> TargetData:
+def load_tagged(tables: Tables, options: DataOptions | None = None) -> TargetData:
     """Check and divide the sentences in tables (`advisor.data.sentences.tagged_data`), as `load_target` does texts.
 
     Given splits are used; what is missing of test and validation is carved out of the training sentences, so that
     every type of entity is spread, and copies of a sentence (and all sentences of a `group`, or of a document where a
-    CoNLL file marks some and nothing is held out yet) stand on one side. Options in `refused` that are set raise
-    `OptionError`: they mean nothing here. Raises `DataError` for what cannot be learned from.
+    CoNLL file marks some and nothing is held out yet) stand on one side. Options that mean nothing here raise
+    `OptionError`. Raises `DataError` for what cannot be learned from.
 
     >>> from advisor.data.read import read_data
     >>> tokens = [["Paul", "saw", f"Oslo {i}"] for i in range(10)]
@@ -60,10 +51,12 @@ def load_tagged(
     >>> target.class_names, target.tags[0].tolist(), len(target.train), len(target.test)
     (('O', 'B-person', 'B-place'), [1, 0, 2], 6, 2)
     """
-    refuse_options(refused or {})
-    given = tagged_data(tables, text=text, label=label, group=group, split=split)
-    given = _with_test(given, test, text=text, label=label, group=group) if test is not None else given
-    return _divide(_gather(given), seed=seed)
+    options = options or DataOptions()
+    refuse_options(options.given())
+    named = {"text": options.text, "label": options.label, "group": options.group}
+    given = tagged_data(tables, split=options.split, **named)
+    given = _with_test(given, options.test, **named) if options.test is not None else given
+    return _divide(_gather(given), seed=options.seed)
 
 
 def refuse_options(options: Mapping[str, Any]) -> None:
@@ -71,11 +64,12 @@ def refuse_options(options: Mapping[str, Any]) -> None:
     why = {
         "text-pair": "a sentence and its tags stand alone",
         "image": "the words of sentences are tagged, not images",
+        "images-root": "the words of sentences are tagged, not images",
         "no-header": "words are told by the names of columns, or by their place in a CoNLL file",
         "drop-rare": "no type of entity is too rare to be kept: only sentences are divided",
     }
-    for name, value in options.items():
-        if value:
+    for name in why:
+        if options.get(name):
             raise OptionError(f"--{name} does not go with tagged sentences", why=why[name], fix=f"omit --{name}")
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from advisor.data.images import is_grey
 from advisor.data.new_rows import read_images
+from advisor.data.options import DEFAULT_SAMPLE
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
 from advisor.measures.baselines import pixel_baseline
-from advisor.measures.features import DEFAULT_SAMPLE, BlockFeatures, PictureFeatures
+from advisor.measures.features import BlockFeatures, PictureFeatures
 from advisor.predicted_rows import Predictions
 from advisor.similarity.image_similarity import measure_image_similarity
 from tuner.inputs.images import ImageInputs, Pixels

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advisor.data.cautions import share_unknown, unknown_note
+from advisor.data.options import DEFAULT_SAMPLE
 from advisor.data.sentences import read_sentences
 from advisor.data.splits import sentence_units
 from advisor.data.tagged import count_entities
@@ -16,7 +17,7 @@ from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.texts import TextInput
 from advisor.measures.baselines import lookup_baseline, outside_baseline, token_baseline
-from advisor.measures.features import DEFAULT_SAMPLE, BlockFeatures
+from advisor.measures.features import BlockFeatures
 from advisor.measures.size import ENTITIES, measure_size
 from advisor.measures.words import SentenceFeatures, embed_words, unseen_note
 from advisor.predicted_rows import TaggedPredictions

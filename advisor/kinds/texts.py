@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from advisor.data.cautions import share_unknown, unknown_note
 from advisor.data.image_paths import refuse_root
 from advisor.data.new_rows import notes_on_texts, read_new_texts
+from advisor.data.options import DEFAULT_SAMPLE
 from advisor.data.token_copies import token_copies_note
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
 from advisor.measures.baselines import tfidf_baseline
-from advisor.measures.features import DEFAULT_SAMPLE, BlockFeatures
+from advisor.measures.features import BlockFeatures
 from advisor.predicted_rows import Predictions
 from advisor.similarity.similarity import measure_similarity
 from tuner.inputs.pairs import in_words

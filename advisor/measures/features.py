@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tuner.tasks.base import Task
     from tuner.tasks.truth import Truth
 
-DEFAULT_SAMPLE = 2000
-
 
 @dataclass(frozen=True, kw_only=True)
 class BlockFeatures:

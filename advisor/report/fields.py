@@ -1,7 +1,8 @@
 """Reading a run's JSON with care: whatever is missing, null or of another type becomes "not there", never an error.
 
-A report must come out for every run, also one that was interrupted or written by another version, so nothing here
-raises. Strings are data: they are cleaned of characters that no page can show, and escaped later by the templates.
+A report must come out for every run, also one that was interrupted, damaged or written by another version, so nothing
+here raises, and it does not read records (`tuner.records.Record.from_json`), which refuse what does not fit. Strings
+are data: they are cleaned of characters that no page can show, and escaped later by the templates.
 """
 
 from __future__ import annotations

@@ -153,6 +153,13 @@ class Input(Protocol[Rows]):
     def encode(self, rows: Sequence[Any], /, *, progress: Progress | None = None) -> Rows:
         """The rows as the model is fed them."""
 
+    def readable(self, rows: Sequence[Any], *, what: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """Positions of the rows that could be read when they were encoded, and a warning that counts the others.
+
+        None and no warning where all could, which is said of `what`, such as "training". Raises `DataError` where most
+        could not.
+        """
+
     def batches(self, encoded: Rows) -> Iterator[np.ndarray]:
         """Positions of the rows that run together, all rows in turn."""
 

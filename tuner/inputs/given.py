@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tuner.errors import DataError
 from tuner.inputs.pairs import BETWEEN, paired
-from tuner.inputs.pictures import is_one_picture
+from tuner.inputs.pictures import Pictures, is_one_picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,11 @@ def rows_to_read(rows: Any, *, form: Form, pairs: bool = False, column: str | No
             "a set has no order", why="the n-th label belongs to the n-th row", fix="pass a list, such as sorted(rows)"
         )
     return form.listed(rows)
+
+
+def take_rows(rows: Sequence[Any], positions: np.ndarray) -> Sequence[Any]:
+    """Some of the rows; `Pictures` are not decoded for it."""
+    return rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
 
 
 def _flat(rows: Any) -> list[Any]:

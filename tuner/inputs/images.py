@@ -242,6 +242,13 @@ class ImageInputs:
                 raise
             raise _several_sizes() from error
 
+    def readable(self, rows: Sequence[Any], *, what: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """Of `Pictures`, which remember those that could not be read, the others. Raises `DataError` for too few."""
+        if not isinstance(rows, Pictures) or not rows.unreadable:
+            return None, ()
+        note = rows.note(f"{what} images")
+        return rows.readable(), (note,)
+
     def batches(self, encoded: Pixels | Views) -> Iterator[np.ndarray]:
         """Row positions in order."""
         for start in range(0, len(encoded), IMAGES_PER_BATCH):

@@ -12,7 +12,7 @@ import torch
 from tuner.blocks import encoder_end
 from tuner.errors import ModelError
 from tuner.inputs.alignment import encode_words
-from tuner.inputs.base import Base, Change, NativeHead
+from tuner.inputs.base import Base, Change, Input, NativeHead
 from tuner.inputs.given import TEXTS
 from tuner.inputs.mixing import Mixture
 from tuner.inputs.pairs import BETWEEN
@@ -193,6 +193,10 @@ class TextInputs:
         """Whether the model tells the two texts of a pair apart by types of tokens."""
         return "token_type_ids" in self.tokenizer.model_input_names
 
+    def readable(self, rows: Sequence[Any], *, what: str) -> tuple[None, tuple[str, ...]]:
+        """Any text can be read."""
+        return None, ()
+
     def batches(self, encoded: Tokens) -> Iterator[np.ndarray]:
         """Row positions by length, so that a batch pads little; long ones first, so that memory peaks at once."""
         order = np.argsort(-encoded.lengths, kind="stable")
@@ -290,3 +294,14 @@ def padded_length(length: int, limit: int) -> int:
     (32, 128, 124)
     """
     return min(-(-length // LENGTH_STEP) * LENGTH_STEP, max(limit, length))
+
+
+def as_text_inputs(inputs: Input[Any], *, name: str) -> TextInputs:
+    """The inputs of a model, by its name, that must be texts. Raises `ModelError` for a model of anything else."""
+    if not isinstance(inputs, TextInputs):
+        raise ModelError(
+            f"{name} reads {inputs.nouns}, not texts",
+            why="texts need a model with a tokenizer",
+            fix="omit --model for the built-in text model, or pass a text model",
+        )
+    return inputs

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.pictures import Pictures
+from tuner.inputs.given import take_rows
 from tuner.model.backbone import Backbone
 from tuner.records import Progress
 from tuner.tasks.base import Task
@@ -32,12 +32,13 @@ class LabelledRows:
 
     def take(self, positions: np.ndarray) -> LabelledRows:
         """Some of the rows."""
-        rows = self.rows
-        taken = rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
         groups = None if self.groups is None else self.groups[positions]
         n_words = None if self.n_words is None else self.n_words[positions]
         return LabelledRows(
-            rows=taken, labels=self.labels[places_of(self.n_words, positions)], groups=groups, n_words=n_words
+            rows=take_rows(self.rows, positions),
+            labels=self.labels[places_of(self.n_words, positions)],
+            groups=groups,
+            n_words=n_words,
         )
 
     def joined(self, other: LabelledRows) -> LabelledRows:
@@ -76,8 +77,7 @@ def encode_rows(
     Raises `DataError` where most of them could not.
     """
     encoded = backbone.encode(part.rows, progress=progress)
-    if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
+    kept, notes = backbone.inputs.readable(part.rows, what=what)
+    if kept is None:
         return encoded, part, encoded.notes(f"{what} sentences")
-    note = part.rows.note(f"{what} images")
-    kept = part.rows.readable()
-    return encoded.take(kept), part.take(kept), (note,)
+    return encoded.take(kept), part.take(kept), notes

@@ -1,0 +1,75 @@
+"""What a person says of a dataset beside where it is: columns, splits, how many rows are looked at, and the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import OptionError
+from tuner.records import Record
+
+DEFAULT_SAMPLE = 2000
+FEWEST_SAMPLED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Record):
+    """How a dataset is read, divided and sampled; what is None is found out from the data.
+
+    ``text``, ``text_pair``, ``image`` and ``label`` name columns, ``group`` one whose equal values stay in one split.
+    ``split`` is the only split to be used, ``test`` a file with the test rows, ``images_root`` a folder that paths of
+    images may lead to, ``header`` whether the first line of a file names its columns. ``drop_rare`` leaves out classes
+    that are too small to be divided. ``max_length`` is in tokens, ``sample`` the rows that are embedded and probed.
+    """
+
+    text: str | None = None
+    text_pair: str | None = None
+    image: str | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+    test: str | Path | None = None
+    images_root: str | Path | None = None
+    sample: int = DEFAULT_SAMPLE
+    max_length: int | None = None
+    seed: int = 0
+    drop_rare: bool = False
+    header: bool | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are named."""
+        named = (self.text, self.text_pair, self.image, self.label, self.group)
+        return tuple(name for name in named if name is not None)
+
+    def check(self) -> None:
+        """Raise `OptionError` for a sample too small to cross-validate anything, or a seed that cannot be one."""
+        if not 0 <= self.seed < 2**32:
+            raise OptionError(
+                f"--seed {self.seed} is not between 0 and 4294967295",
+                why="the random generators take no other",
+                fix="pass a smaller number that is not negative",
+            )
+        if self.sample < FEWEST_SAMPLED:
+            raise OptionError(
+                f"--sample {self.sample} is less than {FEWEST_SAMPLED}",
+                why="probes are cross-validated on the sampled rows",
+                fix=f"pass {FEWEST_SAMPLED} or more, or omit it for {DEFAULT_SAMPLE:,}",
+            )
+
+    def given(self) -> Mapping[str, Any]:
+        """The options of the command line that say the same, without those at their defaults.
+
+        >>> dict(DataOptions(label="topic", header=False).given())
+        {'label': 'topic', 'no-header': True}
+        """
+        found = {
+            field.name.replace("_", "-"): getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        if found.get("header") is False:
+            found["no-header"] = not found.pop("header")
+        return found
