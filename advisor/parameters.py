@@ -14,6 +14,13 @@ TextOption = Annotated[str | None, typer.Option(help="Column with the text.")]
 PairOption = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
 ImageOption = Annotated[str | None, typer.Option(help="Column with the image, or its path.")]
 LabelOption = Annotated[str | None, typer.Option(help="Column with the label.")]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What labels are that are written as numbers: regression predicts the number, classification takes them "
+        "for names of classes (default: regression where they are fractions)."
+    ),
+]
 GroupOption = Annotated[str | None, typer.Option(help="Column whose equal values stay in one split.")]
 SplitOption = Annotated[str | None, typer.Option(help="Use this split of the data only.")]
 TestOption = Annotated[str | None, typer.Option(help="File with the test rows.")]

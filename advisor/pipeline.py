@@ -79,6 +79,7 @@ def recommend(
     text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
+    task: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -102,7 +103,8 @@ def recommend(
 
     `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
     (texts, labels) or (images, labels); or sentences whose words are tagged
-    (`advisor.data.sentences.read_tagged`). `metric` is by default accuracy, of tags entity F1. A table that names
+    (`advisor.data.sentences.read_tagged`). `metric` is by default accuracy, of tags entity F1, of numbers R². `task`
+    says what labels are that are written as numbers (`advisor.data.options.TASKS`). A table that names
     images by paths outside its own folder needs `images_root`, the folder where they may lie. `header` says whether the
     first line of a file names its columns, which is judged by its look unless it is said; without one they are called
     ``column_1``, ``column_2``... With `out`, ``advice.json`` and the report are written there; without `examples`,
@@ -111,7 +113,7 @@ def recommend(
     """
     check_known(metric)
     options = DataOptions(
-        text=text, text_pair=text_pair, image=image, label=label, group=group, split=split, test=test,
+        text=text, text_pair=text_pair, image=image, label=label, task=task, group=group, split=split, test=test,
         images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
     )  # fmt: skip
     options.check()
@@ -124,15 +126,15 @@ def recommend(
             progress("loading data", 0.0)
         target = load_target(data, options)
     kind = kind_of(target)
-    task = kind.task(target)
-    metric = check_metric(metric, task=task)
+    posed = kind.task(target)
+    metric = check_metric(metric, task=posed)
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
         backbone = load_fitting(kind, model, name=target.name, device=device, max_length=max_length, weights=weights)
     command = command_of(
         data, options, model=model, source=source, weights=weights, device=device,
-        metric=None if metric == task.metrics[0] else metric,
+        metric=None if metric == posed.metrics[0] else metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
@@ -268,6 +270,7 @@ def tune(
     text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
+    task: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -312,7 +315,7 @@ def tune(
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     options = DataOptions(
-        text=text, text_pair=text_pair, image=image, label=label, group=group, split=split, test=test,
+        text=text, text_pair=text_pair, image=image, label=label, task=task, group=group, split=split, test=test,
         images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
     )  # fmt: skip
     options.check()
@@ -334,11 +337,11 @@ def tune(
             progress("loading data", 0.0)
         target = load_target(data, options)
     kind = kind_of(target)
-    task = kind.task(target)
-    metric = check_metric(metric, task=task)
+    posed = kind.task(target)
+    metric = check_metric(metric, task=posed)
     command = command_of(
         data, options, model=model, source=source, weights=weights, device=device,
-        metric=None if metric == task.metrics[0] else metric,
+        metric=None if metric == posed.metrics[0] else metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
@@ -346,9 +349,9 @@ def tune(
             progress("loading model", 0.0)
         backbone = load_fitting(kind, model, name=target.name, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone, task=task)
+        check_policy(augment, backbone=backbone, task=posed)
     if strategy is not None:
-        check_strategy(strategy, widths=backbone.widths, tops=task.tops)
+        check_strategy(strategy, widths=backbone.widths, tops=posed.tops)
     check_stored = partial(
         check_same_run,
         target=target,
@@ -391,7 +394,7 @@ def tune(
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
-            space = restrict(space, strategy=strategy, widths=backbone.widths, tops=task.tops)
+            space = restrict(space, strategy=strategy, widths=backbone.widths, tops=posed.tops)
         notes = space_notes(space, n_train=len(data_to_tune.train.rows))
         data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(

@@ -115,6 +115,24 @@ class Predictions(Predicted):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NumberPredictions(Predictions):
+    """Numbers for new rows, which ``class_names`` calls; ``probabilities`` (n, 1) are the numbers themselves."""
+
+    labels: tuple[float | None, ...]  # type: ignore[assignment]  # numbers in place of names
+
+    def _row(self, row: int) -> dict[str, Any]:
+        found = super()._row(row)
+        return {key: value for key, value in found.items() if not key.startswith("probabilit")}
+
+    def table(self) -> list[list[Any]]:
+        """A row a line, with its number."""
+        rows = self.records()
+        columns = [name for name in ("image", "label", "unlike_training") if not rows or name in rows[0]]
+        columns += ["unreadable"] if any("unreadable" in row for row in rows) else []
+        return [columns, *([row.get(name) for name in columns] for row in rows)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaggedPredictions(Predicted):
     """Tags for the words of n new sentences.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tuner.records import Record
 
@@ -39,8 +39,8 @@ class DataSection(Record):
     kind: str
     task: str | None = None
     n_examples: int
-    n_classes: int
-    class_counts: dict[str, int]
+    n_classes: int | None = None
+    class_counts: dict[str, int] = field(default_factory=dict)
     columns: dict[str, str | None]
     splits: Splits
     fingerprint: str

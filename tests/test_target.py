@@ -162,7 +162,7 @@ def test_names_that_differ_in_capitals_only_are_reported() -> None:
 )
 def test_labels_that_are_no_classes_are_refused(labels: list[object], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        load_target(frame().assign(label=labels), label="label")
+        load_target(frame().assign(label=labels), label="label", task="classification")
 
 
 @pytest.mark.parametrize("labels", [["['a', 'b']", "['b']", "[]"], ['["a"]', ' ["a", "b"]'], ["[0, 1]", "[true]"]])
@@ -183,7 +183,8 @@ def test_fractions_as_class_names_are_said() -> None:
     target = load_target(frame(180).assign(label=[i % 9 / 2 for i in range(180)]), label="label")
     assert target.class_names == ("0", "0.5", "1", "1.5", "2", "2.5", "3", "3.5", "4")
     assert target.warnings == (
-        "column 'label' holds fractional numbers, which were taken as names of 9 classes: their order is not learned",
+        "column 'label' holds fractional numbers, which were taken as names of 9 classes: their order is not learned; "
+        "--task regression predicts the number",
     )
     assert load_target(frame(180).assign(label=[float(i % 9) for i in range(180)]), label="label").warnings == ()
 

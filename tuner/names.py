@@ -52,6 +52,10 @@ BASELINES: Mapping[str, str] = {
 }
 EVERY_WORD_OUTSIDE = "every word O"
 """What the majority class is where words are tagged."""
+THE_MEAN = "the mean"
+"""What stands for the majority class where numbers are predicted."""
+TFIDF_RIDGE, PIXELS_RIDGE = "TF-IDF + ridge regression", "pixels + ridge regression"
+"""What the linear baselines are there."""
 
 AUGMENTATIONS: Mapping[str, str] = {
     "flip": "mirroring",

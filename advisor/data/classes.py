@@ -51,7 +51,7 @@ def name_classes(rows: Rows) -> Rows:
         if pa.types.is_floating(values.type):
             rows = rows.warn(
                 f"column '{rows.columns.label}' holds fractional numbers, which were taken as names of {len(values)} "
-                "classes: their order is not learned"
+                "classes: their order is not learned; --task regression predicts the number"
             )
     shown = [_label_name(value) for value in values.to_pylist()]
     by_name = is_text_type(values.type)
@@ -120,8 +120,9 @@ def _check_label_values(rows: Rows, values: pa.Array, codes: NDArray[np.int32]) 
             raise DataError(
                 f"{where} looks like a quantity to predict: {n_values:,} different "
                 f"{'numbers' if fractional else 'integers'} from {numbers.min():g} to {numbers.max():g} in {n:,} rows",
-                why="this is classification; regression targets are not supported",
-                fix="cut the values into classes (low, middle, high), or name the label column with --label",
+                why="a class needs several rows, and the order of classes is not learned",
+                fix="pass --task regression to predict the number, cut the values into classes (low, middle, high), or "
+                "name the label column with --label",
             )
         return
     if not is_text_type(values.type):

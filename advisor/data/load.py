@@ -12,7 +12,8 @@ from advisor.data.column_kinds import column_of_splits
 from advisor.data.columns import Columns, choose_columns
 from advisor.data.divide import divide_rows
 from advisor.data.image_paths import ImageFinder, column_of_ids, refuse_root
-from advisor.data.options import DataOptions
+from advisor.data.numbers_target import are_fractions, divide_numbers
+from advisor.data.options import REGRESSION, DataOptions
 from advisor.data.read import (
     missing_file,
     read_data,
@@ -46,7 +47,8 @@ def load_target(data: Any, options: DataOptions | None = None) -> TargetData:
     labels); a column of images may hold paths relative to the table's folder, which lead out of it only into
     ``images_root`` (`advisor.data.image_paths`). Given splits are used; what is missing of test and validation is
     carved out of the training rows, stratified by class, with copies of a text (and, with ``group``, all rows of a
-    group) on one side. A class with too few texts raises, unless ``drop_rare`` leaves such classes out. Tagged
+    group) on one side. A class with too few texts raises, unless ``drop_rare`` leaves such classes out. Labels may be
+    numbers to predict (`advisor.data.numbers_target`). Tagged
     sentences (`advisor.data.sentences.holds_sentences`) are divided by `advisor.data.tagged_target.load_tagged`.
 
     Args:
@@ -84,6 +86,9 @@ def load_target(data: Any, options: DataOptions | None = None) -> TargetData:
         rows = rows.warn(note)
     del tables
     rows = drop_incomplete(rows)
+    if options.task == REGRESSION or (options.task is None and not rows.class_names and are_fractions(rows.labels)):
+        check_texts(rows)
+        return divide_numbers(rows, seed=options.seed)
     rows = name_classes(rows)
     check_texts(rows)
     return divide_rows(rows, drop_rare=options.drop_rare, seed=options.seed)

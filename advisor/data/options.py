@@ -7,11 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import OptionError
+from tuner.errors import OptionError, did_you_mean
 from tuner.records import Record
 
 DEFAULT_SAMPLE = 2000
 FEWEST_SAMPLED = 20
+REGRESSION, CLASSIFICATION = TASKS = ("regression", "classification")
+"""What labels are that are written as numbers: amounts, or names of classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,7 @@ class DataOptions(Record):
     """How a dataset is read, divided and sampled; what is None is found out from the data.
 
     ``text``, ``text_pair``, ``image`` and ``label`` name columns, ``group`` one whose equal values stay in one split.
+    ``task`` says what labels are that are written as numbers (`TASKS`).
     ``split`` is the only split to be used, ``test`` a file with the test rows, ``images_root`` a folder that paths of
     images may lead to, ``header`` whether the first line of a file names its columns. ``drop_rare`` leaves out classes
     that are too small to be divided. ``max_length`` is in tokens, ``sample`` the rows that are embedded and probed.
@@ -28,6 +31,7 @@ class DataOptions(Record):
     text_pair: str | None = None
     image: str | None = None
     label: str | None = None
+    task: str | None = None
     group: str | None = None
     split: str | None = None
     test: str | Path | None = None
@@ -45,7 +49,14 @@ class DataOptions(Record):
         return tuple(name for name in named if name is not None)
 
     def check(self) -> None:
-        """Raise `OptionError` for a sample too small to cross-validate anything, or a seed that cannot be one."""
+        """Raise `OptionError` for a sample too small to cross-validate anything, a seed that cannot be one, or a task
+        that there is not."""
+        if self.task not in (None, *TASKS):
+            raise OptionError(
+                f"unknown task {self.task!r}.{did_you_mean(str(self.task), TASKS)}",
+                why="it says what labels are that are written as numbers",
+                fix=f"use one of {', '.join(TASKS)}, or omit --task: fractions are then predicted as numbers",
+            )
         if not 0 <= self.seed < 2**32:
             raise OptionError(
                 f"--seed {self.seed} is not between 0 and 4294967295",

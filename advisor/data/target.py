@@ -37,6 +37,9 @@ class TargetData:
     Of tagged sentences (``task`` is "token_classification") ``texts`` are the words joined by spaces, ``words`` and
     ``tags`` hold n tuples of words and (words,) positions in ``class_names``, whose first is "O", and ``labels`` (n,)
     only say what was spread over splits, and is over samples: 0 for no entity, else a number for the rarest type.
+
+    Of rows with a number each (``task`` is "regression") ``numbers`` (n,) are these, ``class_names`` holds the name of
+    their column alone, and ``labels`` are the quantiles that they lie in.
     """
 
     name: str
@@ -47,6 +50,7 @@ class TargetData:
     words: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     tags: tuple[NDArray[np.int64], ...] = field(default=(), repr=False)
     scheme: str | None = None
+    numbers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False)
     text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]

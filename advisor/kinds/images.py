@@ -14,9 +14,11 @@ from advisor.data.options import DEFAULT_SAMPLE
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
+from advisor.kinds.numbers import OneNumber, with_numbers
 from advisor.measures.baselines import pixel_baseline
 from advisor.measures.features import BlockFeatures, PictureFeatures
-from advisor.predicted_rows import Predictions
+from advisor.measures.numbers import pixel_ridge_baseline
+from advisor.predicted_rows import NumberPredictions, Predictions
 from advisor.similarity.image_similarity import measure_image_similarity
 from tuner.inputs.images import ImageInputs, Pixels
 from tuner.model.loading import DEFAULT_IMAGE_MODEL
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tuner.inputs.pictures import Pictures
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.numbers import NumberTruth
 
 LOOKED_AT = 100
 """Images whose size and colour stand for all."""
@@ -47,6 +50,11 @@ class ImageInput:
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
         """The images at these positions."""
         return target.pictures_at(positions)
+
+    def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
+        """What probes learn of the rows at these positions."""
+        labels: np.ndarray = target.labels[positions]
+        return labels
 
     def embed(
         self,
@@ -73,7 +81,7 @@ class ImageInput:
             rows=rows,
             pixels=encoded,
             features=backbone.block_features(encoded, progress=progress),
-            labels=target.labels[rows],
+            labels=self.labels_at(target, rows),
             groups=target.kept_together(rows),
             lengths=encoded.lengths,
             warnings=warnings,
@@ -99,17 +107,8 @@ class ImageInput:
         return replace(measured, examples=rows)
 
 
-class Images(ImageInput, OneClass):
-    """Images with a class each."""
-
-    words = words.IMAGES
-
-    def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-        """Logistic regression on the pixels."""
-        assert isinstance(features, PictureFeatures)
-        return pixel_baseline(
-            features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-        )
+class ImageRows(ImageInput):
+    """Images that are labelled as a whole."""
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
         """Labels and probabilities of new images, by their names: a folder's images have no order that all know."""
@@ -130,6 +129,36 @@ class Images(ImageInput, OneClass):
             shown_as="image",
             warnings=warnings,
         )
+
+
+class Images(ImageRows, OneClass):
+    """Images with a class each."""
+
+    words = words.IMAGES
+
+    def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
+        """Logistic regression on the pixels."""
+        assert isinstance(features, PictureFeatures)
+        return pixel_baseline(
+            features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
+        )
+
+
+class ImagesWithNumbers(OneNumber, ImageRows):
+    """Images with a number each."""
+
+    words = words.IMAGES_WITH_NUMBERS
+
+    def linear_baseline(
+        self, features: BlockFeatures, truth: NumberTruth, *, folds: np.ndarray, seed: int
+    ) -> Baseline | None:
+        """Ridge regression on the pixels."""
+        assert isinstance(features, PictureFeatures)
+        return pixel_ridge_baseline(features.pixels.values, truth, folds=folds, seed=seed)
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> NumberPredictions:
+        """The numbers of new images."""
+        return with_numbers(super().predict(model, new, progress=progress))
 
 
 def _adapted(pictures: Pictures, encoded: Pixels) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from advisor.data.token_copies import token_copies_note
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
+from advisor.kinds.numbers import OneNumber, with_numbers
 from advisor.measures.baselines import tfidf_baseline
 from advisor.measures.features import BlockFeatures
-from advisor.predicted_rows import Predictions
+from advisor.measures.numbers import tfidf_ridge_baseline
+from advisor.predicted_rows import NumberPredictions, Predictions
 from advisor.similarity.similarity import measure_similarity
 from tuner.inputs.pairs import in_words
 from tuner.inputs.texts import TextInputs
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tuner.inputs.known import InputClass
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.numbers import NumberTruth
 
 
 class TextInput:
@@ -44,6 +47,11 @@ class TextInput:
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
         """The texts at these positions."""
         return target.texts_at(positions)
+
+    def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
+        """What probes learn of the rows at these positions."""
+        labels: np.ndarray = target.labels[positions]
+        return labels
 
     def embed(
         self,
@@ -63,7 +71,7 @@ class TextInput:
             rows=rows,
             texts=tuple(map(in_words, texts)),
             features=backbone.block_features(encoded, progress=progress),
-            labels=target.labels[rows],
+            labels=self.labels_at(target, rows),
             groups=target.kept_together(rows),
             lengths=encoded.lengths,
             truncated=float(encoded.truncated.mean()),
@@ -88,24 +96,12 @@ class TextInput:
         )  # fmt: skip
 
 
-class Texts(TextInput, OneClass):
-    """Texts with a class each."""
+class TextRows(TextInput):
+    """Texts that are labelled as a whole."""
 
-    words = words.TEXTS
-
-    def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-        """Logistic regression on the words of the texts."""
-        return tfidf_baseline(
-            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
-        )
-
-    def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Rare classes, tokens that the model does not know, and copies that only the model sees."""
-        return [
-            *super().cautions(target, features, backbone=backbone, metric=metric),
-            *unknown_note(features.unknown, model=backbone.id),
-            *token_copies_note(target, backbone),
-        ]
+    def notes_on_tokens(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone) -> list[str]:
+        """Tokens that the model does not know, and copies that only the model sees."""
+        return [*unknown_note(features.unknown, model=backbone.id), *token_copies_note(target, backbone)]
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
         """Labels and probabilities of new texts, or pairs where the model was tuned on such."""
@@ -126,7 +122,52 @@ class Texts(TextInput, OneClass):
         )
 
 
+class Texts(TextRows, OneClass):
+    """Texts with a class each."""
+
+    words = words.TEXTS
+
+    def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
+        """Logistic regression on the words of the texts."""
+        return tfidf_baseline(
+            features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
+        )
+
+    def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
+        """Rare classes, tokens that the model does not know, and copies that only the model sees."""
+        return [
+            *super().cautions(target, features, backbone=backbone, metric=metric),
+            *self.notes_on_tokens(target, features, backbone=backbone),
+        ]
+
+
 class Pairs(Texts):
     """Pairs of texts with a class each: a text and the mark between its two halves (`tuner.inputs.pairs`)."""
 
     words = words.PAIRS
+
+
+class TextsWithNumbers(OneNumber, TextRows):
+    """Texts with a number each."""
+
+    words = words.TEXTS_WITH_NUMBERS
+
+    def linear_baseline(
+        self, features: BlockFeatures, truth: NumberTruth, *, folds: np.ndarray, seed: int
+    ) -> Baseline | None:
+        """Ridge regression on the words of the texts."""
+        return tfidf_ridge_baseline(features.texts, truth, folds=folds, seed=seed)
+
+    def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
+        """Tokens that the model does not know, and copies that only the model sees."""
+        return self.notes_on_tokens(target, features, backbone=backbone)
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> NumberPredictions:
+        """The numbers of new texts."""
+        return with_numbers(super().predict(model, new, progress=progress))
+
+
+class PairsWithNumbers(TextsWithNumbers):
+    """Pairs of texts with a number each."""
+
+    words = words.PAIRS_WITH_NUMBERS

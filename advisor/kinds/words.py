@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.names import EVERY_WORD_OUTSIDE, baseline_name
+from tuner.names import EVERY_WORD_OUTSIDE, PIXELS_RIDGE, TFIDF_RIDGE, THE_MEAN, baseline_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,47 @@ PAIRS = _of_classes("texts", corpus="CORPUS.txt", kept_as="text_pair", linear="t
 IMAGES = _of_classes("images", corpus="IMAGES", kept_as="image", linear="pixel_linear")
 
 
+def _of_numbers(nouns: str, *, corpus: str, linear: str, called: str) -> Words:
+    """Words for rows that have a number each."""
+
+    def conflicts(n: int) -> str:
+        return f"check labels: {n:,} {nouns} occur with different numbers"
+
+    def counted(data: Mapping[str, Any]) -> str:
+        numbers = data["numbers"]
+        return (
+            f"{data['n_examples']:,} examples, numbers from {numbers['lowest']:g} to {numbers['highest']:g}, "
+            f"{numbers['mean']:g} on average"
+        )
+
+    return Words(
+        nouns=nouns,
+        rows="rows",
+        corpus=corpus,
+        kept_as=None,
+        unlike_evidence="predicts a number",
+        counted=counted,
+        classes=None,
+        baselines=("majority", linear),
+        linear=linear,
+        own_names={"majority": THE_MEAN, linear: called},
+        probe="Ridge regression",
+        conflicts=conflicts,
+        main=Count(label="Examples", section="data", key="n_examples"),
+        main_notes=(),
+        counts=(
+            Count(label="Examples", section="data", key="n_examples"),
+            Count(label="Duplicates", section="size", key="n_duplicates"),
+        ),
+        class_table=("Numbers", "Number", "Examples"),
+    )
+
+
+TEXTS_WITH_NUMBERS = _of_numbers("texts", corpus="CORPUS.txt", linear="tfidf_linear", called=TFIDF_RIDGE)
+PAIRS_WITH_NUMBERS = _of_numbers("texts", corpus="CORPUS.txt", linear="tfidf_linear", called=TFIDF_RIDGE)
+IMAGES_WITH_NUMBERS = _of_numbers("images", corpus="IMAGES", linear="pixel_linear", called=PIXELS_RIDGE)
+
+
 def _counted_entities(data: Mapping[str, Any]) -> str:
     types = "1 type" if data["n_classes"] == 1 else f"{data['n_classes']} types"
     return f"{data['n_examples']:,} sentences, {data['n_entities']:,} entities of {types}"
@@ -178,6 +219,9 @@ WORDS: Mapping[Key, Words] = {
     ("text", "sequence_classification", True): PAIRS,
     ("text", "token_classification", False): SENTENCES,
     ("image", "image_classification", False): IMAGES,
+    ("text", "regression", False): TEXTS_WITH_NUMBERS,
+    ("text", "regression", True): PAIRS_WITH_NUMBERS,
+    ("image", "regression", False): IMAGES_WITH_NUMBERS,
 }
 
 

@@ -49,6 +49,10 @@ class Task(Protocol):
         """What may read features that never change (`tuner.search.space.Candidate`), a linear head first."""
 
     @property
+    def penalties(self) -> tuple[float, ...]:
+        """Of linear heads, those that are tried, strong to weak."""
+
+    @property
     def as_saved(self) -> Task:
         """The task as a saved model has it, whose last layer holds `folding`."""
 
@@ -173,6 +177,7 @@ class OfRows:
 
     unit: ClassVar[str] = "row"
     tops: ClassVar[tuple[str, ...]] = ("linear",)
+    penalties: ClassVar[tuple[float, ...]] = L2_GRID
 
     @property
     def as_saved(self) -> Self:

@@ -236,6 +236,7 @@ class Numbers(OfRows):
     metrics: ClassVar[tuple[str, ...]] = OF_NUMBERS
     held: ClassVar[str] = "rows with a number each"
     n_outputs: ClassVar[int] = 1
+    penalties: ClassVar[tuple[float, ...]] = L2_GRID
 
     @classmethod
     def of(cls, labels: np.ndarray, *, name: str = "number") -> Numbers:

@@ -14,6 +14,7 @@ from tuner.inputs.encoded import Encoded
 from tuner.inputs.given import SENTENCES, Form
 from tuner.tasks.assessment import assess_calibration
 from tuner.tasks.entities import EntityScores, bootstrap_f1, entity_counts, f1_interval, f1_of, score_entities
+from tuner.tasks.heads import L2_GRID
 from tuner.tasks.imbalance import Offsets
 from tuner.tasks.metrics import OF_TAGS
 from tuner.tasks.one_of import OneOf
@@ -151,6 +152,7 @@ class Tags(OneOf):
     held: ClassVar[str] = "tagged words"
     unit: ClassVar[str] = "word"
     tops: ClassVar[tuple[str, ...]] = ("linear", "bilstm")
+    penalties: ClassVar[tuple[float, ...]] = L2_GRID
 
     @property
     def as_saved(self) -> Self:
