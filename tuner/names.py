@@ -48,14 +48,14 @@ BASELINES: Mapping[str, str] = {
     "pixel_linear": "pixels + logistic regression",
     "entity_lookup": "entities looked up",
     "token_linear": "words and shapes + logistic regression",
+    "tfidf_ridge": "TF-IDF + ridge regression",
+    "pixel_ridge": "pixels + ridge regression",
     "best_probe": "best probe",
 }
 EVERY_WORD_OUTSIDE = "every word O"
 """What the majority class is where words are tagged."""
 THE_MEAN = "the mean"
 """What stands for the majority class where numbers are predicted."""
-TFIDF_RIDGE, PIXELS_RIDGE = "TF-IDF + ridge regression", "pixels + ridge regression"
-"""What the linear baselines are there."""
 
 AUGMENTATIONS: Mapping[str, str] = {
     "flip": "mirroring",
@@ -97,6 +97,8 @@ METRICS: Mapping[str, str] = {
     "spearman": "Spearman correlation",
     "mae": "mean absolute error",
 }
+IN_UNITS = ("mae",)
+"""Metrics in the units of what is predicted, which are no shares of anything."""
 
 HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1", "r2": "r_squared", "spearman": "spearmanr"}
 """What hubs call those metrics that they call otherwise."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.names import EVERY_WORD_OUTSIDE, PIXELS_RIDGE, TFIDF_RIDGE, THE_MEAN, baseline_name
+from tuner.names import EVERY_WORD_OUTSIDE, THE_MEAN, baseline_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ PAIRS = _of_classes("texts", corpus="CORPUS.txt", kept_as="text_pair", linear="t
 IMAGES = _of_classes("images", corpus="IMAGES", kept_as="image", linear="pixel_linear")
 
 
-def _of_numbers(nouns: str, *, corpus: str, linear: str, called: str) -> Words:
+def _of_numbers(nouns: str, *, corpus: str, linear: str) -> Words:
     """Words for rows that have a number each."""
 
     def conflicts(n: int) -> str:
@@ -141,7 +141,7 @@ def _of_numbers(nouns: str, *, corpus: str, linear: str, called: str) -> Words:
         classes=None,
         baselines=("majority", linear),
         linear=linear,
-        own_names={"majority": THE_MEAN, linear: called},
+        own_names={"majority": THE_MEAN},
         probe="Ridge regression",
         conflicts=conflicts,
         main=Count(label="Examples", section="data", key="n_examples"),
@@ -154,9 +154,9 @@ def _of_numbers(nouns: str, *, corpus: str, linear: str, called: str) -> Words:
     )
 
 
-TEXTS_WITH_NUMBERS = _of_numbers("texts", corpus="CORPUS.txt", linear="tfidf_linear", called=TFIDF_RIDGE)
-PAIRS_WITH_NUMBERS = _of_numbers("texts", corpus="CORPUS.txt", linear="tfidf_linear", called=TFIDF_RIDGE)
-IMAGES_WITH_NUMBERS = _of_numbers("images", corpus="IMAGES", linear="pixel_linear", called=PIXELS_RIDGE)
+TEXTS_WITH_NUMBERS = _of_numbers("texts", corpus="CORPUS.txt", linear="tfidf_ridge")
+PAIRS_WITH_NUMBERS = _of_numbers("texts", corpus="CORPUS.txt", linear="tfidf_ridge")
+IMAGES_WITH_NUMBERS = _of_numbers("images", corpus="IMAGES", linear="pixel_ridge")
 
 
 def _counted_entities(data: Mapping[str, Any]) -> str:

@@ -154,12 +154,8 @@ def measure_size(
         n_duplicates=n_duplicates,
         p_large=RESIDUAL_DOUBT + (1 - 2 * RESIDUAL_DOUBT) * low,
         interval=(low, high),
-        thresholds={
-            "small_examples": SMALL_EXAMPLES,
-            "large_examples": LARGE_EXAMPLES,
-            "small_per_class": SMALL_PER_CLASS,
-            "large_per_class": LARGE_PER_CLASS,
-        },
+        thresholds={"small_examples": SMALL_EXAMPLES, "large_examples": LARGE_EXAMPLES}
+        | ({} if n_per_class_min is None else {"small_per_class": SMALL_PER_CLASS, "large_per_class": LARGE_PER_CLASS}),
         learning_curve=learning_curve,
         curve_features=curve_features,
         why=why + _curve_note(learning_curve, noun=counting.noun),

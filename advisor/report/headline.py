@@ -11,7 +11,7 @@ from tuner.search.plan import LEAST_SHARE
 
 NEAR = 0.01
 """Within which of the best expected score a cheaper candidate is named."""
-LINEAR = ("tfidf_linear", "pixel_linear", "token_linear")
+LINEAR = ("tfidf_linear", "pixel_linear", "token_linear", "tfidf_ridge", "pixel_ridge")
 """Baselines that learn from the words or pixels themselves."""
 
 

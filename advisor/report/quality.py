@@ -5,7 +5,7 @@ from __future__ import annotations
 from advisor.report.fields import Json, interval, line, number, part, rows, score, score_interval, whole
 from advisor.report.parts import Fact, Run, Section, Table, make_table, sentence
 from advisor.report.wording import NOT_MEASURED, feature_words, percent, plural, span
-from tuner.names import BASELINES, METRICS
+from tuner.names import BASELINES, IN_UNITS, METRICS
 
 SHOWN_CLASSES = 12
 """Classes in the table that is shown; with more it is folded."""
@@ -30,31 +30,40 @@ def quality_section(run: Run) -> Section:
 
 def beside(test: Json, *, metric: str) -> str:
     """The scores of a test split beside the one under the metric, by its words, in a few words."""
-    found = ((METRICS.get(name, ""), score(scored)) for name, scored in part(test, "metrics").items())
-    return "; ".join(f"{words} {percent(value)}" for words, value in found if words not in ("", metric) and value)
+    found = ((name, METRICS.get(name, ""), score(scored)) for name, scored in part(test, "metrics").items())
+    return "; ".join(
+        f"{words} {_value(name, value)}" for name, words, value in found if words not in ("", metric) and value
+    )
+
+
+def _value(metric: str, value: float) -> str:
+    """A score as people say it, of metrics that are no shares as it is."""
+    return f"{value:.4g}" if metric in IN_UNITS else percent(value)
 
 
 def _metric_table(run: Run, test: Json) -> tuple[Table, ...]:
     """What has scores under several metrics: the saved model, and what the advice measured by cross-validation."""
     compared = [("the saved model, test split", part(test, "metrics"))] if part(test, "metrics") else []
     baselines = part(run.advice, "baselines")
-    for key, name in BASELINES.items():
-        record = part(baselines, key)
+    for key in BASELINES:
+        name, record = run.kind.baseline_name(key), part(baselines, key)
         if found := part(record, "metrics"):
             which = f" ({feature_words(record.get('features'))})" if key == "best_probe" else ""
             compared.append((f"{name}{which}, cross-validated", found))
     names = [name for name in METRICS if any(name in found for _, found in compared)]
     if len(names) < 2:
         return ()
-    body = [[what, *(_scored(part(found, name)) for name in names)] for what, found in compared]
+    body = [[what, *(_scored(part(found, name), metric=name) for name in names)] for what, found in compared]
     columns = [("What", False), *((METRICS[name], True) for name in names)]
     return (make_table("By every metric, with 95% intervals", columns, body, mark=0 if test else None),)
 
 
-def _scored(record: Json) -> str:
+def _scored(record: Json, *, metric: str) -> str:
     value, bounds = score(record), score_interval(record)
     if value is None:
         return NOT_MEASURED
+    if metric in IN_UNITS:
+        return _value(metric, value) + (f" ({bounds[0]:.4g} to {bounds[1]:.4g})" if bounds else "")
     return percent(value) + (f" ({span(bounds)})" if bounds else "")
 
 

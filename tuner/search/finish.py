@@ -12,7 +12,7 @@ import numpy as np
 from tuner.export import ADVICE_FILE, SUPPORT_ROWS, TransferModel, measure_support, model_card
 from tuner.interruption import Interruption
 from tuner.model.classifier import TransferClassifier, classify, final_linear
-from tuner.names import baseline_name
+from tuner.names import BASELINES, baseline_name
 from tuner.sealed import read_sealed, seal_folder, write_sealed
 from tuner.search.bench import Bench
 from tuner.search.choice import Comparison, choose_winner, difference
@@ -295,7 +295,8 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison | None) -> list[
         f"winner's {chosen.mean:.3f} [{chosen.interval[0]:.3f}, {chosen.interval[1]:.3f}] in "
         "validation: this model may be the wrong one for this data"
         for name, baseline in baselines.items()
-        if name in ("majority", "tfidf_linear", "pixel_linear", "entity_lookup", "token_linear")
+        if name != "best_probe"
+        and name in BASELINES
         and baseline is not None
         and baseline["score"] > chosen.interval[1]
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.names import metric_name
+from tuner.names import IN_UNITS, metric_name
 
 MOST_CLASSES = 50
 """Classes in a card's table; of more, those with the lowest recall."""
@@ -26,12 +26,17 @@ def other_metrics(metrics: Mapping[str, Mapping[str, Any]], *, metric: str) -> s
     >>> other_metrics({"accuracy": {"score": 0.9, "interval": (0.8, 0.95)},
     ...                "macro_f1": {"score": 0.5, "interval": (0.4, 0.6)}}, metric="accuracy")
     'macro F1 0.500 [0.400, 0.600]'
+    >>> other_metrics({"mae": {"score": 1234.567, "interval": (1100.0, 1300.0)}}, metric="r2")
+    'mean absolute error 1235 [1100, 1300]'
     """
-    return ", ".join(
-        f"{metric_name(name)} {number_with_interval(found['score'], found['interval'])}"
-        for name, found in metrics.items()
-        if name != metric
-    )
+
+    def value(name: str, found: Mapping[str, Any]) -> str:
+        if name not in IN_UNITS:
+            return number_with_interval(found["score"], found["interval"])
+        low, high = found["interval"]
+        return f"{found['score']:.4g} [{low:.4g}, {high:.4g}]"
+
+    return ", ".join(f"{metric_name(name)} {value(name, found)}" for name, found in metrics.items() if name != metric)
 
 
 def calibration_sentence(calibration: Mapping[str, Any]) -> str:
