@@ -382,8 +382,6 @@ def test_another_task_needs_no_change_of_what_trains_it(name, tmp_path):
 QUESTIONS = {"is_text", "reads_text", "tags_words", "is_tagged", "tagged"}
 KINDS = {"Tokens", "Sentences", "Pixels", "Views", "Pictures", "TextInputs", "ImageInputs", "Classes", "Tags"}
 TUNER = Path(tuner.__file__).parent
-ASKED_BY_ADVISOR = {"model/backbone.py": 2}
-"""`tuner.model.backbone.Backbone.is_text` and `tuner.model.backbone.Backbone.text`, by how often they look."""
 
 
 def questions_in(tree: ast.AST) -> list[str]:
@@ -403,5 +401,5 @@ def test_nothing_else_in_tuner_asks_which_kind_it_has():
         name = path.relative_to(TUNER).as_posix()
         if not name.startswith(("inputs/", "tasks/")) and (asked := questions_in(ast.parse(path.read_text()))):
             found[name] = len(asked)
-    assert found == ASKED_BY_ADVISOR
+    assert found == {}
     assert questions_in(ast.parse("a.is_text or isinstance(b, (Tokens, int))")) == ["is_text", "Tokens"]
