@@ -392,7 +392,7 @@ def tune(
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
             space = restrict(space, strategy=strategy, widths=backbone.widths, tops=task.tops)
-        notes = space_notes(space, n_train=len(data_to_tune.train.rows))
+        notes = space_notes(space)
         data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,
