@@ -20,7 +20,7 @@ from advisor.report import write_report
 from tuner.errors import DataError, TransferError
 from tuner.sealed import Checksums, read_sealed
 from tuner.search.final import FittedSeed
-from tuner.search.finish import tested
+from tuner.search.finish import tested as scored_on_test
 from tuner.search.journal import JournalSeal, mend_journal
 from tuner.search.result import TuningResult, result_from
 from tuner.search.store import Identity, Pruned, Run, identify
@@ -228,7 +228,7 @@ def stored_records(folder):
             stored = read_sealed(path, fix="")
             yield (Pruned if kind is Run and "score" not in stored else kind), stored
     yield Advice, json.loads((folder / "advice.json").read_bytes())
-    yield from ((TestScores, scores) for scores in tested(work).values())
+    yield from ((TestScores, scores) for scores in scored_on_test(work).values())
 
 
 def test_every_record_of_a_run_folder_is_read_back_as_it_was(interrupted):
@@ -296,7 +296,11 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_named(tmp_path, interrupted, n
         make(folder / name)
         work = folder / ".search"
         with pytest.raises(DataError, match=f"(?s){re.escape(name)} is damaged.*({what})"):
-            (identify(work, own_journal=True), tuner.search.finish.tested(work), mend_journal(folder, work=work))
+            (
+                identify(work, own_journal=True),
+                tuner.search.finish.tested(work),
+                mend_journal(folder, work=work),
+            )
 
 
 def test_a_pipe_in_place_of_a_cached_file_is_computed_again(tmp_path, interrupted):
