@@ -89,9 +89,16 @@ METRICS: Mapping[str, str] = {
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
     "entity_f1": "entity F1",
+    "micro_f1": "micro F1",
+    "subset_accuracy": "subset accuracy",
 }
 
-HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1"}
+HUB_METRICS: Mapping[str, str] = {
+    "macro_f1": "f1",
+    "entity_f1": "f1",
+    "micro_f1": "f1",
+    "subset_accuracy": "accuracy",
+}
 """What hubs call those metrics that they call otherwise."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -206,7 +206,3 @@ class OfRows:
     def card_notes(self) -> str:
         """Nothing."""
         return ""
-
-
-PUBLISHED: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1"}
-"""Metrics by the names that hubs know, where these are others."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tuner.errors import OptionError
 from tuner.tasks import metrics
 from tuner.tasks.classes import Classes
+from tuner.tasks.labels import Labels
 from tuner.tasks.tags import Tags
 
 if TYPE_CHECKING:
     from tuner.tasks.base import Task
 
-TASKS: tuple[type[Tags] | type[Classes], ...] = (Tags, Classes)
+TASKS: tuple[type[Tags] | type[Labels] | type[Classes], ...] = (Tags, Labels, Classes)
 """In the order in which a configuration is asked for them: the last one takes what no other does."""
 
 

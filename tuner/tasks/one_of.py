@@ -10,8 +10,8 @@ import torch
 
 from tuner.inputs.base import NativeHead
 from tuner.inputs.encoded import IGNORED
+from tuner.names import HUB_METRICS
 from tuner.tasks import calibration, heads, imbalance
-from tuner.tasks.base import PUBLISHED
 from tuner.tasks.calibration import Temperature
 from tuner.tasks.heads import CrossValidated, LinearHead
 
@@ -114,4 +114,4 @@ class OneOf:
 
     def published(self, metric: str) -> str:
         """A metric by the name that hubs know."""
-        return PUBLISHED.get(metric, metric)
+        return HUB_METRICS.get(metric, metric)
