@@ -9,8 +9,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,16 +42,6 @@ from advisor.parameters import (
     TestOption,
     TextOption,
     WeightsOption,
-)
-from advisor.predicted_rows import (
-    as_conll,
-    as_jsonl,
-    as_rows,
-    csv_of,
-    notes_on_conll,
-    prediction_of_row,
-    tags_of_row,
-    words_as_rows,
 )
 from advisor.progressing import shown_progress
 from advisor.showing import print_advice, print_error, print_json, print_out, print_tuning
@@ -254,7 +243,6 @@ def predict(
             fix="pass another name, or remove the file first",
         )
     _check_data(data)
-    from advisor.predicting import TaggedPredictions
     from advisor.predicting import predict as predict_rows
     from tuner.records import write_text_atomically
 
@@ -263,25 +251,17 @@ def predict(
             run, data, text=text, text_pair=text_pair, image=image, images_root=images_root, header=header,
             device=device, progress=progress,
         )  # fmt: skip
-    written: dict[str, Callable[[Sequence[dict[str, Any]]], str]]
-    if isinstance(predictions, TaggedPredictions):
-        rows = [tags_of_row(predictions, row) for row in range(len(predictions.tokens))]
-        written = {".csv": partial(csv_of, words_as_rows, raw=raw), ".jsonl": as_jsonl, ".conll": as_conll}
-    else:
-        rows = [prediction_of_row(predictions, row) for row in range(len(predictions.labels))]
-        written = {".csv": partial(csv_of, as_rows, raw=raw), ".jsonl": as_jsonl}
-    ending = next(iter(written)) if out is None else Path(out).suffix
-    if ending not in written:
+    ending = predictions.endings[0] if out is None else Path(out).suffix
+    if ending not in predictions.endings:
         raise OptionError(
             f"--out {out} does not go with this model",
             why="it labels whole rows, and such a file holds tagged words",
             fix="name the file predictions.csv or predictions.jsonl",
         )
     share = predictions.share_unlike
-    warnings = list(predictions.warnings)
-    if out is not None and ending == ".conll":
-        warnings += notes_on_conll(rows, file=Path(out).name)
-    text_of_rows = written[ending](rows)
+    warnings = [*predictions.warnings, *(() if out is None else predictions.notes_on(Path(out).name))]
+    rows = predictions.records()
+    text_of_rows = predictions.written(ending, raw=raw)
     if out is not None:
         write_text_atomically(Path(out), text_of_rows)
     if as_json:
@@ -295,7 +275,7 @@ def predict(
     if not quiet:
         for warning in warnings:
             print_error(f"warning: {warning}")
-    unreadable = sum("unreadable" in row for row in rows)
+    unreadable = predictions.n_unreadable
     if unreadable and not quiet:
         print_error(f"{unreadable:,} of {len(rows):,} images cannot be read and have no label")
 

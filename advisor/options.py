@@ -5,27 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from advisor.measures.features import DEFAULT_SAMPLE
 from tuner.errors import OptionError
-from tuner.tasks.metrics import METRICS, check_metric
-from tuner.tasks.metrics import OF_TAGS as ENTITY_F1
-
-if TYPE_CHECKING:
-    import datasets
-    import pandas as pd
-
-    Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
-    Model: TypeAlias = str | Path | tuple[Any, Any] | None
-
 
 DEFAULT_BUDGET = "10m"
 
 
-def how_to_measure(command: str, *, kind: str, at_hand: bool) -> str:
+def how_to_measure(command: str, *, corpus: str, at_hand: bool) -> str:
     """The command, or the call in Python, that measures similarity with a source of the user's own."""
-    corpus = "CORPUS.txt" if kind == "text" else "IMAGES"
     if not at_hand:
         return f'recommend(..., source="{corpus}")'
     return f"{command.replace('advisor tune', 'advisor recommend')} --source {corpus}"
@@ -61,12 +50,6 @@ def parse_budget(budget: str | float | None) -> float | None:
     return seconds
 
 
-def check_known(metric: str | None) -> None:
-    """Raise `OptionError` for a metric that no data has, before the data is read."""
-    if metric is not None and metric != ENTITY_F1:
-        check_metric(metric)
-
-
 def check_sample(sample: int, seed: int) -> None:
     """Raise `OptionError` for a sample too small to cross-validate anything, or a seed that cannot be one."""
     if not 0 <= seed < 2**32:
@@ -83,7 +66,7 @@ def check_sample(sample: int, seed: int) -> None:
         )
 
 
-def command_of(data: Any, *, model: Any, sample: int, device: str, metric: str, **options: Any) -> str:
+def command_of(data: Any, *, model: Any, sample: int, device: str, **options: Any) -> str:
     """The `advisor tune` line that continues from a recommendation; defaults are omitted.
 
     What is in memory has no line: then it is the call in Python.
@@ -94,7 +77,6 @@ def command_of(data: Any, *, model: Any, sample: int, device: str, metric: str, 
         "model": model,
         "sample": None if sample == DEFAULT_SAMPLE else sample,
         "device": None if device == "auto" else device,
-        "metric": None if metric in (METRICS[0], ENTITY_F1) else metric,
     }
     words = ["advisor", "tune", str(data)]
     for name, value in options.items():

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
 
 from advisor import runs
@@ -18,7 +18,6 @@ from advisor.advice.expected import epochs_of, evidence_for, expectations_of
 from advisor.advice.sections import (
     best_probe_of,
     data_section,
-    measure_baselines,
     model_section,
     next_steps_of,
     versions_of,
@@ -37,37 +36,32 @@ from advisor.data.thumbnails import make_thumbnails, write_thumbnails
 from advisor.evidence.decision import PREFERENCES, check_preference, decide
 from advisor.evidence.decision import counterfactuals as what_would_change
 from advisor.evidence.predictions import Prediction, predict_scores, rows_seen
-from advisor.measures.features import DEFAULT_SAMPLE, BlockFeatures, embed
+from advisor.evidence.sharpening import unlike
+from advisor.kinds.base import Kind, check_model
+from advisor.kinds.table import check_known, kind_of
+from advisor.measures.features import DEFAULT_SAMPLE
 from advisor.measures.probe import probe_blocks
-from advisor.measures.size import size_of
-from advisor.options import DEFAULT_BUDGET, check_known, check_sample, command_of, how_to_measure, parse_budget
+from advisor.options import DEFAULT_BUDGET, check_sample, command_of, how_to_measure, parse_budget
 from advisor.report import write_report
-from advisor.similarity.image_similarity import measure_image_similarity
 from advisor.similarity.library import find_profile
-from advisor.similarity.similarity import SimilarityProfile, measure_similarity
 from advisor.tuning import check_same_run, tuning_data, tuning_folder
-from tuner.errors import ModelError, OptionError
+from tuner.errors import OptionError
 from tuner.freezing import has_statistics
 from tuner.interruption import Interruption
 from tuner.model.assemble import load_backbone
 from tuner.model.backbone import Backbone
-from tuner.model.loading import DEFAULT_IMAGE_MODEL
 from tuner.records import Progress, write_json
 from tuner.search.expectations import Expectations
 from tuner.search.result import TuningResult
 from tuner.search.search import has_finished_runs, search
 from tuner.search.space import SearchSpace, check_augmentation, check_strategy, restrict, space_notes
 from tuner.search.storage import open_storage, storage_failures
-from tuner.tasks.known import check_metric as check_fitting
-from tuner.tasks.known import task_of
-from tuner.training.augmentation import check_policy, misfit
+from tuner.tasks.known import check_metric
+from tuner.training.augmentation import check_policy, usual_policy
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
-
-    from advisor.similarity.image_profile import ImageProfile
-    from advisor.similarity.profile import SourceProfile
 
     Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
     Model: TypeAlias = str | Path | tuple[Any, Any] | None
@@ -128,19 +122,22 @@ def recommend(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
-    metric = check_fitting(metric, task=task_of(target.class_names, tagged=target.tagged))
+    kind = kind_of(target)
+    task = kind.task(target)
+    metric = check_metric(metric, task=task)
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
-        backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
+        backbone = load_fitting(kind, model, name=target.name, device=device, max_length=max_length, weights=weights)
     command = command_of(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
-        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
+        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False,
+        metric=None if metric == task.metrics[0] else metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     advice = advise(
-        target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
+        target, kind=kind, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
         own_evidence=own_evidence, command=command, examples=examples, clock=clock, progress=progress,
     )  # fmt: skip
     if out is not None:
@@ -160,6 +157,7 @@ def save_advice(advice: Advice, folder: Path, *, claimed: bool = False) -> None:
 def advise(
     target: TargetData,
     *,
+    kind: Kind,
     backbone: Backbone,
     source: str | Path | None,
     sample: int,
@@ -173,28 +171,31 @@ def advise(
     progress: Progress | None,
 ) -> Advice:
     """From loaded data and model to advice: features, size, similarity, probes, situation, strategy."""
+    task = kind.task(target)
     with clock("source profile"):
         profile = find_profile(source, backbone=backbone, progress=progress)
     with clock("features"):
-        features = embed(target, backbone=backbone, sample=sample, seed=seed, progress=progress)
+        features = kind.embed(target, backbone=backbone, sample=sample, seed=seed, progress=progress)
     with clock("similarity"):
         if progress is not None:
             progress("comparing with the source", 0.0)
-        similarity = _compare(
+        similarity = kind.compare(
             target, features, backbone=backbone, profile=profile, seed=seed, progress=progress,
-            how_to_measure=how_to_measure(command, kind=target.kind, at_hand=backbone.path is not None),
+            how_to_measure=how_to_measure(command, corpus=kind.words.corpus, at_hand=backbone.path is not None),
         )  # fmt: skip
     with clock("probes"):
-        probes = probe_blocks(features, n_classes=len(target.class_names), metric=metric, seed=seed, progress=progress)
+        probes = probe_blocks(features, task=task, metric=metric, seed=seed, progress=progress)
     with clock("baselines"):
         if progress is not None:
             progress("baselines", 0.0)
-        baselines = measure_baselines(features, metric=metric, seed=seed)
-        linear = next(found for name, found in baselines.items() if name.endswith("_linear"))
-    size = size_of(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
+        baselines = kind.baselines(features, task=task, metric=metric, seed=seed)
+    size = kind.size(target, learning_curve=probes.learning_curve, curve_features=probes.curve_features)
     situation = estimate_situation(size, similarity)
-    evidence, left_out = evidence_for(target, backbone, metric=metric, own=own_evidence)
-    expecting = None if evidence is None else expectations_of(evidence, target, backbone, probes)
+    kept_as = kind.words.kept_as
+    evidence, left_out = evidence_for(kept_as, backbone, metric=metric, own=own_evidence)
+    expecting = None
+    if evidence is not None and kept_as is not None:
+        expecting = expectations_of(evidence, backbone, probes, task=unlike(kept_as))
     n_labelled = len(target.train) + len(target.validation)
     expectations = None if expecting is None else expecting(n_labelled)
     # A training step costs three forward passes, of which one row took so long here.
@@ -208,7 +209,7 @@ def advise(
         situation,
         probes,
         n_blocks=backbone.n_blocks,
-        baseline=linear,
+        baseline=baselines[kind.words.linear],
         predictions=predictions,
         prefer=prefer,
         rule_costs={} if evidence is None else evidence.rule,
@@ -220,8 +221,8 @@ def advise(
             at_rows=lambda n: predicted_at(expecting(n), n), most_rows=evidence.rows[1],
         )  # fmt: skip
     advice = Advice(
-        model=model_section(backbone),
-        data=data_section(target, features),
+        model=model_section(backbone, max_length=backbone.inputs.max_length),
+        data=data_section(target, features, counts=kind.counts(target)),
         size=size,
         similarity=similarity,
         situation=situation,
@@ -231,9 +232,14 @@ def advise(
         probes=probes.probes,
         baselines=baselines | {"best_probe": best_probe_of(probes)},
         metric=metric,
-        warnings=(*warnings_of(target, backbone, features, similarity, metric=metric), *left_out),
+        warnings=(*warnings_of(target, backbone, features, similarity, kind=kind, metric=metric), *left_out),
         next_steps=next_steps_of(
-            size, similarity, target, command, model=None if backbone.path is None else backbone.id
+            size,
+            similarity,
+            words=kind.words,
+            n_conflicting=target.n_conflicting,
+            command=command,
+            model=None if backbone.path is None else backbone.id,
         ),
         next_command=command,
         seconds=clock.seconds,
@@ -243,48 +249,16 @@ def advise(
         expectations=expectations,
         prefer=prefer,
         counterfactuals=tuple(counterfactuals),
-        thumbnails=make_thumbnails(target, similarity.examples) if examples else (),
+        thumbnails=make_thumbnails(target, similarity.examples, label_of=partial(kind.label_of, target))
+        if examples
+        else (),
     )
     space = search_space(
         situation, probes, recommended=advice.candidate, n_blocks=backbone.n_blocks,
         batch_norm=has_statistics(backbone.blocks), epochs=epochs_of(expectations, n_labelled),
-        augmentation=_fitting_augmentation(features, backbone),
-        tagged=target.tagged,
+        augmentation=usual_policy(backbone, task), tops=task.tops,
     )  # fmt: skip
     return replace(advice, space=space)
-
-
-def _fitting_augmentation(features: BlockFeatures, backbone: Backbone) -> str | None:
-    """What training examples may be changed by; policies of colours read bytes."""
-    if features.tagged is not None:  # every word stays where its tag is
-        return "masking" if backbone.tokenizer.mask_token_id is not None else None
-    if features.pixels is None:
-        return "token_dropout" if misfit("mixup", backbone=backbone) else "mixup"
-    return "trivialaugment" if features.pixels.values.dtype == np.uint8 else "mixup"
-
-
-def _compare(
-    target: TargetData,
-    features: BlockFeatures,
-    *,
-    backbone: Backbone,
-    profile: SourceProfile | ImageProfile | None,
-    how_to_measure: str,
-    seed: int,
-    progress: Progress | None,
-) -> SimilarityProfile:
-    """The sampled rows against the source, by what they hold."""
-    if target.kind == "image":
-        measured = measure_image_similarity(
-            target.pictures_at(features.rows), backbone=backbone, profile=profile, how_to_measure=how_to_measure,
-            seed=seed, progress=progress,
-        )  # fmt: skip
-        rows = {place: tuple(int(row) for row in features.rows[list(at)]) for place, at in measured.examples.items()}
-        return replace(measured, examples=rows)
-    return measure_similarity(
-        features.features, lengths=features.lengths, texts=features.texts, profile=profile,
-        how_to_measure=how_to_measure, seed=seed,
-    )  # fmt: skip
 
 
 def tune(
@@ -360,21 +334,32 @@ def tune(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
             images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
         )  # fmt: skip
-    metric = check_fitting(metric, task=task_of(target.class_names, tagged=target.tagged))
+    kind = kind_of(target)
+    task = kind.task(target)
+    metric = check_metric(metric, task=task)
     command = command_of(
         data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=asked_sample, max_length=max_length,
-        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False, metric=metric,
+        device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False,
+        metric=None if metric == task.metrics[0] else metric,
         prefer=None if prefer == PREFERENCES[0] else prefer, no_evidence=not own_evidence, no_examples=not examples,
     )  # fmt: skip
     with clock("load model"):
         if progress is not None:
             progress("loading model", 0.0)
-        backbone = load_fitting(target, model, device=device, max_length=max_length, weights=weights)
+        backbone = load_fitting(kind, model, name=target.name, device=device, max_length=max_length, weights=weights)
     if augment not in ("auto", "none"):
-        check_policy(augment, backbone=backbone, task=task_of(target.class_names, tagged=target.tagged))
+        check_policy(augment, backbone=backbone, task=task)
     if strategy is not None:
-        check_strategy(strategy, widths=backbone.widths, tagged=target.tagged)
+        check_strategy(strategy, widths=backbone.widths, tops=task.tops)
+    check_stored = partial(
+        check_same_run,
+        target=target,
+        backbone=backbone,
+        max_length=backbone.inputs.max_length,
+        metric=metric,
+        seed=seed,
+    )
     folder, claimed = tuning_folder(out, target=target, backbone=backbone, resume=resume)
     with (
         Interruption() as interruption,
@@ -385,18 +370,19 @@ def tune(
         stored = runs.read_advice(folder) if runs.is_run(folder) else None
         if stored is not None:
             advice = stored_advice(stored, path=folder / runs.ADVICE)
-            check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder=folder)
+            check_stored(stored, folder=folder)
             if not examples:
                 write_thumbnails((), folder)
         elif advice is not None:
             stored = advice.to_json()
-            check_same_run(stored, target=target, backbone=backbone, metric=metric, seed=seed, folder="the advice")
+            check_stored(stored, folder="the advice")
             write_json(folder / runs.ADVICE, stored)
             write_thumbnails(advice.thumbnails if examples else (), folder)
         else:
             advice = advise(
-                target, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric, prefer=prefer,
-                own_evidence=own_evidence, command=command, examples=examples, clock=clock, progress=progress,
+                target, kind=kind, backbone=backbone, source=source, sample=sample, seed=seed, metric=metric,
+                prefer=prefer, own_evidence=own_evidence, command=command, examples=examples, clock=clock,
+                progress=progress,
             )  # fmt: skip
             stored = advice.to_json()
             write_json(folder / runs.ADVICE, stored)
@@ -404,11 +390,11 @@ def tune(
         if on_advice is not None:
             on_advice(stored)
         space = advice.space
-        data_to_tune = tuning_data(target, seed=seed)
+        data_to_tune = tuning_data(target, kind=kind, seed=seed)
         if augment != "auto":
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
-            space = restrict(space, strategy=strategy, widths=backbone.widths, tagged=target.tagged)
+            space = restrict(space, strategy=strategy, widths=backbone.widths, tops=task.tops)
         notes = space_notes(space, n_train=len(data_to_tune.train.rows))
         data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
@@ -438,19 +424,12 @@ def tune(
 
 
 def load_fitting(
-    target: TargetData, model: Model, *, device: str, max_length: int | None, weights: str | Path | None = None
+    kind: Kind, model: Model, *, name: str, device: str, max_length: int | None, weights: str | Path | None = None
 ) -> Backbone:
-    """The model, which must read what the data holds. Raises `ModelError` where it does not."""
-    if model is None and target.kind == "image":
-        model = DEFAULT_IMAGE_MODEL
-    backbone = load_backbone(_own(model), device=device, max_length=max_length, weights=weights)
-    if backbone.is_text != (target.kind == "text"):
-        reads, held = ("texts", "images") if backbone.is_text else ("images", "texts")
-        raise ModelError(
-            f"{backbone.id} reads {reads}, but {target.name} holds {held}",
-            why="features of the data come from the model",
-            fix=f"pass a model of {held}, or omit --model for the built-in one",
-        )
+    """The model, or the default one of a kind of data. Raises `ModelError` where it cannot read the data, `name`."""
+    chosen = kind.default_model if model is None else model
+    backbone = load_backbone(_own(chosen), device=device, max_length=max_length, weights=weights)
+    check_model(kind, backbone, name=name)
     return backbone
 
 

@@ -1,28 +1,156 @@
-"""Predictions as rows of a file: JSON lines, CSV, CoNLL."""
+"""Predictions for new rows, and how they are written: JSON lines, CSV, CoNLL."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
 
 from advisor.terminal import as_cell
-
-if TYPE_CHECKING:
-    from advisor.predicting import Predictions, TaggedPredictions
+from tuner.records import Record
 
 
-def tags_of_row(predictions: TaggedPredictions, row: int) -> dict[str, Any]:
-    """One sentence of the output; a word that the model does not see has a tag, and no probability."""
-    probabilities = predictions.probabilities[row].tolist()
-    return {
-        "tokens": list(predictions.tokens[row]),
-        "tags": list(predictions.tags[row]),
-        "probabilities": [None if math.isnan(probability) else round(probability, 6) for probability in probabilities],
-        "unlike_training": bool(predictions.unlike[row]),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Predicted(Record):
+    """What a saved model says of n new rows; subclasses hold the answers of one kind of task.
+
+    ``unlike`` (n,) says which rows are unlike the training data: farther from its features than 95 % of the training
+    rows are from each other.
+    """
+
+    endings: ClassVar[tuple[str, ...]] = (".csv", ".jsonl")
+    """Of the files that these can be written to; the first one's form is also that of the standard output."""
+
+    unlike: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share_unlike(self) -> float:
+        """Share of the rows that are unlike the training data."""
+        return float(self.unlike.mean()) if len(self.unlike) else 0.0
+
+    @property
+    def n_unreadable(self) -> int:
+        """Rows that could not be read and have no answer."""
+        return 0
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every row as it stands in a file of JSON lines."""
+        raise NotImplementedError
+
+    def table(self) -> list[list[Any]]:
+        """A header and the lines below it, as they stand in a CSV file."""
+        raise NotImplementedError
+
+    def written(self, ending: str, *, raw: bool) -> str:
+        """The content of a file with one of `endings`; unless `raw`, cells of a CSV file are safe in a spreadsheet."""
+        if ending == ".jsonl":
+            return as_jsonl(self.records())
+        return csv_of(self.table(), raw=raw)
+
+    def notes_on(self, file: str) -> list[str]:
+        """What a file of this name cannot hold."""
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions(Predicted):
+    """Labels and probabilities for new rows.
+
+    ``rows`` are what the rows are known by, and ``shown_as`` is the column of the output that holds them; None where
+    rows are known by their order. ``unreadable`` are positions of rows that could not be read, with the reason: they
+    have no label (None), and are not counted among those that are unlike the training data.
+    """
+
+    rows: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    shown_as: str | None = None
+
+    @property
+    def share_unlike(self) -> float:
+        """Share of the readable rows that are unlike the training data."""
+        counted = np.delete(self.unlike, list(self.unreadable))
+        return float(counted.mean()) if len(counted) else 0.0
+
+    @property
+    def n_unreadable(self) -> int:
+        """Rows that could not be read and have no label."""
+        return len(self.unreadable)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every row with its label; one that cannot be read has the reason in place of a label."""
+        return [self._row(row) for row in range(len(self.labels))]
+
+    def _row(self, row: int) -> dict[str, Any]:
+        named = {} if self.shown_as is None else {self.shown_as: self.rows[row]}
+        if row in self.unreadable:
+            return named | {
+                "label": None,
+                "probability": None,
+                "unlike_training": None,
+                "probabilities": dict.fromkeys(self.class_names),
+                "unreadable": self.unreadable[row],
+            }
+        probabilities = self.probabilities[row]
+        return named | {
+            "label": self.labels[row],
+            "probability": round(float(probabilities.max()), 6),
+            "unlike_training": bool(self.unlike[row]),
+            "probabilities": {
+                name: round(float(p), 6) for name, p in zip(self.class_names, probabilities, strict=True)
+            },
+        }
+
+    def table(self) -> list[list[Any]]:
+        """A row a line, with the probability of every class."""
+        return as_rows(self.records())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedPredictions(Predicted):
+    """Tags for the words of n new sentences.
+
+    ``probabilities`` hold for every sentence a (words,) array: how probable each word's tag is, not a number (NaN) for
+    words that the model does not see.
+    """
+
+    endings: ClassVar[tuple[str, ...]] = (".csv", ".jsonl", ".conll")
+
+    tokens: tuple[tuple[str, ...], ...]
+    tags: tuple[tuple[str, ...], ...]
+    probabilities: tuple[np.ndarray, ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every sentence; a word that the model does not see has a tag, and no probability."""
+        return [
+            {
+                "tokens": list(self.tokens[row]),
+                "tags": list(self.tags[row]),
+                "probabilities": [None if math.isnan(p) else round(p, 6) for p in self.probabilities[row].tolist()],
+                "unlike_training": bool(self.unlike[row]),
+            }
+            for row in range(len(self.tokens))
+        ]
+
+    def table(self) -> list[list[Any]]:
+        """A word a line, with the number of its sentence."""
+        return words_as_rows(self.records())
+
+    def written(self, ending: str, *, raw: bool) -> str:
+        """The content of a file with one of `endings`."""
+        return as_conll(self.records()) if ending == ".conll" else super().written(ending, raw=raw)
+
+    def notes_on(self, file: str) -> list[str]:
+        """What a CoNLL file cannot hold."""
+        return notes_on_conll(self.records(), file=file) if file.endswith(".conll") else []
 
 
 def words_as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
@@ -57,29 +185,6 @@ def notes_on_conll(rows: Sequence[dict[str, Any]], *, file: str) -> list[str]:
     return notes
 
 
-def prediction_of_row(predictions: Predictions, row: int) -> dict[str, Any]:
-    """One line of the output; an image that cannot be read has the reason in place of a label."""
-    # Texts keep the order of their file; a folder's images have none that everyone knows.
-    named = {} if predictions.kind == "text" else {"image": predictions.rows[row]}
-    if row in predictions.unreadable:
-        return named | {
-            "label": None,
-            "probability": None,
-            "unlike_training": None,
-            "probabilities": dict.fromkeys(predictions.class_names),
-            "unreadable": predictions.unreadable[row],
-        }
-    probabilities = predictions.probabilities[row]
-    return named | {
-        "label": predictions.labels[row],
-        "probability": round(float(probabilities.max()), 6),
-        "unlike_training": bool(predictions.unlike[row]),
-        "probabilities": {
-            name: round(float(p), 6) for name, p in zip(predictions.class_names, probabilities, strict=True)
-        },
-    }
-
-
 def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
@@ -99,14 +204,12 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
     ]
 
 
-def csv_of(
-    lines_of: Callable[[Sequence[dict[str, Any]]], list[list[Any]]], rows: Sequence[dict[str, Any]], *, raw: bool
-) -> str:
-    """Rows as CSV; unless `raw`, what a spreadsheet would take for a formula is marked as text."""
+def csv_of(lines: Sequence[Sequence[Any]], *, raw: bool) -> str:
+    """Lines as CSV; unless `raw`, what a spreadsheet would take for a formula is marked as text."""
     import csv
     import io
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows(line if raw else [as_cell(cell) for cell in line] for line in lines_of(rows))
+    writer.writerows(line if raw else [as_cell(cell) for cell in line] for line in lines)
     return buffer.getvalue()

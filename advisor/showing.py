@@ -6,10 +6,13 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.terminal import class_lines, in_lines, in_one_line, printable, printable_json, short
-from tuner.names import STRATEGIES, baseline_name, feature_words, metric_name
+from tuner.names import STRATEGIES, feature_words, metric_name
+
+if TYPE_CHECKING:
+    from advisor.kinds.words import Words
 
 
 def print_out(line: str) -> None:
@@ -30,39 +33,29 @@ def number_text(value: float | None, interval: Sequence[float] | None = None) ->
     return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
-def counted_text(data: dict[str, Any]) -> str:
-    """How much data there is, in its own words."""
-    if "n_entities" not in data:
-        return f"{data['n_examples']:,} examples, {data['n_classes']} classes"
-    types = "1 type" if data["n_classes"] == 1 else f"{data['n_classes']} types"
-    return f"{data['n_examples']:,} sentences, {data['n_entities']:,} entities of {types}"
-
-
-def baselines_text(baselines: dict[str, Any]) -> str:
-    """What needs no pretrained model, with its scores."""
-    measured = {name: found for name, found in baselines.items() if name != "best_probe"}
-    tagged = "entity_lookup" in measured
+def baselines_text(baselines: dict[str, Any], *, words: Words) -> str:
+    """What needs no pretrained model, with its scores, that of the linear model with its interval."""
 
     def score(name: str) -> str:
-        found = measured[name]
-        if found is None:
-            return number_text(None)
-        return number_text(found["score"], found["interval"] if name.endswith("_linear") else None)
+        found = baselines[name] or {"score": None}
+        return number_text(found["score"], found.get("interval") if name == words.linear else None)
 
-    return ", ".join(f"{baseline_name(name, tagged=tagged)} {score(name)}" for name in measured)
+    return ", ".join(f"{words.baseline_name(name)} {score(name)}" for name in words.baselines)
 
 
 def print_advice(advice: dict[str, Any]) -> None:
     """The recommendation in a screenful."""
     from advisor.advice.situation import Situation
+    from advisor.kinds.words import words_of
 
     data, size, similarity, situation = (advice[key] for key in ("data", "size", "similarity", "situation"))
     strategy, freeze, baselines = advice["strategy"], advice["freeze"], advice["baselines"]
-    n_blocks = advice["model"]["n_blocks"]
-    print_out(f"{data['name']} with {advice['model']['id']}: {counted_text(data)}")
+    n_blocks, words = advice["model"]["n_blocks"], words_of(advice)
+    print_out(f"{data['name']} with {advice['model']['id']}: {words.counted(data)}")
     read = [f"{name}: {in_one_line(column)}" for name, column in data["columns"].items() if column is not None]
     print_out(f"columns         {', '.join(read)}")
-    print_out(f"{'entities' if 'n_entities' in data else 'classes':<16}{class_lines(data['class_counts'], indent=16)}")
+    if words.classes is not None:
+        print_out(f"{words.classes:<16}{class_lines(data['class_counts'], indent=16)}")
     print_out("")
     what = f"freeze {freeze['recommended']} of {n_blocks} blocks"
     if strategy["features"] is not None:
@@ -81,7 +74,7 @@ def print_advice(advice: dict[str, Any]) -> None:
         print_out(f"situation       {named}{certain}; probabilities {shares}")
     if strategy["classic_rule"]:
         print_out(f"classic rule    {strategy['classic_rule']} (a prior, not a finding)")
-    print_out(f"baselines       {baselines_text(baselines)}")
+    print_out(f"baselines       {baselines_text(baselines, words=words)}")
     print_out("reasons")
     for reason in strategy["reasons"]:
         print_out(f"  - {reason}")
@@ -149,11 +142,9 @@ def _print_quality(test: dict[str, Any], *, calibration: dict[str, Any] | None, 
 
     if beside := other_metrics(test.get("metrics", {}), metric=metric):
         print_out(f"other metrics   {beside}")
-    classes = recalls(test.get("by_class", ()))
-    if "entities" in test:
-        by_type = [row for row in test["entities"]["by_type"] if row["n_gold"]]
-        classes = recalls([{"name": row["type"], "n": row["n_gold"], "recall": row["recall"]} for row in by_type])
-    if classes:
+    by_type = [row for row in test.get("entities", {"by_type": ()})["by_type"] if row["n_gold"]]
+    types = [{"name": row["type"], "n": row["n_gold"], "recall": row["recall"]} for row in by_type]
+    if classes := recalls([*test.get("by_class", ()), *types]):
         parts = [f"{short(in_one_line(name))} {recall}" for name, recall in classes]
         print_out(f"recall          {in_lines(parts, indent=16, most=4)}")
     if calibration is not None and calibration["n"] == 0:

@@ -4,44 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from advisor import runs
 from advisor.data.target import TargetData
+from advisor.kinds.base import Kind
 from advisor.measures.features import sample_rows
 from tuner.errors import OptionError
 from tuner.model.backbone import Backbone
 from tuner.search.data import LabelledRows, TuningData
-
-if TYPE_CHECKING:
-    import datasets
-    import pandas as pd
-
-    Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
-    Model: TypeAlias = str | Path | tuple[Any, Any] | None
-
 
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 20_000, 2_000, 10_000
 """Rows the search trains, validates and tests on at most: beyond them a trial no longer fits a sensible budget, and a
 test score is known to a point already."""
 
 
-def tuning_data(target: TargetData, *, seed: int) -> TuningData:
+def tuning_data(target: TargetData, *, kind: Kind, seed: int) -> TuningData:
     """The splits as the search takes them; very large ones are sampled, stratified."""
 
     def part(rows: np.ndarray, most: int) -> LabelledRows:
         if len(rows) > most:
             rows = np.sort(rows[sample_rows(target.labels[rows], size=most, seed=seed)])
-        together = target.kept_together(rows)
-        if target.tagged:
-            tags = [target.tags[int(row)] for row in rows]
-            n_words = np.array([len(words) for words in tags])
-            return LabelledRows(
-                rows=target.rows_at(rows), labels=np.concatenate(tags), groups=together, n_words=n_words
-            )
-        return LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=together)
+        return kind.labelled_rows(target, rows)
 
     parts = (("trained", target.train, TRAIN_ROWS), ("tested", target.test, TEST_ROWS))
     notes = tuple(
@@ -52,7 +38,7 @@ def tuning_data(target: TargetData, *, seed: int) -> TuningData:
         train=part(target.train, TRAIN_ROWS),
         validation=part(target.validation, VALIDATION_ROWS),
         test=part(target.test, TEST_ROWS),
-        class_names=target.class_names,
+        task=kind.task(target),
         fingerprint=target.fingerprint,
         notes=notes,
     )
@@ -70,14 +56,32 @@ def tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Backb
 
 
 def check_same_run(
-    stored: Mapping[str, Any], *, target: TargetData, backbone: Backbone, metric: str, seed: int, folder: Path | str
+    stored: Mapping[str, Any],
+    *,
+    target: TargetData,
+    backbone: Backbone,
+    max_length: int | None,
+    metric: str,
+    seed: int,
+    folder: Path | str,
 ) -> None:
+    """Raise `OptionError` where stored advice is not of this data, model and metric, and not with this seed and length.
+
+    Args:
+        stored: the values of an ``advice.json``.
+        target: the data.
+        backbone: the model.
+        max_length: tokens that a row is cut to; None where rows have no tokens.
+        metric: what candidates are scored by.
+        seed: of everything that is drawn.
+        folder: where the advice lies, for the message.
+    """
     model = stored["model"].get("sha256") or stored["model"].get("revision") or stored["model"].get("id")
     for what, here, there in (
         ("data", target.fingerprint, stored["data"].get("fingerprint")),
         ("model", backbone.fingerprint, model),
         ("metric", metric, stored["metric"]),
-        ("length", backbone.max_length if backbone.is_text else None, stored["model"]["max_length"]),
+        ("length", max_length, stored["model"]["max_length"]),
         ("seed", seed, stored["seed"]),
     ):
         if here != there:

@@ -41,7 +41,7 @@ def probe(features: np.ndarray, labels: np.ndarray, *, n_classes: int) -> float:
 def measure(backbone: Backbone, name: str, *, n: int, seed: int) -> list[dict[str, Any]]:
     """A row for every block."""
     data, n_validation = splits(name, n=n, seed=seed)
-    n_classes = len(data.class_names)
+    n_classes = len(data.task.names)
     with tempfile.TemporaryDirectory() as work:
         bench = open_bench(
             backbone, data=data, space=default_space(backbone.n_blocks), work=Path(work), metric="accuracy", seed=seed

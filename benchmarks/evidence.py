@@ -33,12 +33,13 @@ from main_job import text_backbone
 from advisor import recommend
 from advisor.advice.strategy import default_depth
 from advisor.data.load import load_target
+from advisor.kinds.table import kind_of
 from tuner.errors import TransferError
 from tuner.freezing import has_statistics
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
 from tuner.search.bench import Bench, open_bench
-from tuner.search.data import LabelledRows, TuningData
+from tuner.search.data import TuningData
 from tuner.search.run_name import RunName
 from tuner.search.space import RATES, RATES_WITH_BATCH_NORM, SCRATCH_RATES, Candidate, SearchSpace, candidate_at
 from tuner.tasks.heads import FEATURES, fits
@@ -313,9 +314,10 @@ def missing(cell: Cell, runs: pd.DataFrame, backbone: Backbone) -> list[tuple[st
 def bench_of(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tuple[Bench, int]:
     """The bench of a cell, which predicts validation and test rows in one go, and how many of those are validation."""
     target = load_target(data, seed=cell.seed)
+    kind = kind_of(target)
     held_out = np.concatenate([target.validation, target.test])
     part = {
-        name: LabelledRows(rows=target.rows_at(rows), labels=target.labels[rows], groups=target.kept_together(rows))
+        name: kind.labelled_rows(target, rows)
         for name, rows in (("train", target.train), ("validation", held_out), ("test", target.test))
     }
     if len(target.test) != len(draw_rows(cell)[1]):
@@ -324,7 +326,7 @@ def bench_of(cell: Cell, data: Path, *, backbone: Backbone, work: Path) -> tuple
     n = backbone.n_blocks
     space = SearchSpace(n_blocks=n, first=trained, controls=(), depths=(0, 0))
     bench = open_bench(
-        backbone, data=TuningData(**part, name=cell.set, class_names=target.class_names, fingerprint=""), space=space,
+        backbone, data=TuningData(**part, name=cell.set, task=kind.task(target), fingerprint=""), space=space,
         work=work, metric="accuracy", seed=cell.seed,
     )  # fmt: skip
     return bench, len(target.validation)

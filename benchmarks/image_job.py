@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from advisor import recommend, tune
 from advisor.data.load import load_target
+from advisor.kinds.images import Images
 from advisor.measures.baselines import small_pixels
 from advisor.measures.features import sample_rows
 from advisor.tuning import tuning_data
@@ -76,8 +77,8 @@ def pixels(parts: dict[str, np.ndarray]) -> float:
 def adapted(backbone: Backbone, data: Path, best: dict[str, Any], *, work: Path) -> float:
     """Validation score of a candidate whose batch norms follow the batches, same recipe and seed."""
     bench = open_bench(
-        backbone, data=tuning_data(load_target(data), seed=0), space=default_space(backbone.n_blocks), work=work,
-        metric="accuracy", seed=0,
+        backbone, data=tuning_data(load_target(data), kind=Images(), seed=0), space=default_space(backbone.n_blocks),
+        work=work, metric="accuracy", seed=0,
     )  # fmt: skip
     fields = ("strategy", "start", "frozen_blocks", "features", "augmentation", "head")
     candidate = Candidate(**{field: best[field] for field in fields})

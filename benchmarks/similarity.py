@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from wikipedia_profile import FRESH, FRESH_KINDS, STRETCH, build, read
 
-from advisor.measures.features import take_rows
+from advisor.measures.probed import take_rows
 from advisor.similarity.build import _LetterTexts, _shuffle_words
 from advisor.similarity.distance import surprisal
 from advisor.similarity.library import find_profile

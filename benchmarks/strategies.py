@@ -32,6 +32,7 @@ from tuner.search.bench import open_bench
 from tuner.search.data import LabelledRows, TuningData
 from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, SearchSpace, candidate_at
+from tuner.tasks.classes import Classes
 from tuner.tasks.heads import FEATURES
 
 RESULTS = Path(__file__).parent / "results" / "strategies.csv"
@@ -87,7 +88,7 @@ def splits(name: str, *, n: int, seed: int) -> tuple[TuningData, int]:
 
     data = TuningData(
         name=name, train=part(train), validation=part(np.concatenate([validation, test])), test=part(test[:1]),
-        class_names=tuple(names), fingerprint=f"{name}-{n}-{seed}",
+        task=Classes(names=tuple(names)), fingerprint=f"{name}-{n}-{seed}",
     )  # fmt: skip
     return data, len(validation)
 
@@ -138,9 +139,9 @@ def due(
 
 def run_cell(backbone: Backbone, table: Table, *, name: str, n: int, seed: int, until: float) -> None:
     """All runs of a set at a size and a seed that are still missing."""
-    kind = "text" if backbone.is_text else "image"
+    kind = backbone.inputs.noun
     cell = {"set": name, "n": n, "seed": seed}
-    equal = len({shape[-1] if kind == "text" else shape[0] for shape in backbone.shapes}) == 1
+    equal = len({*backbone.widths}) == 1
     asked = candidates(backbone.n_blocks, kind=kind, equal_widths=equal)
     if n > min(STEPS):  # options and augmentation are for small data
         asked = [candidate for candidate in asked if candidate.option is None and candidate.augmentation is None]

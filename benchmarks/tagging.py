@@ -30,6 +30,7 @@ from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, SearchSpace, candidate_at
 from tuner.search.store import Run
 from tuner.tasks.heads import FEATURES
+from tuner.tasks.tags import Tags
 from tuner.tasks.truth import Truth
 
 TABLE = RESULTS / "tagging.csv"
@@ -69,9 +70,9 @@ def read_set(name: str) -> tuple[TuningData, Truth, Truth]:
         n_words=np.concatenate([rows["validation"].n_words, rows["test"].n_words]),
     )
     data = TuningData(
-        name=name, train=rows["train"], validation=both, test=rows["test"], class_names=names, fingerprint=name
+        name=name, train=rows["train"], validation=both, test=rows["test"], task=Tags(names=names), fingerprint=name
     )
-    truths = [rows[part].truth(metric="entity_f1", names=names) for part in ("validation", "test")]
+    truths = [rows[part].truth(data.task, metric="entity_f1") for part in ("validation", "test")]
     return data, truths[0], truths[1]
 
 

@@ -81,6 +81,7 @@ def _search(folder: Path, *, resume: bool) -> dict[str, Any]:
     from tuner.search.data import LabelledRows, TuningData
     from tuner.search.search import search
     from tuner.search.space import candidate_at, default_space
+    from tuner.tasks.classes import Classes
 
     def labelled(n: int, seed: int) -> LabelledRows:
         rows = test_cli.reviews(n, seed=seed)
@@ -89,7 +90,7 @@ def _search(folder: Path, *, resume: bool) -> dict[str, Any]:
 
     data = TuningData(
         name="reviews", train=labelled(48, 0), validation=labelled(30, 1), test=labelled(20, 2),
-        class_names=("neg", "pos"), fingerprint="x",
+        task=Classes(names=("neg", "pos")), fingerprint="x",
     )  # fmt: skip
     backbone = load_backbone((tiny.bert(layers=2), tiny.tokenizer()), device="cpu")
     result = search(

@@ -234,7 +234,12 @@ def images(seed, n=48):
 @pytest.fixture
 def bench(backbone, tmp_path):
     data = TuningData(
-        name="squares", train=images(0), validation=images(1), test=images(2), class_names=("l", "r"), fingerprint="x"
+        name="squares",
+        train=images(0),
+        validation=images(1),
+        test=images(2),
+        task=Classes(names=("l", "r")),
+        fingerprint="x",
     )
     n = backbone.n_blocks
     space = SearchSpace(n_blocks=n, first=(candidate_at(2, n),), controls=(), depths=(0, n))
@@ -328,7 +333,12 @@ def test_the_search_says_whether_it_helped(backbone, tmp_path):
         result = search(
             backbone,
             data=TuningData(
-                name="s", train=images(0), validation=images(1), test=images(2), class_names=("l", "r"), fingerprint="x"
+                name="s",
+                train=images(0),
+                validation=images(1),
+                test=images(2),
+                task=Classes(names=("l", "r")),
+                fingerprint="x",
             ),
             space=space,
             recommended=candidate_at(2, n),

@@ -153,7 +153,7 @@ def test_a_layer_without_a_bias_is_divided_and_takes_no_offsets():
 
 IMAGES = LabelledRows(rows=test_image_models.IMAGES, labels=test_image_models.LABELS)
 OF_IMAGES = TuningData(
-    name="images", train=IMAGES, validation=IMAGES, test=IMAGES, class_names=("a", "b"), fingerprint="x"
+    name="images", train=IMAGES, validation=IMAGES, test=IMAGES, task=Classes(names=("a", "b")), fingerprint="x"
 )
 
 

@@ -125,15 +125,15 @@ def test_cells_are_no_formulas(value: object, cell: object) -> None:
 def test_predictions_as_csv_hold_no_formulas_unless_raw() -> None:
     row = {"image": "=x.png", "label": "=cmd()", "probability": 0.9, "unlike_training": False}
     rows = [row | {"probabilities": {"=cmd()": 0.9, "-1": 0.1}}]
-    safe = predicted_rows.csv_of(predicted_rows.as_rows, rows, raw=False).splitlines()
+    safe = predicted_rows.csv_of(predicted_rows.as_rows(rows), raw=False).splitlines()
     assert safe[0] == "image,label,probability,unlike_training,probability of =cmd(),probability of -1"
     assert safe[1] == "'=x.png,'=cmd(),0.9,False,0.9,0.1"
     assert (
-        predicted_rows.csv_of(predicted_rows.as_rows, rows, raw=True).splitlines()[1]
+        predicted_rows.csv_of(predicted_rows.as_rows(rows), raw=True).splitlines()[1]
         == "=x.png,=cmd(),0.9,False,0.9,0.1"
     )
     words = [{"tokens": ["=A1", "x"], "tags": ["O", "-"], "probabilities": [0.5, None], "unlike_training": True}]
-    assert predicted_rows.csv_of(predicted_rows.words_as_rows, words, raw=False).splitlines()[1:] == [
+    assert predicted_rows.csv_of(predicted_rows.words_as_rows(words), raw=False).splitlines()[1:] == [
         "1,'=A1,O,0.5,True",
         "1,x,'-,,True",
     ]

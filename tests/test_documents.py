@@ -22,7 +22,9 @@ from advisor.similarity.passages import (
     read_source_text,
     segment_numbers,
 )
+from advisor.similarity.profile_files import read_values
 from tuner.errors import DataError, OptionError
+from tuner.inputs.images import ImageInputs
 from tuner.model.assemble import load_backbone
 
 
@@ -288,7 +290,7 @@ def test_a_stored_profile_with_a_broken_count_stops_no_other(backbone, tmp_path)
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(of_tiny(300)))
     path = build_from_files([corpus], backbone=backbone)
-    values = library._read_values(path) | {"name": "broken", "documents": 5}
+    values = read_values(path) | {"name": "broken", "documents": 5}
     broken = path.with_name("broken.safetensors")
     save_file(load_file(path), broken, metadata={"profile": json.dumps(values)})
     assert "corpus" in {profile.name for profile in list_profiles()}
@@ -316,6 +318,6 @@ def test_the_command_line_says_how_broad_a_source_is(tmp_path, capsys):
 
 
 def test_images_have_no_column_of_documents(tmp_path):
-    images = type("Reader", (), {"is_text": False, "id": "net"})()
+    images = type("Reader", (), {"inputs": ImageInputs.__new__(ImageInputs), "id": "net"})()
     with pytest.raises(OptionError, match="reads images"):
         build_from_files([tmp_path], backbone=images, group="article")

@@ -16,6 +16,7 @@ import torch
 
 from advisor.data.examples import load_example
 from advisor.data.load import load_target
+from advisor.kinds.images import Images
 from advisor.similarity.image_profile import ImageProfile
 from advisor.similarity.library import find_profile
 from advisor.tuning import tuning_data
@@ -155,7 +156,7 @@ def test_its_true_source_profile_is_shipped() -> None:
 
 def test_training_at_a_rate_of_zero_changes_no_prediction(small: Backbone, tmp_path: Path) -> None:
     """Batch norms that followed small batches of digits undid what the head was fitted on (0.94 became 0.23)."""
-    data = tuning_data(load_target("example:digits"), seed=0)
+    data = tuning_data(load_target("example:digits"), kind=Images(), seed=0)
     bench = open_bench(small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0)
     head_only = bench.run_head(RunName(trial=0), candidate_at(7, 7), seed=0)
     recipe = {"learning_rate": 0.0, "head_ratio": 1.0, "steps": 20.0}
@@ -165,7 +166,7 @@ def test_training_at_a_rate_of_zero_changes_no_prediction(small: Backbone, tmp_p
 
 
 def test_a_fresh_last_block_learns_its_statistics_and_the_others_keep_theirs(small: Backbone, tmp_path: Path) -> None:
-    data = tuning_data(load_target("example:digits"), seed=0)
+    data = tuning_data(load_target("example:digits"), kind=Images(), seed=0)
     bench = open_bench(small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0)
     candidate = Candidate(**candidate_at(4, 7).to_json() | {"option": "fresh_top"})
     pretrained = {name: buffer.clone() for name, buffer in small.model.named_buffers()}
@@ -185,7 +186,7 @@ def test_a_fresh_last_block_learns_its_statistics_and_the_others_keep_theirs(sma
 
 
 def test_from_scratch_the_statistics_are_learnt(small: Backbone, tmp_path: Path) -> None:
-    data = tuning_data(load_target("example:digits"), seed=0)
+    data = tuning_data(load_target("example:digits"), kind=Images(), seed=0)
     bench = open_bench(small, data=data, space=default_space(7), work=tmp_path, metric="accuracy", seed=0)
     scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
     with bench.trainer.built(scratch, seed=0) as built:

@@ -179,7 +179,7 @@ def test_a_folder_with_an_image_processor_is_an_image_model(name, tmp_path):
     MODELS[name]().save_pretrained(tmp_path)
     processor().save_pretrained(tmp_path)
     backbone = load_backbone(tmp_path, device="cpu")
-    assert not backbone.is_text
+    assert isinstance(backbone.inputs, ImageInputs)
     assert backbone.sha256 is not None
     assert backbone.pooling == {"resnet": "mean", "vit": "cls"}[name]
     with pytest.raises(ModelError, match="reads images, not texts"):

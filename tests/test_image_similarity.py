@@ -10,7 +10,7 @@ import tiny
 import torch
 from PIL import Image
 
-from advisor.similarity import image_build, image_profile, library
+from advisor.similarity import image_build, image_profile, image_sources, library
 from advisor.similarity.distance import knn_distances, texture_counts, texture_distance
 from advisor.similarity.image_build import build_image_profile, read_source_pictures
 from advisor.similarity.image_profile import image_rows
@@ -406,8 +406,8 @@ def test_a_folder_of_images_is_embedded_once_and_kept_by_content(backbone, photo
     for row, image in enumerate(photographs[:150]):
         Image.fromarray(image).save(folder / f"{row}.png")
     calls = []
-    build = library.build_image_profile
-    monkeypatch.setattr(library, "build_image_profile", lambda *a, **k: calls.append(1) or build(*a, **k))
+    build = image_sources.build_image_profile
+    monkeypatch.setattr(image_sources, "build_image_profile", lambda *a, **k: calls.append(1) or build(*a, **k))
     first = find_profile(str(tmp_path / "images"), backbone=backbone)
     assert first.name == "images"
     assert find_profile(tmp_path / "images", backbone=backbone).content_sha256 == first.content_sha256

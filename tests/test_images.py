@@ -20,6 +20,7 @@ from advisor.data.images import as_pixels, contents_of
 from advisor.data.load import load_target
 from advisor.data.new_rows import read_images, read_texts
 from advisor.data.target import TargetData
+from advisor.kinds.table import kind_of
 from tuner.errors import DataError, MissingFileError, OptionError
 from tuner.inputs.pictures import Pictures
 
@@ -86,7 +87,7 @@ def test_a_folder_of_classes_is_checked_and_divided_as_texts_are(tmp_path: Path)
     assert [len(target.train), len(target.validation), len(target.test)] == [15, 4, 5]
     assert sorted(np.concatenate([target.train, target.validation, target.test])) == list(range(N))
     assert target.texts_at([0]) == [str(tmp_path / "pets" / "cat" / "000.png")]
-    rows = target.rows_at([3, 0])
+    rows = kind_of(target).rows_at(target, [3, 0])
     assert isinstance(rows, Pictures)
     np.testing.assert_array_equal(np.asarray(rows[0]), pixels(6))
     assert load_target(str(tmp_path / "pets")).fingerprint == target.fingerprint
@@ -731,7 +732,7 @@ def test_images_in_a_text_table_are_not_even_read(tmp_path: Path, monkeypatch: p
         target = load_target(given)
         assert (target.kind, target.columns) == ("text", {"text": "text", "label": "label", "group": None})
         assert target.held == {}
-        assert isinstance(target.rows_at([0]), list)
+        assert isinstance(kind_of(target).rows_at(target, [0]), list)
 
 
 def test_a_sound_is_no_image() -> None:

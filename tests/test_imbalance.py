@@ -33,7 +33,7 @@ from tuner.search.search import search
 from tuner.search.space import Candidate, candidate_at, default_space, restrict
 from tuner.tasks.assessment import scores_by_class
 from tuner.tasks.calibration import softmax
-from tuner.tasks.classes import ClassTruth
+from tuner.tasks.classes import Classes, ClassTruth
 from tuner.tasks.heads import cross_validate, fit_head
 from tuner.tasks.imbalance import choose_offsets, choose_strength, class_weights, log_shares
 from tuner.tasks.metrics import bootstrap_scores, check_metric, interval
@@ -177,7 +177,7 @@ def rare(n, seed):
 
 
 DATA = TuningData(
-    name="rare", train=rare(120, 0), validation=rare(90, 1), test=rare(90, 2), class_names=("neg", "pos"),
+    name="rare", train=rare(120, 0), validation=rare(90, 1), test=rare(90, 2), task=Classes(names=("neg", "pos")),
     fingerprint="x",
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from tuner.search.prefixes import Prefixes
 from tuner.search.search import search
 from tuner.search.space import candidate_at, default_space
 from tuner.search.store import RunStore
+from tuner.tasks.classes import Classes
 
 ADVISOR = [sys.executable, "-m", "advisor"]
 
@@ -133,7 +134,7 @@ def small_search(folder, interruption):
 
     data = TuningData(
         name="reviews", train=labelled(48, 0), validation=labelled(30, 1), test=labelled(20, 2),
-        class_names=("neg", "pos"), fingerprint="x",
+        task=Classes(names=("neg", "pos")), fingerprint="x",
     )  # fmt: skip
     backbone = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
     return search(

@@ -267,8 +267,7 @@ def films(n, seed):
 
 
 FILMS = TuningData(
-    name="films", train=films(96, 0), validation=films(60, 1), test=films(40, 2), class_names=NAMES, fingerprint="x",
-    posed=TASK,
+    name="films", train=films(96, 0), validation=films(60, 1), test=films(40, 2), task=TASK, fingerprint="x",
 )  # fmt: skip
 
 
@@ -362,8 +361,7 @@ def pictures(n, seed):
 def test_images_have_labels_as_texts_have(tmp_path):
     task = Labels(names=("above", "below"))
     data = replace(
-        FILMS, train=pictures(64, 0), validation=pictures(40, 1), test=pictures(40, 2), class_names=task.names,
-        posed=task,
+        FILMS, train=pictures(64, 0), validation=pictures(40, 1), test=pictures(40, 2), task=task,
     )  # fmt: skip
     result = found_by(load_backbone(images(), device="cpu"), tmp_path, data, metric=SUBSET_ACCURACY)
     assert result.winner["test"]["score"] > 0.6

@@ -83,6 +83,108 @@ def test_rooms_import_one_way():
     assert circle(graph) == {}
 
 
+ASKS_FOR_THE_KIND = re.compile(
+    r"""(?x)
+    \.tagged\b (?:\s+is\b | \s+else\b | \s+and\b | \s*[:)] (?!.*=) )     # if target.tagged:
+    | \b (?: if | and | or | not ) \s+ [\w.]*\b (?: tagged | is_tagged | is_text | reads_text | tags_words ) \b
+    | \b (?: is_text | reads_text | tags_words ) \b
+    | \btagged = [\w.]+ \. (?: tagged | is_tagged )                             # check(tagged=target.tagged)
+    | \b (?: pixels | tagged | n_words | encoded\.first ) \s+ is \s+ (?: not \s+ )? None\b
+    | \b (?: kind | task ) \s* [!=]= \s* ["'\w]
+    | ["'] (?: kind | task ) ["'] \s* [\])]+ \s* [!=]=
+    | ["'] \w* (?: _linear | n_entities | entity_lookup ) ["'] \s+ (?: not \s+ )? in \b
+    | \.endswith \( \s* ["'] _linear
+    | \bisinstance \( [^()]* \b (Pictures|Tokens|Pixels|TaggedPredictions|TextInputs|ImageInputs) \b [^()]* \)
+      (?! \s else \s \1 \( )                                             # which converts what it is given
+    | \b _kind_of_task \b
+    | \b metric \s+ (?: [!=]= | in ) \s .* \b ENTITY_F1 \b
+    | \b pooling \s* [!=]= \s* ["'] tokens
+    | ["']text_pair["'] .* \b (?: is \s (?: not \s )? None | else )
+    """
+)
+"""Spellings of the question what kind some data is of."""
+MAY_ASK = {"advisor": ("kinds", "data")}
+"""Rooms whose business it is: kinds are told apart in `advisor.kinds.table` and `advisor.kinds.words`, and while data
+is read (`advisor.data`) it has none yet."""
+
+
+def questions(path):
+    """Lines of a file's code, without texts and comments that explain, that ask what kind some data is of."""
+    source = path.read_text()
+    tree = ast.parse(source)
+    said = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            said.update(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(source.splitlines(), 1)
+    code = [(number, line.partition("  #")[0].strip()) for number, line in lines if number not in said]
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for number, line in code
+        if ASKS_FOR_THE_KIND.search(line) and not line.startswith(("assert ", "#"))
+    ]
+
+
+@pytest.mark.parametrize("package", MAY_ASK)
+def test_no_code_asks_what_kind_its_data_is_of(package):
+    """What depends on the kind of data is a method of an object, which the rooms in `MAY_ASK` choose."""
+    asked = [
+        question
+        for path in FILES
+        if path.relative_to(ROOT).parts[0] == package and path.relative_to(ROOT).parts[1] not in MAY_ASK[package]
+        for question in questions(path)
+    ]
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    if target.tagged:",
+        "    metric = check_fitting(metric, tagged=target.tagged)",
+        "    classes = tags(target) if target.tagged else classes(target)",
+        "    if features.tagged is not None:",
+        "        return 1 if self.tagged is None else 2",
+        "    if features.pixels is None:",
+        '    if target.kind == "text":',
+        '    if self.kind != "image" and wanted:',
+        "    return backbone.max_length if backbone.is_text else None",
+        "    if transfer_model.tags_words:",
+        '    kind="text" if transfer_model.reads_text else "image",',
+        '    if "token_linear" in baselines:',
+        '    if "n_entities" not in data:',
+        '    linear = next(found for name, found in baselines.items() if name.endswith("_linear"))',
+        "    noun = 'sentences' if run.tagged else 'rows'",
+        "    if isinstance(given, Pictures) and given.unreadable:",
+        "    pixels=encoded if isinstance(encoded, Pixels) else None,",
+        "    if isinstance(predictions, TaggedPredictions):",
+        "    kind = _kind_of_task(target)",
+        '    "metric": None if metric in (METRICS[0], ENTITY_F1) else metric,',
+        "    if self.metric == ENTITY_F1:",
+        "    folds = self.folds if self.truth.n_words is None else other",
+        "    if encoded.first is not None:",
+        '    if pooling == "tokens":',
+        '    return "text_pair" if target.columns.get("text_pair") is not None else target.kind',
+    ],
+)
+def test_the_questions_that_were_asked_would_be_found(line):
+    assert ASKS_FOR_THE_KIND.search(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    given = pictures if isinstance(pictures, Pictures) else Pictures(pictures)",
+        "    tagged = self.tagged",
+        "    return len(self.tagged.n_words)",
+        "    kind.check_metric(metric)",
+        '    "n_entities": "entities",',
+    ],
+)
+def test_what_asks_nothing_is_not_found(line):
+    assert not ASKS_FOR_THE_KIND.search(line)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_can_be_read_at_once(path):
     assert len(path.read_text().splitlines()) <= 500

@@ -218,5 +218,6 @@ def test_near_copies_of_pairs_and_tagged_sentences(tmp_path: Path) -> None:
     train = pd.DataFrame({"tokens": tokens, "tags": tags})
     test = pd.DataFrame({"tokens": [[w.upper() for w in row] for row in tokens[:20]], "tags": tags[:20]})
     target = load_target({"train": train, "test": test})
-    assert (target.tagged, target.n_leaked, target.n_duplicates, target.n_conflicting) == (True, 20, 0, 0)
+    assert (target.task, target.n_leaked, target.n_duplicates) == ("token_classification", 20, 0)
+    assert target.n_conflicting == 0
     assert "(20 of them but for capitals" in target.warnings[0]

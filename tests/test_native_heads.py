@@ -265,7 +265,9 @@ def test_statistics_that_moved_come_back_with_the_weights(tmp_path):
     backbone = load_backbone((test_image_models.resnet(), test_image_models.processor()), device="cpu")
     images, labels = test_image_models.IMAGES, test_image_models.LABELS
     part = LabelledRows(rows=images, labels=labels)
-    data = TuningData(name="images", train=part, validation=part, test=part, class_names=("a", "b"), fingerprint="x")
+    data = TuningData(
+        name="images", train=part, validation=part, test=part, task=Classes(names=("a", "b")), fingerprint="x"
+    )
     space = test_search_study.default_space(backbone.n_blocks)
     bench = open_bench(backbone, data=data, space=space, work=tmp_path, metric="accuracy", seed=0)
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}

@@ -364,7 +364,11 @@ def test_names_that_are_no_file_names_are_kept_too(home):
 @pytest.mark.parametrize(
     ("advised", "tuned", "said"),
     [
-        ({"baselines__token_linear": None, "baselines__entity_lookup": None}, {}, "tags words"),
+        (
+            {"data__task": "token_classification", "baselines__token_linear": None, "baselines__entity_lookup": None},
+            {},
+            "tags words",
+        ),
         ({"data__task": "token_classification"}, {}, "tags words"),
         ({}, {"schema": 2}, "schema 2"),
         ({"schema": 2}, {}, "schema 2"),

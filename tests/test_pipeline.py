@@ -10,6 +10,7 @@ import tiny
 import advisor.tuning
 from advisor import recommend, tune
 from advisor.data.load import load_target
+from advisor.kinds.table import kind_of
 from advisor.options import parse_budget
 from tuner.errors import OptionError
 
@@ -82,7 +83,8 @@ def test_unreadable_budgets_are_said(text):
 def test_very_large_splits_are_sampled_and_said(monkeypatch):
     monkeypatch.setattr(advisor.tuning, "TRAIN_ROWS", 40)
     monkeypatch.setattr(advisor.tuning, "TEST_ROWS", 20)
-    data = advisor.tuning.tuning_data(load_target(FRAME), seed=0)
+    target = load_target(FRAME)
+    data = advisor.tuning.tuning_data(target, kind=kind_of(target), seed=0)
     assert (len(data.train.rows), len(data.test.rows)) == (40, 20)
     assert np.bincount(data.train.labels).tolist() == [20, 20]
     assert data.notes == ("trained on a sample of 40 of 102 rows", "tested on a sample of 20 of 32 rows")

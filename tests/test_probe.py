@@ -10,8 +10,12 @@ from sklearn.pipeline import make_pipeline
 from advisor.data.load import load_target
 from advisor.measures.baselines import majority_baseline, tfidf_baseline
 from advisor.measures.features import BlockFeatures, sample_rows
-from advisor.measures.probe import assign_folds, probe_blocks
+from advisor.measures.folds import assign_folds
+from advisor.measures.probe import probe_blocks
 from tuner.errors import DataError
+from tuner.tasks.classes import Classes
+
+CLASSES = Classes(names=("a", "b"))
 
 
 def block_features(features, labels):
@@ -38,7 +42,7 @@ def telling_block_two():
 
 
 def test_the_telling_block_has_the_best_probe(telling_block_two):
-    profile = probe_blocks(telling_block_two, n_classes=2)
+    profile = probe_blocks(telling_block_two, task=CLASSES)
     blocks = {probe.block: probe.score for probe in profile.probes if probe.block is not None}
     assert sorted(blocks) == [0, 1, 2, 3, 4]
     assert max(blocks, key=blocks.get) == 2
@@ -55,7 +59,7 @@ def test_the_telling_block_has_the_best_probe(telling_block_two):
 
 
 def test_the_learning_curve_rises_and_uses_nested_rows(telling_block_two):
-    curve = probe_blocks(telling_block_two, n_classes=2).learning_curve
+    curve = probe_blocks(telling_block_two, task=CLASSES).learning_curve
     assert [point.n for point in curve] == [20, 40, 80, 160]
     assert curve[-1].score >= curve[0].score
     assert curve[0].gain is None

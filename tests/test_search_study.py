@@ -73,7 +73,7 @@ DATA = TuningData(
     train=labelled(96, 0),
     validation=labelled(60, 1),
     test=labelled(40, 2),
-    class_names=NAMES,
+    task=Classes(names=NAMES),
     fingerprint="x",
 )
 
@@ -883,14 +883,14 @@ def test_a_block_that_has_a_name_is_tried_under_that_only():
 @pytest.mark.parametrize("strategy", ["head_only", "feature_based", "bilstm"])
 def test_what_trains_no_block_is_neither_augmented_nor_trained_otherwise(strategy):
     space = dataclasses.replace(default_space(4), options=("random_head",), augmentation="masking")
-    restricted = restrict(space, strategy=strategy, widths=[32] * 4, tagged=True)
+    restricted = restrict(space, strategy=strategy, widths=[32] * 4, tops=("linear", "bilstm"))
     assert (restricted.options, restricted.augmentation) == ((), None)
 
 
 def test_a_bilstm_on_the_best_probe_is_tried_first():
     best = Candidate(strategy="feature_based", frozen_blocks=None, features="weighted_all", top="bilstm")
     space = dataclasses.replace(default_space(4), first=(best,))
-    tried = restrict(space, strategy="bilstm", widths=[32] * 4, tagged=True).first
+    tried = restrict(space, strategy="bilstm", widths=[32] * 4, tops=("linear", "bilstm")).first
     assert [c.features for c in tried[:2]] == ["weighted_all", "embeddings"]
     assert len(tried) == 6
 

@@ -1,8 +1,13 @@
 import pytest
 
 from advisor.data.load import load_target
+from advisor.kinds.table import kind_of
 from advisor.measures.probe import CurvePoint
-from advisor.measures.size import measure_size, position, size_of
+from advisor.measures.size import measure_size, position
+
+
+def size_of(target):
+    return kind_of(target).size(target, learning_curve=(), curve_features="last")
 
 
 def size(n, per_class, duplicates=0, curve=()):
@@ -34,16 +39,16 @@ def test_a_given_test_split_is_not_learned_from(tmp_path):
     for split, n in (("train", 90), ("test", 50)):
         rows = [f"text {split} {i},{'ab'[i % 2]}" for i in range(n)]
         (tmp_path / f"{split}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    given = size_of(load_target(tmp_path), learning_curve=(), curve_features="last")
+    given = size_of(load_target(tmp_path))
     assert (given.n_examples, given.n_per_class_min) == (90, 45)
-    own = size_of(load_target(tmp_path / "train.csv"), learning_curve=(), curve_features="last")
+    own = size_of(load_target(tmp_path / "train.csv"))
     assert (own.n_examples, own.n_per_class_min) == (90, 45)
 
 
 def test_equal_texts_count_once(tmp_path):
     rows = [f"text {i % 60},{'ab'[i % 2]}" for i in range(90)]
     (tmp_path / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    profile = size_of(load_target(tmp_path / "data.csv"), learning_curve=(), curve_features="last")
+    profile = size_of(load_target(tmp_path / "data.csv"))
     assert (profile.n_examples, profile.n_duplicates, profile.n_effective) == (90, 30, 60)
 
 
@@ -75,6 +80,6 @@ def test_the_curve_says_whether_more_data_would_help(gain, bounds, said):
 def test_copies_do_not_make_a_class_large(tmp_path):
     rows = [f"text number {i},a" for i in range(2_000)] + [f"copy {i % 5},b" for i in range(600)]
     (tmp_path / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    profile = size_of(load_target(tmp_path / "data.csv"), learning_curve=(), curve_features="last")
+    profile = size_of(load_target(tmp_path / "data.csv"))
     assert profile.n_per_class_min == 5
     assert profile.verdict == "small"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from advisor.similarity import build, library, passages
+from advisor.similarity import build, library, passages, text_sources
 from advisor.similarity.build import build_profile, read_stage_two
 from advisor.similarity.library import (
     build_from_files,
@@ -18,6 +18,7 @@ from advisor.similarity.library import (
 )
 from advisor.similarity.passages import SourceText, cut_passages, even_quotas, read_source_text, split_sentences
 from advisor.similarity.profile import middle_blocks
+from advisor.similarity.profile_files import read_values
 from tuner.errors import DataError, MissingFileError, ModelError, OptionError
 from tuner.model.assemble import load_backbone
 
@@ -184,7 +185,7 @@ def test_a_profile_with_a_part_missing_is_refused(profile, tmp_path):
     from safetensors.numpy import save_file
 
     save_profile(profile, tmp_path / "p.safetensors")
-    values = library._read_values(tmp_path / "p.safetensors")
+    values = read_values(tmp_path / "p.safetensors")
     path = tmp_path / "q.safetensors"
     save_file({"scale": profile.scale}, path, metadata={"profile": json.dumps(values)})
     with pytest.raises(DataError, match="a part of it is missing or broken"):
@@ -220,8 +221,8 @@ def test_text_is_embedded_once_and_kept_by_content(backbone, tmp_path, monkeypat
     corpus.write_text("\n".join(sentences(300)))
     first = find_profile(str(corpus), backbone=backbone)
     calls = []
-    original = library.build_profile
-    monkeypatch.setattr(library, "build_profile", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = text_sources.build_profile
+    monkeypatch.setattr(text_sources, "build_profile", lambda *a, **k: calls.append(1) or original(*a, **k))
     again = find_profile(corpus, backbone=backbone)
     assert again.content_sha256 == first.content_sha256
     assert calls == []

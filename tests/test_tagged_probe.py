@@ -11,23 +11,27 @@ import tiny
 
 from advisor.cli import run
 from advisor.data.load import load_target
+from advisor.kinds.sentences import Sentences
+from advisor.kinds.table import kind_of
 from advisor.measures.baselines import lookup_baseline, outside_baseline, token_baseline, word_cues
-from advisor.measures.features import BlockFeatures, WordFeatures, embed
-from advisor.measures.probe import WORD_L2_GRID, probe_blocks, probe_folds, sentence_folds
-from advisor.measures.size import measure_size, size_of
-from advisor.pipeline import _fitting_augmentation, recommend
+from advisor.measures.probe import probe_blocks
+from advisor.measures.size import ENTITIES, measure_size
+from advisor.measures.words import WORD_L2_GRID, SentenceFeatures, WordFeatures, sentence_folds
+from advisor.pipeline import recommend
 from advisor.report.page import make_page
 from tuner.errors import ModelError, OptionError
 from tuner.model.assemble import load_backbone
+from tuner.tasks.classes import Classes
 from tuner.tasks.heads import cross_validate
-from tuner.tasks.tags import TagTruth
+from tuner.tasks.tags import Tags, TagTruth
+from tuner.training.augmentation import usual_policy
 
 NAMES = ("O", "B-a", "I-a")
 
 
 def tagged_features(
     *, n: int = 90, words: int = 5, blocks: int = 5, telling: int = 2, unseen: int = 0, seed: int = 0
-) -> BlockFeatures:
+) -> SentenceFeatures:
     """Sentences with one entity of two words; one block tells the tags of their words."""
     generator = np.random.default_rng(seed)
     tags = np.zeros((n, words), dtype=np.int64)
@@ -39,7 +43,7 @@ def tagged_features(
     seen = np.ones(n * words, dtype=bool)
     seen[: unseen * words] = False
     features[:, ~seen] = 0
-    return BlockFeatures(
+    return SentenceFeatures(
         rows=np.arange(n),
         texts=("x",) * n,
         features=tuple(np.zeros((n, 6), dtype=np.float32) for _ in range(blocks)),
@@ -67,7 +71,7 @@ def truth_of(tags: list[list[int]], names: tuple[str, ...] = NAMES) -> TagTruth:
 
 
 def test_the_telling_block_has_the_best_probe_of_words():
-    profile = probe_blocks(tagged_features(), n_classes=3, metric="entity_f1")
+    profile = probe_blocks(tagged_features(), task=Tags(names=NAMES), metric="entity_f1")
     blocks = {probe.block: probe.score for probe in profile.probes if probe.block is not None}
     assert max(blocks, key=blocks.get) == 2
     assert blocks[2] > 0.95
@@ -77,7 +81,7 @@ def test_the_telling_block_has_the_best_probe_of_words():
 
 
 def test_the_learning_curve_counts_sentences():
-    curve = probe_blocks(tagged_features(), n_classes=3, metric="entity_f1").learning_curve
+    curve = probe_blocks(tagged_features(), task=Tags(names=NAMES), metric="entity_f1").learning_curve
     assert [point.n for point in curve] == [7, 15, 30, 60]
     assert curve[-1].gain == pytest.approx(curve[-1].score - curve[-2].score)
     assert curve[-1].gain_interval[0] <= curve[-1].gain <= curve[-1].gain_interval[1]
@@ -85,7 +89,7 @@ def test_the_learning_curve_counts_sentences():
 
 def test_words_that_are_not_seen_are_predicted_outside():
     """A third of the sentences is not seen: no probe can find their entities."""
-    profile = probe_blocks(tagged_features(unseen=30), n_classes=3, metric="entity_f1")
+    profile = probe_blocks(tagged_features(unseen=30), task=Tags(names=NAMES), metric="entity_f1")
     assert profile.best.score == pytest.approx(2 * (2 / 3) / (1 + 2 / 3), abs=0.03)
     assert profile.learning_curve[-1].score == pytest.approx(0.8, abs=0.04)
 
@@ -97,8 +101,8 @@ def test_the_penalty_of_words_is_cross_validated_on_single_blocks(monkeypatch):
         tried.append(tuple(l2))
         return cross_validate(*arguments, l2=l2, **options)
 
-    monkeypatch.setattr("advisor.measures.probe.cross_validate", recording)
-    probes = probe_blocks(tagged_features(), n_classes=3, metric="entity_f1").probes
+    monkeypatch.setattr("tuner.tasks.heads.cross_validate", recording)
+    probes = probe_blocks(tagged_features(), task=Tags(names=NAMES), metric="entity_f1").probes
     best = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
     assert tried == [WORD_L2_GRID] * 5 + [(best.l2,)] * 3
 
@@ -138,8 +142,9 @@ def backbone():
 
 def test_one_pass_gives_features_of_sentences_and_of_words(backbone):
     target = load_target(learnable())
-    features = embed(target, backbone=backbone)
-    words = target.rows_at(features.rows)
+    assert isinstance(kind_of(target), Sentences)
+    features = kind_of(target).embed(target, backbone=backbone)
+    words = kind_of(target).rows_at(target, features.rows)
     assert [block.shape for block in features.features] == [(len(words), 32)] * 4
     assert features.texts == tuple(" ".join(row) for row in words)
     expected = backbone.block_features(backbone.encode([" ".join(row) for row in words]))
@@ -152,22 +157,23 @@ def test_one_pass_gives_features_of_sentences_and_of_words(backbone):
 
 
 def test_probes_learn_from_whole_sentences_within_the_limit(backbone, monkeypatch):
-    monkeypatch.setattr("advisor.measures.features.PROBED_WORDS", 100)
-    monkeypatch.setattr("advisor.measures.features.FEWEST_PROBED", 5)
-    features = embed(load_target(learnable()), backbone=backbone)
+    monkeypatch.setattr("advisor.measures.words.PROBED_WORDS", 100)
+    monkeypatch.setattr("advisor.measures.words.FEWEST_PROBED", 5)
+    target = load_target(learnable())
+    features = Sentences().embed(target, backbone=backbone)
     assert features.n_probed < len(features.rows)
     assert 90 < features.tagged.n_words.sum() <= 100
     assert len(features.tagged.tags) == len(features.tagged.features[0]) == features.tagged.n_words.sum()
     assert len(features.features[0]) == len(features.rows)
-    profile = probe_blocks(features, n_classes=5, metric="entity_f1")
+    profile = probe_blocks(features, task=Sentences().task(target), metric="entity_f1")
     assert profile.n_rows == features.n_probed
-    monkeypatch.setattr("advisor.measures.features.FEWEST_PROBED", 30)
-    assert embed(load_target(learnable()), backbone=backbone).n_probed == 30
+    monkeypatch.setattr("advisor.measures.words.FEWEST_PROBED", 30)
+    assert Sentences().embed(load_target(learnable()), backbone=backbone).n_probed == 30
 
 
 def test_entities_beyond_the_length_are_said():
     short = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu", max_length=5)
-    features = embed(load_target(learnable()), backbone=short)
+    features = Sentences().embed(load_target(learnable()), backbone=short)
     assert not features.tagged.seen.all()
     assert "are not seen by the model (they stand beyond its 5 tokens" in features.warnings[-1]
 
@@ -209,13 +215,17 @@ def test_cues_at_the_edges_are_blank():
 # --- size
 
 
+def entities(**by_type):
+    return {"by_type": by_type, "counting": ENTITIES}
+
+
 def test_size_counts_entities():
-    small = measure_size(n_examples=20_000, n_duplicates=0, n_per_class_min=300, by_type={"a": 500, "b": 300})
+    small = measure_size(n_examples=20_000, n_duplicates=0, n_per_class_min=300, **entities(a=500, b=300))
     assert (small.verdict, small.n_entities, small.unit) == ("small", 800, "entities")
     assert small.why == "800 entities in 20,000 distinct sentences, under 1,000: small"
-    rare = measure_size(n_examples=20_000, n_duplicates=0, n_per_class_min=10, by_type={"a": 20_000, "b": 10})
+    rare = measure_size(n_examples=20_000, n_duplicates=0, n_per_class_min=10, **entities(a=20_000, b=10))
     assert rare.why == "the rarest type has 10 entities, under 64: small"
-    large = measure_size(n_examples=9_000, n_duplicates=0, n_per_class_min=600, by_type={"a": 20_000, "b": 600})
+    large = measure_size(n_examples=9_000, n_duplicates=0, n_per_class_min=600, **entities(a=20_000, b=600))
     assert large.verdict == "large"
     assert measure_size(n_examples=300, n_duplicates=0, n_per_class_min=100).by_type is None
 
@@ -223,7 +233,7 @@ def test_size_counts_entities():
 def test_size_counts_the_entities_of_distinct_sentences():
     tokens, tags = learnable()
     target = load_target((tokens * 2, tags * 2))
-    size = size_of(target, learning_curve=(), curve_features="last")
+    size = kind_of(target).size(target, learning_curve=(), curve_features="last")
     assert (size.n_examples, size.n_duplicates, size.n_effective) == (120, 60, 60)
     assert size.by_type == {
         kind: sum(name == f"B-{kind}" for row in tags for name in row) for kind in ("animal", "mood")
@@ -277,14 +287,15 @@ def test_the_advice_is_about_entities(advice):
 def test_masking_is_what_fits_words():
     """Words that are dropped would take their tags along; without a mask there is nothing to put in their place."""
     plain = load_backbone((tiny.bert(), tiny.tokenizer()), device="cpu")
-    assert _fitting_augmentation(tagged_features(), plain) is None
-    texts = replace(tagged_features(), tagged=None)
-    assert _fitting_augmentation(texts, plain) == "mixup"
+    assert usual_policy(plain, Tags(names=NAMES)) is None
+    classes = Classes(names=("a", "b"))
+    assert usual_policy(plain, classes) == "mixup"
     # Mixed texts have no last token in common.
-    assert _fitting_augmentation(texts, replace(plain, pooling="last")) == "token_dropout"
+    assert usual_policy(replace(plain, pooling="last"), classes) == "token_dropout"
     tokenizer = tiny.tokenizer()
     tokenizer.mask_token = "[UNK]"
-    assert _fitting_augmentation(tagged_features(), load_backbone((tiny.bert(), tokenizer), device="cpu")) == "masking"
+    masking = load_backbone((tiny.bert(), tokenizer), device="cpu")
+    assert usual_policy(masking, Tags(names=NAMES)) == "masking"
 
 
 def test_the_report_speaks_of_entities(advice):
@@ -342,9 +353,9 @@ def test_a_slow_tokenizer_is_refused():
     slow = tiny.tokenizer()
     slow.__class__ = type("Slow", (slow.__class__,), {"is_fast": False})
     with pytest.raises(ModelError, match="does not say which characters"):
-        embed(load_target(learnable()), backbone=load_backbone((tiny.bert(), slow), device="cpu"))
+        Sentences().embed(load_target(learnable()), backbone=load_backbone((tiny.bert(), slow), device="cpu"))
 
 
 def test_baselines_and_probes_share_their_folds():
     features = tagged_features()
-    assert (probe_folds(features, seed=3) == sentence_folds(features.labels, groups=None, seed=3)).all()
+    assert (features.folds(seed=3) == sentence_folds(features.labels, groups=None, seed=3)).all()

@@ -14,6 +14,9 @@ from recognised import is_tagged
 import advisor.data.read
 from advisor.data.load import load_target
 from advisor.data.sentences import read_sentences
+from advisor.kinds.sentences import Sentences
+from advisor.kinds.table import kind_of
+from advisor.kinds.texts import Texts
 from tuner.errors import DataError, OptionError
 
 
@@ -42,18 +45,23 @@ def folder(path: Path, **parts: tuple[list[list[str]], list[list[str]]]) -> Path
     return path
 
 
+def together(target, positions):
+    """What folds must not part, as the search is told."""
+    return kind_of(target).labelled_rows(target, np.array(positions)).groups
+
+
 def test_words_and_tags_are_numbered_with_o_first():
     tokens, tags = sentences()
     target = load_target((tokens, tags))
-    assert target.tagged
+    assert isinstance(kind_of(target), Sentences)
     assert target.task == "token_classification"
     assert target.class_names[0] == "O"
     assert set(target.class_names) == {"O", "B-person", "I-person", "B-place"}
     assert target.words == tuple(map(tuple, tokens))
     assert target.tags_at(range(len(tokens))) == tags
     assert target.texts_at([0, 1]) == [" ".join(tokens[0]), " ".join(tokens[1])]
-    assert target.rows_at(np.array([1, 0])) == [tuple(tokens[1]), tuple(tokens[0])]
-    assert target.class_counts.sum() == sum(map(len, tokens))
+    assert kind_of(target).rows_at(target, np.array([1, 0])) == [tuple(tokens[1]), tuple(tokens[0])]
+    assert kind_of(target).counts(target)["n_words"] == sum(map(len, target.tags)) == sum(map(len, tokens))
 
 
 def test_names_that_put_o_elsewhere_are_renumbered():
@@ -114,9 +122,9 @@ def test_copies_never_stand_in_two_splits():
         (target.validation, target.test),
     ):
         assert not set(target.text_ids[one]) & set(target.text_ids[other])
-    together = target.kept_together(np.array([0, 1, 40, 80]))
-    assert together.tolist() == [0, 1, 0, 0]
-    assert load_target(sentences(40)).kept_together(np.arange(40)) is None
+    linked = together(target, [0, 1, 40, 80])
+    assert linked.tolist() == [0, 1, 0, 0]
+    assert together(load_target(sentences(40)), range(40)) is None
 
 
 def test_leaks_between_given_splits_are_left_out_and_counted(tmp_path):
@@ -208,7 +216,7 @@ def test_groups_of_tagged_sentences_are_never_divided(tmp_path, kind):
         assert (target.labels[rows] > 0).any()
     assert target.columns == {"text": "tokens", "label": "tags", "group": "doc"}
     assert target.tags_at(range(60)) == data["tags"].tolist()
-    assert target.kept_together(np.array([0, 3, 4, 8])).tolist() == [0, 0, 1, 2]
+    assert together(target, [0, 3, 4, 8]).tolist() == [0, 0, 1, 2]
     plain = load_target(data)
     assert plain.groups is None
     assert plain.columns["group"] is None
@@ -218,7 +226,7 @@ def test_groups_reach_what_is_trained_and_scored():
     from advisor.tuning import tuning_data
 
     target = load_target(grouped(), group="doc")
-    data = tuning_data(target, seed=0)
+    data = tuning_data(target, kind=kind_of(target), seed=0)
     for part, rows in ((data.train, target.train), (data.test, target.test)):
         expected = np.unique(target.groups[rows], return_inverse=True)[1]
         assert np.unique(part.groups, return_inverse=True)[1].tolist() == expected.tolist()
@@ -243,7 +251,7 @@ def test_a_sentence_that_every_group_holds_does_not_link_them():
     target = load_target(data, group="doc")
     assert [len(side) for side in sides(target)][1:] == [3, 4]
     assert not set.intersection(*sides(target)[1:])
-    assert len(np.unique(target.kept_together(np.arange(100)))) == 20
+    assert len(np.unique(together(target, range(100)))) == 20
     of_train = set(target.text_ids[target.train].tolist())
     assert not of_train & set(target.text_ids[target.test].tolist())  # the earlier copies left
     assert target.n_dropped["leaked"] == 16
@@ -255,7 +263,7 @@ def test_copies_link_groups_where_enough_remain():
     target = load_target(data, group="doc")
     assert any({0, 1} <= side for side in sides(target))
     assert target.n_leaked == 0
-    assert len(np.unique(target.kept_together(np.arange(60)))) == 14
+    assert len(np.unique(together(target, range(60)))) == 14
 
 
 def test_groups_that_are_too_few_are_refused():
@@ -385,10 +393,10 @@ def test_columns_that_the_user_names_decide_what_data_is(tmp_path):
     assert not is_tagged(frame)
     assert is_tagged(frame, text="toks", label="spans")
     assert load_target(frame, text="toks", label="spans").columns["text"] == "toks"
-    assert not load_target(frame, text="text", label="label").tagged
+    assert isinstance(kind_of(load_target(frame, text="text", label="label")), Texts)
     both = frame.rename(columns={"toks": "tokens", "spans": "tags"})
     assert is_tagged(both)
-    assert not load_target(both, text="text", label="label").tagged
+    assert isinstance(kind_of(load_target(both, text="text", label="label")), Texts)
     both.to_parquet(tmp_path / "both.parquet")
     assert is_tagged(tmp_path / "both.parquet")
     assert not is_tagged(tmp_path / "both.parquet", text="text", label="label")

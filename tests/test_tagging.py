@@ -62,7 +62,7 @@ def sentences(n: int, *, seed: int) -> LabelledRows:
 
 DATA = TuningData(
     name="animals", train=sentences(160, seed=0), validation=sentences(60, seed=1), test=sentences(50, seed=2),
-    class_names=NAMES, fingerprint="x",
+    task=Tags(names=NAMES), fingerprint="x",
 )  # fmt: skip
 BILSTM = Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four", top="bilstm")
 
@@ -202,7 +202,7 @@ def test_a_search_saves_a_tagger(backbone, tmp_path, candidate) -> None:
     model = TransferModel.from_pretrained(result.model_dir)
     tagged = model.predict(DATA.test.rows)
     assert [len(tags) for tags in tagged] == DATA.test.n_words.tolist()
-    truth = DATA.test.truth(metric="entity_f1", names=NAMES)
+    truth = DATA.test.truth(DATA.task, metric="entity_f1")
     numbers = np.array([NAMES.index(tag) for tags in tagged for tag in tags])
     assert truth.score(numbers) == pytest.approx(test["score"])
     assert model.tags_words
@@ -251,7 +251,7 @@ def test_metrics_go_with_what_is_scored() -> None:
 
 
 def test_the_truth_of_some_sentences_is_theirs() -> None:
-    truth = DATA.validation.truth(metric="entity_f1", names=NAMES)
+    truth = DATA.validation.truth(DATA.task, metric="entity_f1")
     rows = np.array([7, 3, 20])
     some = truth.take(rows)
     part = DATA.validation.take(rows)
@@ -291,7 +291,7 @@ def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> 
     backbone = load_backbone((Elmo(), tiny.tokenizer()), device="cpu")
     assert [block.name for block in backbone.blocks] == ["embeddings", "lstm1", "lstm2"]
     space = SearchSpace(n_blocks=3, first=(), controls=(), depths=(3, 3), learning_rate=(5e-3, 2e-2))
-    variants = restrict(space, strategy="feature_based", widths=backbone.widths, tagged=True)
+    variants = restrict(space, strategy="feature_based", widths=backbone.widths, tops=("linear", "bilstm"))
     assert {candidate.features for candidate in variants.first if candidate.top == "bilstm"} == set(FEATURES)
     assert "concat_last_four reads all 3 blocks: the model has no more" in space_notes(variants, n_train=100)
     result = search(

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from test_cli import printed
 from advisor import recommend, tune
 from advisor.data.load import load_target
 from advisor.data.thumbnails import EXAMPLES, Thumbnail, make_thumbnails, read_thumbnails, write_thumbnails
+from advisor.kinds.images import Images
 from advisor.report import write_report
 
 NAMES = ("<script>alert(1)</script>", "plain")
@@ -160,7 +162,9 @@ def test_they_go_along_with_the_advice(data, tmp_path):
 def test_large_images_are_made_small_and_keep_their_shape(tmp_path):
     images = [np.full((40 + 10 * row, 200, 3), 20 * row, dtype=np.uint8) for row in range(12)]
     target = load_target((images, ["a", "b"] * 6))
-    thumbnails = make_thumbnails(target, {"nearest": (3,), "farthest": (11,)})
+    thumbnails = make_thumbnails(
+        target, {"nearest": (3,), "farthest": (11,)}, label_of=partial(Images().label_of, target)
+    )
     assert [decoded(thumbnail).shape for thumbnail in thumbnails] == [(22, 64, 3), (48, 64, 3)]
     write_thumbnails(thumbnails, tmp_path)
     assert read_thumbnails(tmp_path) == thumbnails
@@ -174,5 +178,6 @@ def test_only_pixels_are_kept():
     stored = [png_of(80, shade=shade, icc_profile=profile, pnginfo=notes) for shade in range(12)]
     given = [Image.open(io.BytesIO(base64.b64decode(png))) for png in stored]
     assert given[0].info.keys() == {"icc_profile", "Author"}
-    (thumbnail,) = make_thumbnails(load_target((given, ["a", "b"] * 6)), {"nearest": (0,)})
+    target = load_target((given, ["a", "b"] * 6))
+    (thumbnail,) = make_thumbnails(target, {"nearest": (0,)}, label_of=partial(Images().label_of, target))
     assert Image.open(io.BytesIO(base64.b64decode(thumbnail.png))).info == {}

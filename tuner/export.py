@@ -142,18 +142,6 @@ class TransferModel:
         self._backbone: Backbone | None = None
 
     @property
-    def reads_text(self) -> bool:
-        """Whether it labels texts; else images."""
-        # Asked by advisor until its kinds answer.
-        return isinstance(self.reader, PreTrainedTokenizerBase)
-
-    @property
-    def tags_words(self) -> bool:
-        """Whether it tags the words of sentences; else it labels whole rows."""
-        # Asked by advisor until its kinds answer.
-        return self.task.unit == "word"
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
         return self.task.names

@@ -111,14 +111,12 @@ def metric_name(metric: str) -> str:
     return METRICS.get(metric, metric.replace("_", " "))
 
 
-def baseline_name(baseline: str, *, tagged: bool = False) -> str:
-    """What needs no pretrained model, in words; where words are `tagged`, the majority is outside of every entity.
+def baseline_name(baseline: str) -> str:
+    """What needs no pretrained model, in words.
 
-    >>> baseline_name("tfidf_linear"), baseline_name("majority", tagged=True)
-    ('TF-IDF + logistic regression', 'every word O')
+    >>> baseline_name("tfidf_linear")
+    'TF-IDF + logistic regression'
     """
-    if tagged and baseline == "majority":
-        return EVERY_WORD_OUTSIDE
     return BASELINES.get(baseline, baseline.replace("_", " "))
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
 
-from advisor.advice.strategy import (
-    measured_rates,
-)
-from advisor.data.target import TargetData
-from advisor.evidence.own import fitting, read_own
+from advisor.advice.strategy import measured_rates
+from advisor.evidence.own import KINDS, fitting, read_own
 from advisor.evidence.predictions import TRAINED_SHARE, expect
 from advisor.evidence.sharpening import sharpen, unlike
 from advisor.evidence.table import Evidence, load_evidence, load_rule
@@ -21,44 +16,31 @@ from tuner.freezing import has_statistics
 from tuner.model.backbone import Backbone
 from tuner.search.expectations import SCHEDULE_SHARE, Expectations
 
-if TYPE_CHECKING:
-    import datasets
-    import pandas as pd
-
-    Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
-    Model: TypeAlias = str | Path | tuple[Any, Any] | None
-
 
 def evidence_for(
-    target: TargetData, backbone: Backbone, *, metric: str, own: bool
+    kept_as: str | None, backbone: Backbone, *, metric: str, own: bool
 ) -> tuple[Evidence | None, tuple[str, ...]]:
     """What measured runs say of this kind of data, sharpened by the user's `own` runs of the model, and a warning for
-    every file of evidence that was left out. None for kinds of tasks that nothing was measured of."""
-    if target.tagged:
+    every file of evidence that was left out. None for kinds of tasks that nothing was measured of, which are not
+    `kept_as` anything in evidence."""
+    if kept_as is None:
         return None, ()
+    shipped = KINDS[kept_as].shipped
     try:
-        evidence = replace(load_evidence(target.kind), rule=load_rule(target.kind))
+        evidence = replace(load_evidence(shipped), rule=load_rule(shipped))
     except DataError as error:
-        return None, (f"the evidence on {target.kind}s was left out: {error.what}; {error.fix}",)
+        return None, (f"the evidence on {KINDS[shipped].nouns} was left out: {error.what}; {error.fix}",)
     if not own:
         return evidence, ()
     kept, left_out = read_own()
-    kind = _kind_of_task(target)
-    fit = fitting(kept, model_fingerprint=backbone.fingerprint, kind=kind, metric=metric)
-    return sharpen(evidence, fit, model=backbone.id, unlike=unlike(kind)), left_out
-
-
-def _kind_of_task(target: TargetData) -> str:
-    """What is labelled, as evidence tells tasks apart."""
-    return "text_pair" if target.columns.get("text_pair") is not None else target.kind
+    fit = fitting(kept, model_fingerprint=backbone.fingerprint, kind=kept_as, metric=metric)
+    return sharpen(evidence, fit, model=backbone.id, unlike=unlike(kept_as)), left_out
 
 
 def expectations_of(
-    evidence: Evidence, target: TargetData, backbone: Backbone, probes: ProbeProfile
+    evidence: Evidence, backbone: Backbone, probes: ProbeProfile, *, task: str | None
 ) -> Callable[[int], Expectations]:
-    """Expected scores at so many labelled rows."""
-    task = unlike(_kind_of_task(target))
-
+    """Expected scores at so many labelled rows; `task` is what kind it is where the evidence is of another one."""
     rates = measured_rates(batch_norm=has_statistics(backbone.blocks))
 
     def at(n: int) -> Expectations:

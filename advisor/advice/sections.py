@@ -5,42 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shlex
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-from advisor.data.cautions import imbalance_note, unknown_note
-from advisor.data.tagged import count_entities
 from advisor.data.target import TargetData
-from advisor.data.token_copies import token_copies_note
-from advisor.measures.baselines import (
-    Baseline,
-    lookup_baseline,
-    majority_baseline,
-    outside_baseline,
-    pixel_baseline,
-    tfidf_baseline,
-    token_baseline,
-)
+from advisor.kinds.base import Kind
+from advisor.kinds.words import Words
 from advisor.measures.features import BlockFeatures
-from advisor.measures.probe import ProbeProfile, probe_folds
+from advisor.measures.probe import ProbeProfile
 from advisor.measures.size import SizeProfile
 from advisor.similarity.similarity import SimilarityProfile
 from tuner.model.backbone import Backbone
-from tuner.tasks.tags import TagTruth
-
-if TYPE_CHECKING:
-    import datasets
-    import pandas as pd
-
-    Data: TypeAlias = str | Path | pd.DataFrame | datasets.Dataset | datasets.DatasetDict | tuple[Any, Any]
-    Model: TypeAlias = str | Path | tuple[Any, Any] | None
-
 
 TRUNCATION_WARNING = 0.10
 VERSIONED = ("torch", "transformers", "datasets", "optuna", "scikit-learn", "numpy", "pandas")
 
 
-def model_section(backbone: Backbone) -> dict[str, Any]:
+def model_section(backbone: Backbone, *, max_length: int | None) -> dict[str, Any]:
+    """The model; `max_length` is what rows are cut to, None where they have no tokens."""
     return {
         "id": backbone.id,
         "sha256": backbone.sha256,
@@ -51,19 +32,19 @@ def model_section(backbone: Backbone) -> dict[str, Any]:
         ],
         "parameters": backbone.parameters,
         "pooling": backbone.pooling,
-        "max_length": backbone.max_length if backbone.is_text else None,
+        "max_length": max_length,
         "compute_dtype": str(backbone.compute_dtype).removeprefix("torch."),
     }
 
 
-def data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]:
-    classes = _tags_section(target) if target.tagged else _classes_section(target)
+def data_section(target: TargetData, features: BlockFeatures, *, counts: dict[str, Any]) -> dict[str, Any]:
+    """The data, with the `counts` of its labels (`advisor.kinds.base.Kind.counts`)."""
     return {
         "name": target.name,
         "kind": target.kind,
         "task": target.task,
         "n_examples": target.n_examples,
-        **classes,
+        **counts,
         "columns": target.columns,
         "splits": {
             "train": len(target.train),
@@ -81,46 +62,6 @@ def data_section(target: TargetData, features: BlockFeatures) -> dict[str, Any]:
     }
 
 
-def _classes_section(target: TargetData) -> dict[str, Any]:
-    counts = dict(zip(target.class_names, target.class_counts.tolist(), strict=True))
-    return {"n_classes": len(target.class_names), "class_counts": counts}
-
-
-def _tags_section(target: TargetData) -> dict[str, Any]:
-    """Of tagged sentences the types of entities are the classes, and their entities are counted."""
-    found = count_entities(target.tags_at(range(target.n_examples)))
-    return {
-        "n_classes": len(found.by_type),
-        "class_counts": found.by_type,
-        "n_entities": found.total,
-        "n_words": int(sum(map(len, target.words))),
-        "tags": target.class_names,
-        "scheme": target.scheme,
-    }
-
-
-def measure_baselines(features: BlockFeatures, *, metric: str, seed: int) -> dict[str, Baseline | None]:
-    """What needs no pretrained model, on the rows and folds of the probes, by its name in ``advice.json``."""
-    folds, truth = probe_folds(features, seed=seed), features.truth(metric)
-    if features.tagged is not None and isinstance(truth, TagTruth):
-        words = features.tagged.words
-        return {
-            "majority": outside_baseline(truth),
-            "entity_lookup": lookup_baseline(words, truth, folds=folds, seed=seed),
-            "token_linear": token_baseline(words, truth, folds=folds, seed=seed),
-        }
-    labels, groups = features.labels, features.groups
-    majority = majority_baseline(labels, groups=groups, metric=metric, seed=seed)
-    if features.pixels is None:
-        linear = tfidf_baseline(features.texts, labels, folds=folds, groups=groups, metric=metric, seed=seed)
-        return {"majority": majority, "tfidf_linear": linear}
-    pixels = features.pixels.values
-    return {
-        "majority": majority,
-        "pixel_linear": pixel_baseline(pixels, labels, folds=folds, groups=groups, metric=metric, seed=seed),
-    }
-
-
 def best_probe_of(probes: ProbeProfile) -> dict[str, Any]:
     best = probes.best
     return {
@@ -133,36 +74,52 @@ def best_probe_of(probes: ProbeProfile) -> dict[str, Any]:
 
 
 def warnings_of(
-    target: TargetData, backbone: Backbone, features: BlockFeatures, similarity: SimilarityProfile, *, metric: str
+    target: TargetData,
+    backbone: Backbone,
+    features: BlockFeatures,
+    similarity: SimilarityProfile,
+    *,
+    kind: Kind,
+    metric: str,
 ) -> tuple[str, ...]:
+    """What is said of the data and the model beside the advice, in the order in which it was noticed."""
     warnings = [*target.warnings, *backbone.warnings, *features.warnings]
-    warnings += imbalance_note({} if target.tagged else _classes_section(target)["class_counts"], metric=metric)
-    warnings += unknown_note(features.unknown, model=backbone.id)
-    warnings += token_copies_note(target, backbone)
+    warnings += kind.cautions(target, features, backbone=backbone, metric=metric)
     if features.truncated > TRUNCATION_WARNING:
-        noun = "sentences" if target.tagged else "texts"
         warnings.append(
-            f"{features.truncated:.0%} of the {noun} are longer than {backbone.max_length} tokens and were cut; "
-            "--max-length raises the limit"
+            f"{features.truncated:.0%} of the {kind.words.nouns} are longer than {backbone.max_length} tokens and "
+            "were cut; --max-length raises the limit"
         )
     return (*warnings, *similarity.warnings)
 
 
 def next_steps_of(
-    size: SizeProfile, similarity: SimilarityProfile, target: TargetData, command: str, *, model: str | None
+    size: SizeProfile,
+    similarity: SimilarityProfile,
+    *,
+    words: Words,
+    n_conflicting: int,
+    command: str,
+    model: str | None,
 ) -> tuple[str, ...]:
+    """What to do next.
+
+    Args:
+        size: of the data.
+        similarity: of the data to the model's source.
+        words: for the kind of data.
+        n_conflicting: rows that are labelled in more than one way.
+        command: tunes as advised.
+        model: where the model lies, for a command; None for one in memory.
+    """
     steps = [f"tune the freeze depth: {command}"]
     if similarity.verdict == "unmeasured":
-        corpus = "CORPUS.txt" if target.kind == "text" else "IMAGES"
-        build = f"advisor source build {corpus} --model {shlex.quote(model)}" if model is not None else ""
+        build = f"advisor source build {words.corpus} --model {shlex.quote(model)}" if model is not None else ""
         steps.append(f"measure similarity: {build or 'recommend(..., source=CORPUS)'}")
     if "still rising" in size.why:
         steps.append("label more data: the learning curve is still rising")
-    if target.n_conflicting and target.tagged:
-        many = "sentence is" if target.n_conflicting == 1 else "sentences are"
-        steps.append(f"check tags: {target.n_conflicting:,} {many} tagged in more than one way")
-    elif target.n_conflicting:
-        steps.append(f"check labels: {target.n_conflicting:,} {target.kind}s carry more than one label")
+    if n_conflicting:
+        steps.append(words.conflicts(n_conflicting))
     return tuple(steps)
 
 

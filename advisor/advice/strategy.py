@@ -14,6 +14,7 @@ from advisor.evidence.decision import Decision, decide
 from advisor.evidence.decision import reasons as evidence_reasons
 from advisor.evidence.predictions import Prediction
 from advisor.evidence.table import RuleCost
+from advisor.kinds.words import words_of
 from advisor.measures.baselines import Baseline
 from advisor.measures.probe import Probe, ProbeProfile
 from advisor.measures.size import SizeProfile
@@ -290,14 +291,14 @@ def search_space(
     batch_norm: bool = False,
     epochs: tuple[int, int] | None = None,
     augmentation: str | None = None,
-    tagged: bool = False,
+    tops: Sequence[str] = ("linear",),
 ) -> SearchSpace:
     """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
 
     `batch_norm` says whether the model has batch norms, for which other learning rates are searched; `epochs` are those
     of the evidence, where there is some. `augmentation` is
-    what fits the data; it is tried where the data may be small and dissimilar. The best features of `tagged` words are
-    read by a BiLSTM too.
+    what fits the data; it is tried where the data may be small and dissimilar. With a `top`, the best features are read
+    by that network too.
     """
 
     def depth(share: float) -> Candidate:
@@ -326,9 +327,8 @@ def search_space(
     ranked = [s for s in sorted(weights, key=lambda s: -weights[s]) if weights[s] >= CANDIDATE_FROM]
     # The probes have shown what these variants are worth, and a fit on the cached features takes seconds.
     first = [recommended, *variants, *(candidate for s in ranked for candidate in first_by_situation[s])]
-    if tagged:
-        read = variants[0] if variants else Candidate(strategy="feature_based", frozen_blocks=None, features="last")
-        first.append(replace(read, top="bilstm"))
+    read = variants[0] if variants else Candidate(strategy="feature_based", frozen_blocks=None, features="last")
+    first += [replace(read, top=top) for top in tops[1:]]
     may_be_small = bool({Situation.SMALL_DISSIMILAR, Situation.SMALL_SIMILAR} & {*ranked})
     controls = (depth(0), candidate_at(default_depth(n_blocks), n_blocks), head_only)
     return SearchSpace(
@@ -364,11 +364,10 @@ def stored_advice(stored: Mapping[str, Any], *, path: Path) -> Advice:
         f"{path.parent} is kept"
     )
     advice = Advice.from_json(stored, path=path, fix=fix, noun="advice", ignores_added=True)
-    linear = {name: found for name, found in advice.baselines.items() if name.endswith("_linear")}
-    tagged = [name in advice.baselines for name in ("token_linear", "entity_lookup")]
-    if not linear or advice.baselines.get("majority") is None or any(tagged) != all(tagged):
+    words = words_of(stored)
+    if not {*words.baselines} <= advice.baselines.keys() or advice.baselines["majority"] is None:
         raise damaged(path, "baselines lack one", fix=fix)
-    for name, found in linear.items():
-        if found is not None and found.get("interval") is None:
-            raise damaged(path, f"baselines.{name}.interval is missing", fix=fix)
+    linear = advice.baselines[words.linear]
+    if linear is not None and linear.get("interval") is None:
+        raise damaged(path, f"baselines.{words.linear}.interval is missing", fix=fix)
     return advice

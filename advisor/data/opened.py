@@ -6,14 +6,13 @@ import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tuner.errors import DataError, MissingFileError
 from tuner.regular import check_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from _typeshed import WriteableBuffer
 
 SAMPLE_BYTES = 1 << 18  # enough lines to tell delimiters apart
 _BUFFER_BYTES = 1 << 20
@@ -94,7 +93,7 @@ class _Bytes(io.RawIOBase):
         self._at = start + offset
         return self._at
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         into = memoryview(buffer).cast("B")
         found = self._file.read_at(len(into), self._at)
         into[: len(found)] = found

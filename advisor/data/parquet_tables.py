@@ -125,7 +125,7 @@ def _check_declared(path: Path, file: parquet.ParquetFile, names: Sequence[str])
     )
     if needed > free:
         raise _too_large(path, needed, free)
-    return free - needed
+    return int(free - needed)
 
 
 def _small_lists(file: parquet.ParquetFile, names: Sequence[str], *, most: float) -> list[str]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.data.images import (
-    Held,
-    pictures_of,
-)
-from advisor.data.splits import (
-    kept_together,
-    sentence_units,
-)
+from advisor.data.images import Held, pictures_of
+from advisor.data.splits import kept_together
 from tuner.inputs.pictures import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Link: TypeAlias = Callable[[NDArray[np.integer[Any]], NDArray[np.integer[Any]]], NDArray[np.int32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +27,9 @@ class TargetData:
     and forms of characters share their ``text_ids``; ``train``,
     ``validation`` and ``test`` are positions in them. Rows of ``train`` or ``validation`` whose text also occurs in a
     later split belong to no split: they are dropped, so that scores are not flattered.
+
+    What depends on the kind of data, which ``kind``, ``task`` and ``columns`` name as ``advice.json`` does, lies in
+    `advisor.kinds`.
 
     Of image data (``kind`` is "image") ``texts`` holds references, each a path or a place in what is ``held`` in
     memory; images of equal content share their ``text_ids``, and `pictures_at` opens them.
@@ -65,11 +64,6 @@ class TargetData:
     fingerprint: str
 
     @property
-    def tagged(self) -> bool:
-        """Whether words are labelled rather than whole rows."""
-        return self.task == "token_classification"
-
-    @property
     def n_examples(self) -> int:
         """Number of usable rows, all splits together."""
         return len(self.labels)
@@ -80,22 +74,28 @@ class TargetData:
         return len(self.class_names)
 
     @property
-    def class_counts(self) -> NDArray[np.int64]:
-        """Rows of each class, or words of each tag, in the order of ``class_names``."""
-        labels = np.concatenate(self.tags) if self.tagged else self.labels
-        return np.bincount(labels, minlength=len(self.class_names))
+    def learnable(self) -> NDArray[np.int64]:
+        """Positions of the rows that can be learned from: all, but for a test split that the user gave as one."""
+        given_test = "test" in self.given_splits
+        return np.concatenate([self.train, self.validation, *(() if given_test else (self.test,))])
 
     def tags_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[list[str]]:
         """The tags of the sentences at these positions, by name."""
         return [[self.class_names[number] for number in self.tags[int(row)]] for row in positions]
 
-    def kept_together(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int32] | None:
-        """Numbers of the rows that folds must not part, equal texts and groups; None where each row stands alone."""
-        groups = None if self.groups is None else self.groups[positions]
-        if self.tagged and groups is not None:
-            return sentence_units(self.text_ids[positions], groups)
-        units = kept_together(self.text_ids[positions], groups)
-        return units if groups is not None or len(np.unique(units)) < len(units) else None
+    def kept_together(
+        self, positions: NDArray[np.integer[Any]], *, link: Link = kept_together
+    ) -> NDArray[np.int32] | None:
+        """Numbers of the rows that folds must not part, equal texts and groups; None where each row stands alone.
+
+        Args:
+            positions: of the rows.
+            link: makes such numbers out of those of texts and of groups, where there are groups.
+        """
+        if self.groups is not None:
+            return link(self.text_ids[positions], self.groups[positions])
+        units = kept_together(self.text_ids[positions], None)
+        return units if len(np.unique(units)) < len(units) else None
 
     def texts_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> list[str]:
         """The texts at these positions, as a list."""
@@ -104,11 +104,3 @@ class TargetData:
     def pictures_at(self, positions: Sequence[int] | NDArray[np.integer[Any]]) -> Pictures:
         """The images at these positions, decoded when they are asked for."""
         return pictures_of(self.texts_at(positions), held=self.held)
-
-    def rows_at(
-        self, positions: Sequence[int] | NDArray[np.integer[Any]]
-    ) -> list[str] | list[tuple[str, ...]] | Pictures:
-        """What a model is fed: the texts, the words of the sentences, or the images at these positions."""
-        if self.tagged:
-            return [self.words[int(row)] for row in positions]
-        return self.pictures_at(positions) if self.kind == "image" else self.texts_at(positions)

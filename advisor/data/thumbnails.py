@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,10 @@ class Thumbnail(Record):
     png: str
 
 
-def make_thumbnails(target: TargetData, examples: Mapping[str, Sequence[int]]) -> tuple[Thumbnail, ...]:
-    """Thumbnails of some rows of image data, by where they lie."""
+def make_thumbnails(
+    target: TargetData, examples: Mapping[str, Sequence[int]], *, label_of: Callable[[int], str]
+) -> tuple[Thumbnail, ...]:
+    """Thumbnails of some rows of image data, by where they lie, each with what `label_of` says of its row."""
     made = []
     for place, rows in examples.items():
         for row, picture in zip(rows, target.pictures_at(rows)[:], strict=True):
@@ -38,10 +40,8 @@ def make_thumbnails(target: TargetData, examples: Mapping[str, Sequence[int]]) -
             picture.info.clear()  # a colour profile would be stored with it, and may be larger than the picture
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
-            name = target.class_names[target.labels[row]]
-            made.append(
-                Thumbnail(place=place, class_name=name, png=base64.b64encode(buffer.getvalue()).decode("ascii"))
-            )
+            png = base64.b64encode(buffer.getvalue()).decode("ascii")
+            made.append(Thumbnail(place=place, class_name=label_of(row), png=png))
     return tuple(made)
 
 

@@ -27,8 +27,6 @@ def token_copies_note(target: TargetData, backbone: Backbone) -> list[str]:
     Uncased models lower letters and take accents off, and most tokenizers part punctuation with blanks or without.
     Texts that `advisor.data.splits.fold_text` finds to be equal share their ``text_ids`` and are dealt with already.
     """
-    if target.kind != "text" or target.tagged:
-        return []
     n = count_token_copies(target, backbone)
     if not n:
         return []

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from advisor import runs
+from advisor.kinds.words import is_known, words_of
 from advisor.stored import DataSection, ModelSection
 from tuner.errors import DataError, RunFolderError, damaged
 from tuner.records import Record, user_cache_dir
@@ -21,8 +21,22 @@ from tuner.search.stored import MeasuredScore, Ranked, SplitSizes
 
 VERSION = 1
 _ANEW = "delete it, and add the run again with `advisor evidence add RUN`"
-KINDS = {"text": "texts", "text_pair": "pairs of texts", "image": "images"}
-"""What is labelled, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What is labelled, in words, and the kind of the shipped evidence that serves it: its own or the nearest."""
+
+    nouns: str
+    shipped: str
+
+
+KINDS: Mapping[str, Labelled] = {
+    "text": Labelled(nouns="texts", shipped="text"),
+    "text_pair": Labelled(nouns="pairs of texts", shipped="text"),
+    "image": Labelled(nouns="images", shipped="image"),
+}
+"""By the names that own evidence is kept under."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +100,6 @@ class _Advised(Record):
     model: ModelSection
     data: DataSection
     probes: tuple[_Probed, ...]
-    baselines: Mapping[str, Any]
     metric: str
     next_command: str
 
@@ -128,9 +141,15 @@ def read_run(folder: Path) -> OwnRun:
     if folder.name == "model" and not (folder / runs.TUNING).exists() and (folder.parent / runs.TUNING).exists():
         folder = folder.parent
     again = "put the file back as it was, or run the search again with --out and a new folder"
-    advice = _Advised.from_json(
-        runs.read_advice(folder), path=folder / runs.ADVICE, fix=again, noun="advice", ignores_added=True
-    )
+    raw = runs.read_advice(folder)
+    words = words_of(raw)
+    if words.kept_as is None:
+        raise DataError(
+            f"{folder} {words.unlike_evidence}",
+            why="the evidence is of labels of whole texts and images, and has nothing to compare it with",
+            fix="add runs that label whole texts or images",
+        )
+    advice = _Advised.from_json(raw, path=folder / runs.ADVICE, fix=again, noun="advice", ignores_added=True)
     stored = runs.read_tuning(folder)
     if stored is None:
         raise DataError(
@@ -140,12 +159,8 @@ def read_run(folder: Path) -> OwnRun:
         )
     tuning = _Tuned.from_json(stored, path=folder / runs.TUNING, fix=again, noun="result", ignores_added=True)
     model, data, sizes, winner = advice.model, advice.data, tuning.split_sizes, tuning.winner
-    if "token_linear" in advice.baselines or data.task == "token_classification":
-        raise DataError(
-            f"{folder} tags words",
-            why="the evidence is of labels of whole texts and images, and has nothing to compare tags with",
-            fix="add runs that label whole texts or images",
-        )
+    if not is_known(raw):
+        raise damaged(folder / runs.ADVICE, "it holds names or numbers that no search writes", fix=again)
     if tuning.n_blocks != model.n_blocks or tuning.metric != advice.metric:
         raise damaged(folder / runs.TUNING, f"it is of another search than {runs.ADVICE}", fix=again)
     found = OwnRun(
@@ -154,7 +169,7 @@ def read_run(folder: Path) -> OwnRun:
         n_blocks=model.n_blocks,
         dataset=data.name,
         fingerprint=data.fingerprint,
-        kind="text_pair" if data.columns.get("text_pair") is not None else data.kind,
+        kind=words.kept_as,
         metric=tuning.metric,
         n=data.splits.train + data.splits.validation,
         n_validation=sizes.validation,
@@ -194,7 +209,7 @@ def _check_numbers(run: OwnRun, *, path: Path, fix: str) -> None:
         and all(value is None or 0 < value < math.inf for value in positive)
         and all(0 <= (score.candidate.frozen_blocks or 0) <= run.n_blocks for score in every)
     ):
-        raise damaged(path, "it holds numbers that no search writes", fix=fix)
+        raise damaged(path, "it holds names or numbers that no search writes", fix=fix)
 
 
 # --- in the user's folder

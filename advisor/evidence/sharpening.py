@@ -215,7 +215,8 @@ class Effect(Record):
 
 def unlike(kind: str) -> str | None:
     """What kind of task this is where the shipped evidence is of another one."""
-    return KINDS[kind] if kind == "text_pair" else None
+    labelled = KINDS[kind]
+    return labelled.nouns if labelled.shipped != kind else None
 
 
 def effect(evidence: Evidence, own: Sequence[OwnRun]) -> Effect:
@@ -262,7 +263,7 @@ def effects() -> tuple[tuple[Effect, ...], tuple[str, ...]]:
 
 def shipped_for(kind: str) -> Evidence:
     """The shipped evidence nearest to a kind of task: that on texts serves pairs too."""
-    return load_evidence("text" if kind == "text_pair" else kind)
+    return load_evidence(KINDS[kind].shipped)
 
 
 def check_useful(run: OwnRun, *, folder: Path) -> None:
@@ -279,7 +280,7 @@ def check_useful(run: OwnRun, *, folder: Path) -> None:
 def effect_lines(found: Effect) -> list[str]:
     """What own runs change, as a small table."""
     by = "" if found.metric == METRICS[0] else f" by {found.metric}"
-    lines = [f"{found.model} on {KINDS[found.kind]}{by}, from {found.said}"]
+    lines = [f"{found.model} on {KINDS[found.kind].nouns}{by}, from {found.said}"]
     lines.append(f"  at {found.n:,} labelled rows and a probe score of {100 * found.probe:.1f} %, expected score:")
     width = max(len(change.candidate) for change in found.changes)
     for change in found.changes:

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.measures.features import take_rows
-from tuner.errors import DataError
 from tuner.names import feature_words
 from tuner.records import Record
-from tuner.tasks.heads import (
-    FEATURES,
-    L2_GRID,
-    cross_validate,
-    feature_blocks,
-    fit_head,
-    fits,
-    is_weighted,
-    select_features,
-)
-from tuner.tasks.metrics import Scored, scores_by_metric
-from tuner.tasks.tags import OUTSIDE
+from tuner.tasks.heads import FEATURES, feature_blocks, fits
+from tuner.tasks.metrics import Scored
 
 if TYPE_CHECKING:
     from advisor.measures.features import BlockFeatures
-    from tuner.model.backbone import Features
+    from advisor.measures.probed import ProbedRows
     from tuner.records import Progress
-    from tuner.tasks.heads import LinearHead
-    from tuner.tasks.truth import Truth
+    from tuner.tasks.base import Task
 
-FOLDS = 5
-WORD_FOLDS = 3
-"""Folds of sentences whose words are probed: at equal cost, three of more sentences tell more than five of fewer."""
-WORD_L2_GRID = (300.0, 100.0, 30.0)
-"""Penalties of probes on words: there are more rows than of texts, and the best one lay between these on real sets."""
 CURVE_PARTS = (8, 4, 2, 1)
 CURVE_REPEATS = 3
 
@@ -45,7 +27,7 @@ CURVE_REPEATS = 3
 class Probe(Record):
     """One probe's cross-validated score; ``block`` is None for variants that read several blocks.
 
-    ``metrics`` are the scores of classes by every metric, which the best probe and the last block's have.
+    ``metrics`` are the scores by every metric that there is; the best probe and the last block's have them.
     """
 
     features: str
@@ -82,152 +64,26 @@ class ProbeProfile(Record):
     unit: str = "row"
 
 
-def assign_folds(
-    labels: np.ndarray, *, groups: np.ndarray | None = None, n_folds: int = FOLDS, seed: int
-) -> np.ndarray:
-    """(n,) fold numbers, stratified by class; with groups, a group's rows share a fold.
-
-    Raises `DataError` where too few groups leave one class to learn from.
-    A class with fewer rows than folds is spread over as many as it has. Without groups every class is shuffled and
-    dealt out in turn, starting where the last class stopped, so that the folds stay equally large.
-    """
-    if groups is not None:
-        return _group_folds(labels, groups=groups, n_folds=n_folds, seed=seed)
-    generator = np.random.default_rng(seed)
-    order = np.concatenate([generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
-    folds = np.empty(len(labels), dtype=np.int64)
-    folds[order] = np.arange(len(labels)) % n_folds
-    return folds
-
-
-def _group_folds(labels: np.ndarray, *, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    n_folds = min(n_folds, len(np.unique(groups)), int(np.bincount(labels).max()))
-    folds = np.zeros(len(labels), dtype=np.int64)
-    if n_folds >= 2:
-        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-        for fold, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
-            folds[held_out] = fold
-    if n_folds < 2 or any(len(np.unique(labels[folds != fold])) < 2 for fold in range(n_folds)):
-        raise DataError(
-            f"the training rows form {len(np.unique(groups)):,} groups (equal texts, or those of --group): too few to "
-            "be cross-validated",
-            why="with one group held out, the rows that are left show one class only",
-            fix="add different texts, or pass --group with a column of more and smaller groups",
-        )
-    return folds
-
-
-def probe_folds(features: BlockFeatures, *, seed: int) -> np.ndarray:
-    """The fold of every row that probes and baselines learn from (`BlockFeatures.n_probed`)."""
-    if features.tagged is None:
-        return assign_folds(features.labels, groups=features.groups, seed=seed)
-    return sentence_folds(features.labels[: features.n_probed], groups=features.probed_groups, seed=seed)
-
-
-def sentence_folds(strata: np.ndarray, *, groups: np.ndarray | None, seed: int) -> np.ndarray:
-    """(n,) fold numbers of sentences, equal sentences in one fold, those of a stratum spread.
-
-    >>> folds = sentence_folds(np.array([0, 0, 0, 1, 1, 1]), groups=np.array([0, 0, 1, 2, 3, 4]), seed=0)
-    >>> bool(folds[0] == folds[1]), int(folds.max()) + 1
-    (True, 3)
-    """
-    if groups is None:
-        return assign_folds(strata, n_folds=WORD_FOLDS, seed=seed)
-    _, first, unit = np.unique(groups, return_index=True, return_inverse=True)
-    return assign_folds(strata[first], n_folds=WORD_FOLDS, seed=seed)[unit]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """What probes learn from. A row is a text, an image, or a sentence, which has a place for each of its words.
-
-    ``x`` are the features of the places that the model sees, of every block; ``at`` (N,) is where in them a place
-    stands, -1 for one that it does not see. ``folds`` are of rows.
-    """
-
-    x: Features
-    at: np.ndarray
-    truth: Truth
-    folds: np.ndarray
-    n_classes: int
-
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where the labels of some rows stand."""
-        return self.truth.places(rows)
-
-    @property
-    def seen(self) -> np.ndarray:
-        return np.asarray(self.at >= 0)
-
-    def cross_validated(self, name: str, *, l2: Sequence[float]) -> tuple[np.ndarray, float]:
-        """Out-of-fold predictions of a feature variant's probe, for every place, and its penalty."""
-        folds = self.truth.spread(self.folds)
-        fitted = cross_validate(
-            select_features(self.x, name=name),
-            self.truth.labels[self.seen],
-            n_classes=self.n_classes,
-            folds=folds[self.seen],
-            l2=l2,
-            weighted=is_weighted(name),
-        )
-        return self._everywhere(fitted.predictions, np.flatnonzero(self.seen)), fitted.l2
-
-    def fit(self, name: str, rows: np.ndarray, *, l2: float) -> LinearHead | None:
-        """A probe on some rows; None where they show one class only."""
-        places = self.places(rows)
-        places = places[self.at[places] >= 0]
-        labels = self.truth.labels[places]
-        if len(np.unique(labels)) < 2:
-            return None
-        x = take_rows(select_features(self.x, name=name), self.at[places])
-        return fit_head(x, labels, n_classes=self.n_classes, l2=l2)
-
-    def predict(self, head: LinearHead, name: str, rows: np.ndarray) -> np.ndarray:
-        """Predictions for the places of some rows, in their order."""
-        at = self.at[self.places(rows)]
-        seen = np.flatnonzero(at >= 0)
-        x = take_rows(select_features(self.x, name=name), at[seen])
-        return self._everywhere(head.logits(x).argmax(1), seen, n=len(at))
-
-    def _everywhere(self, predictions: np.ndarray, seen: np.ndarray, n: int | None = None) -> np.ndarray:
-        """Predictions with those of places that the model does not see, which are outside of entities."""
-        whole = np.full(len(self.at) if n is None else n, OUTSIDE, dtype=np.int64)
-        whole[seen] = predictions
-        return whole
-
-
-def _rows_of(features: BlockFeatures, *, n_classes: int, metric: str, seed: int) -> _Rows:
-    tagged = features.tagged
-    if tagged is None:
-        x, seen = features.features, np.ones(len(features.labels), dtype=bool)
-    else:
-        # Single precision once, since every fit would convert them again.
-        x, seen = tuple(block[tagged.seen].astype(np.float32) for block in tagged.features), tagged.seen
-    return _Rows(
-        x=x,
-        at=np.where(seen, np.cumsum(seen) - 1, -1),
-        truth=features.truth(metric),
-        folds=probe_folds(features, seed=seed),
-        n_classes=n_classes,
-    )
-
-
 def probe_blocks(
     features: BlockFeatures,
     *,
-    n_classes: int,
+    task: Task,
     metric: str = "accuracy",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ProbeProfile:
     """Cross-validate a linear probe on every block and feature variant, and draw the best block's learning curve.
 
-    Of tagged sentences the probes classify words, each by its own state, and are scored by whole entities; variants
-    of several blocks then take the penalty of the best single one, since trying others would cost minutes.
+    What a probe learns and how it is scored is a matter of the features (`BlockFeatures.probed`).
+
+    Args:
+        features: of the sampled rows.
+        task: what a probe learns to predict.
+        metric: what the probes are scored by.
+        seed: draws the folds and the intervals.
+        progress: told which variant is being probed.
     """
-    rows = _rows_of(features, n_classes=n_classes, metric=metric, seed=seed)
+    rows = features.probed(task=task, metric=metric, seed=seed)
     n_blocks = len(features.features)
     # The last block, the second to last and the stem are single blocks: probed once, shown under their block number.
     names = [f"block_{block}" for block in range(n_blocks)]
@@ -239,10 +95,9 @@ def probe_blocks(
         if progress is not None:
             progress(f"probing: {feature_words(name)}", done / len(names))
         blocks = feature_blocks(name, n_blocks=n_blocks)
-        grid: Sequence[float] = L2_GRID if features.tagged is None else WORD_L2_GRID
-        if features.tagged is not None and len(blocks) > 1:
-            grid = (max(probes, key=lambda probe: probe.score).l2,)
-        predictions, l2 = rows.cross_validated(name, l2=grid)
+        best_l2 = max(probes, key=lambda probe: probe.score).l2 if probes else None
+        penalties = rows.penalties(single=len(blocks) == 1, best=best_l2)
+        predictions, l2 = rows.cross_validated(name, l2=penalties)
         features_name = "last" if name == f"block_{n_blocks - 1}" else name
         predicted[features_name] = predictions
         probes.append(
@@ -255,12 +110,9 @@ def probe_blocks(
             )
         )
     named = {"last", max(probes, key=lambda probe: probe.score).features}
-    if features.tagged is None:
-        truth = rows.truth
-        for place, probe in enumerate(probes):
-            if probe.features in named:
-                scores = scores_by_metric(truth.labels, predicted[probe.features], groups=truth.groups, seed=seed)
-                probes[place] = replace(probe, metrics=scores)
+    for place, probe in enumerate(probes):
+        if probe.features in named:
+            probes[place] = replace(probe, metrics=rows.by_metric(predicted[probe.features], seed=seed))
     head_only = next(probe for probe in probes if probe.features == "last")
     best_block = max((probe for probe in probes if probe.block is not None), key=lambda probe: probe.score)
     return ProbeProfile(
@@ -272,11 +124,11 @@ def probe_blocks(
         best=max(probes, key=lambda probe: probe.score),
         learning_curve=_learning_curve(rows, probe=best_block, seed=seed),
         curve_features=best_block.features,
-        unit="row" if features.tagged is None else "sentence",
+        unit=rows.unit,
     )
 
 
-def _learning_curve(rows: _Rows, *, probe: Probe, seed: int) -> tuple[CurvePoint, ...]:
+def _learning_curve(rows: ProbedRows, *, probe: Probe, seed: int) -> tuple[CurvePoint, ...]:
     """Scores of one block's probe trained on an eighth, a quarter, a half and all of the rows that are not held out.
 
     Three folds are held out in turn; smaller training sets are nested in larger ones, so the curve's points differ by

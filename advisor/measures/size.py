@@ -7,12 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advisor.data.tagged import count_entities
-from advisor.measures.probe import CurvePoint
 from tuner.records import Record
 
 if TYPE_CHECKING:
-    from advisor.data.target import TargetData
+    from advisor.measures.probe import CurvePoint
 
 SMALL_EXAMPLES, LARGE_EXAMPLES = 1_000, 10_000
 THRESHOLDS_FROM = (
@@ -26,6 +24,29 @@ RESIDUAL_DOUBT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counting:
+    """In what words a size is told: ``rows`` names what is counted, ``noun`` the rows that a learning curve counts."""
+
+    rows: str
+    noun: str
+    unit: str
+    smallest: str
+    each: str
+
+
+EXAMPLES = Counting(
+    rows="{effective:,} distinct examples", noun="rows", unit="examples", smallest="the smallest class", each="class"
+)
+ENTITIES = Counting(
+    rows="{counted:,} entities in {effective:,} distinct sentences",
+    noun="sentences",
+    unit="entities",
+    smallest="the rarest type",
+    each="type",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SizeProfile(Record):
     """The size verdict with what it rests on; ``interval`` spans both criteria, 0 small and 1 large, on log scales.
 
@@ -36,7 +57,7 @@ class SizeProfile(Record):
     verdict: str
     n_examples: int
     n_effective: int
-    n_per_class_min: int
+    n_per_class_min: int | None
     n_duplicates: int
     p_large: float
     interval: tuple[float, float]
@@ -48,36 +69,6 @@ class SizeProfile(Record):
     unit: str = "examples"
     n_entities: int | None = None
     by_type: dict[str, int] | None = None
-
-
-def size_of(target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve_features: str) -> SizeProfile:
-    """The size of what can be learned from: all rows, but for a test split that the user gave as one."""
-    import numpy as np
-
-    from advisor.data.splits import ids_per_class
-
-    given_test = "test" in target.given_splits
-    rows = np.concatenate([target.train, target.validation, *(() if given_test else (target.test,))])
-    if target.tagged:
-        _, first = np.unique(target.text_ids[rows], return_index=True)
-        by_type = dict.fromkeys(sorted({name[2:] for name in target.class_names[1:]}), 0)
-        by_type |= count_entities(target.tags_at(rows[first])).by_type
-        return measure_size(
-            n_examples=len(rows),
-            n_duplicates=len(rows) - len(first),
-            n_per_class_min=min(by_type.values()),
-            by_type=by_type,
-            learning_curve=learning_curve,
-            curve_features=curve_features,
-        )
-    counts = ids_per_class(target.text_ids[rows], target.labels[rows], len(target.class_names))
-    return measure_size(
-        n_examples=len(rows),
-        n_duplicates=len(rows) - len(np.unique(target.text_ids[rows])),
-        n_per_class_min=int(counts.min()),
-        learning_curve=learning_curve,
-        curve_features=curve_features,
-    )
 
 
 def position(count: int, *, small: int, large: int) -> float:
@@ -95,36 +86,56 @@ def measure_size(
     *,
     n_examples: int,
     n_duplicates: int,
-    n_per_class_min: int,
+    n_per_class_min: int | None,
     by_type: dict[str, int] | None = None,
+    counting: Counting = EXAMPLES,
     learning_curve: tuple[CurvePoint, ...] = (),
     curve_features: str = "last",
 ) -> SizeProfile:
     """Verdict from the number of distinct labelled examples and the smallest class (thresholds: priors, see docs).
 
     Small below 1,000 examples or 64 of a class; large above 10,000 and 500 of every class; uncertain between. The
-    probability follows the weaker of the two criteria. With the entities of tagged sentences `by_type` these are what
-    is counted, against the same thresholds: a sentence without one teaches little of where the others are.
+    probability follows the weaker of the two criteria. Where there are entities, they are what is counted, against the
+    same thresholds: a sentence without one teaches little of where the others are.
+
+    Args:
+        n_examples: labelled rows.
+        n_duplicates: rows beyond the first of each exact text.
+        n_per_class_min: distinct rows of the smallest class, or entities of the rarest type; None where there is
+            nothing that may be rare.
+        by_type: entities of every type, where entities are what is learned.
+        counting: the words for all of these.
+        learning_curve: of the best probe.
+        curve_features: what that probe reads.
 
     >>> measure_size(n_examples=300, n_duplicates=0, n_per_class_min=100).verdict
     'small'
     >>> measure_size(n_examples=50_000, n_duplicates=0, n_per_class_min=5_000).verdict
     'large'
-    >>> measure_size(n_examples=3_000, n_duplicates=0, n_per_class_min=40, by_type={"a": 900, "b": 40}).why
+    >>> measure_size(n_examples=500, n_duplicates=0, n_per_class_min=None).why
+    '500 distinct examples, under 1,000: small'
+    >>> measure_size(n_examples=3_000, n_duplicates=0, n_per_class_min=40, by_type={"a": 900, "b": 40},
+    ...              counting=ENTITIES).why
     '940 entities in 3,000 distinct sentences, under 1,000: small'
     """
     effective = n_examples - n_duplicates
     n_entities = None if by_type is None else sum(by_type.values())
     counted = effective if n_entities is None else n_entities
     by_count = position(counted, small=SMALL_EXAMPLES, large=LARGE_EXAMPLES)
-    by_class = position(n_per_class_min, small=SMALL_PER_CLASS, large=LARGE_PER_CLASS)
+    by_class = by_count
+    if n_per_class_min is not None:
+        by_class = position(n_per_class_min, small=SMALL_PER_CLASS, large=LARGE_PER_CLASS)
     low, high = sorted((by_count, by_class))
     verdict = "small" if low == 0 else "large" if low == 1 else "uncertain"
-    rows, smallest, unit, each = f"{effective:,} distinct examples", "the smallest class", "examples", "class"
-    if by_type is not None:
-        rows = f"{counted:,} entities in {effective:,} distinct sentences"
-        smallest, unit, each = "the rarest type", "entities", "type"
-    if verdict == "small" and by_count == 0:
+    rows = counting.rows.format(counted=counted, effective=effective)
+    smallest, unit, each = counting.smallest, counting.unit, counting.each
+    if n_per_class_min is None:
+        why = {
+            "small": f"{rows}, under {SMALL_EXAMPLES:,}: small",
+            "large": f"{rows}, over {LARGE_EXAMPLES:,}: large",
+            "uncertain": f"{rows}: between small (under {SMALL_EXAMPLES:,}) and large (over {LARGE_EXAMPLES:,})",
+        }[verdict]
+    elif verdict == "small" and by_count == 0:
         why = f"{rows}, under {SMALL_EXAMPLES:,}: small"
     elif verdict == "small":
         why = f"{smallest} has {n_per_class_min:,} {unit}, under {SMALL_PER_CLASS}: small"
@@ -151,7 +162,7 @@ def measure_size(
         },
         learning_curve=learning_curve,
         curve_features=curve_features,
-        why=why + _curve_note(learning_curve, noun="rows" if by_type is None else "sentences"),
+        why=why + _curve_note(learning_curve, noun=counting.noun),
         unit=unit,
         n_entities=n_entities,
         by_type=by_type,

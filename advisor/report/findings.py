@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from advisor.report import plots
@@ -27,12 +27,10 @@ from advisor.report.wording import (
     points,
     span,
 )
-from tuner.names import BASELINES, EVERY_WORD_OUTSIDE, baseline_name
+from tuner.names import BASELINES
 
 MOST_ROWS_DRAWN = 12
 """Rows in a figure; the table behind it has all of them."""
-PLAIN = (BASELINES["majority"], EVERY_WORD_OUTSIDE, BASELINES["entity_lookup"])
-"""Baselines that are no model; the figure of the probes shows the others."""
 
 
 def depth_section(run: Run) -> Section:
@@ -164,16 +162,18 @@ def _depth_table(run: Run, *, title: str, total: int) -> Table:
     return make_table(title, columns, body, mark=run.marked_depth())
 
 
-def _baseline_marks(run: Run) -> tuple[Mark, ...]:
-    """What needs no pretrained model, as one score each; the tuner's own baselines first."""
+def _baseline_marks(run: Run, *, only: Collection[str] | None = None) -> tuple[Mark, ...]:
+    """What needs no pretrained model, or `only` some of that, as one score each; the tuner's own baselines first."""
     found = []
-    for key in ("majority", "tfidf_linear", "pixel_linear", "entity_lookup", "token_linear"):
+    for key in BASELINES if only is None else only:
+        if key == "best_probe":
+            continue
         for record in (part(run.tuning, "baselines"), part(run.advice, "baselines")):
             value, bounds = score(record.get(key)), score_interval(record.get(key))
             if value is not None:
                 found.append(
                     Mark(
-                        label=baseline_name(key, tagged=run.tagged),
+                        label=run.kind.baseline_name(key),
                         score=value,
                         low=bounds[0] if bounds else None,
                         high=bounds[1] if bounds else None,
@@ -210,11 +210,10 @@ def features_section(run: Run) -> Section:
         figures.append(
             FigureOnPage(
                 title=title,
-                caption=("A linear classifier of words" if run.tagged else "A linear classifier")
-                + " on each block's frozen features, cross-validated; bars are 95% intervals.",
+                caption=f"{run.kind.probe} on each block's frozen features, cross-validated; bars are 95% intervals.",
                 drawing=plots.probe_curve(
                     marks=by_block,
-                    references=[m for m in _baseline_marks(run) if m.label not in PLAIN],
+                    references=_baseline_marks(run, only=(run.kind.linear,)),
                     title=title,
                     description=f"Best: {best.label} with {percent(best.score)}; last: "
                     f"{by_block[-1].label} with {percent(by_block[-1].score)}.",
@@ -282,9 +281,8 @@ def comparison_section(run: Run) -> Section:
     if compared:
         shown = compared
         if len(shown) > MOST_ROWS_DRAWN:
-            must = {
-                id(mark) for mark in compared if mark.strong or mark.label in (*BASELINES.values(), EVERY_WORD_OUTSIDE)
-            }
+            labels = {run.kind.baseline_name(key) for key in BASELINES}
+            must = {id(mark) for mark in compared if mark.strong or mark.label in labels}
             others = [id(mark) for mark in compared if id(mark) not in must][: MOST_ROWS_DRAWN - len(must)]
             shown = [mark for mark in compared if id(mark) in must.union(others)]
         title = "Against the baselines"
@@ -292,7 +290,7 @@ def comparison_section(run: Run) -> Section:
             "Probes and baselines are cross-validated on the training rows, tuned candidates are scored on "
             "validation: small differences between the two kinds mean little."
             if run.tuning is not None
-            else f"Cross-validated on the training {'sentences' if run.tagged else 'rows'}."
+            else f"Cross-validated on the training {run.kind.rows}."
         )
         figures.append(
             FigureOnPage(
@@ -307,7 +305,7 @@ def comparison_section(run: Run) -> Section:
                 table=_score_table(title, compared, "What"),
             )
         )
-    curve, noun = [], "sentences" if run.tagged else "rows"
+    curve, noun = [], run.kind.rows
     for row in rows(part(run.advice, "size"), "learning_curve"):
         n, value, bounds = number(row.get("n")), score(row), score_interval(row)
         if n is not None and n > 0 and value is not None:

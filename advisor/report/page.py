@@ -209,7 +209,6 @@ def _change(run: Run, value: Any) -> str:
 
 
 def _facts(run: Run) -> tuple[Fact, ...]:
-    data, size = part(run.advice, "data"), part(run.advice, "size")
     facts = []
     if run.winner is not None:
         test = part(run.winner, "test")
@@ -236,7 +235,6 @@ def _facts(run: Run) -> tuple[Fact, ...]:
     if depth is not None and run.n_blocks:
         facts.append(Fact(label="Frozen blocks", value=f"{depth} of {run.n_blocks}", note=note))
     facts.append(_situation_fact(run))
-    examples, classes = whole(data.get("n_examples")), whole(data.get("n_classes"))
     if run.winner is not None:
         used = number(part(run.tuning, "budget").get("used_s", (run.tuning or {}).get("seconds")))
         complete, pruned = (whole(part(run.tuning, "trials").get(key)) for key in ("complete", "pruned"))
@@ -249,16 +247,10 @@ def _facts(run: Run) -> tuple[Fact, ...]:
                 if used is not None
                 else Fact(label="Tuning", value=trials)
             )
-    elif run.tagged and whole(data.get("n_entities")) is not None:
-        note = f"{plural(classes, 'type')}, " if classes is not None else ""
-        note += f"in {plural(examples, 'sentence')}" if examples is not None else ""
-        facts.append(Fact(label="Entities", value=f"{whole(data.get('n_entities')):,}", note=note.rstrip(", ")))
-    elif examples is not None:
-        smallest = whole(size.get("n_per_class_min"))
-        note = plural(classes, "class", "classes") if classes is not None else ""
-        if smallest is not None:
-            note += f", smallest {smallest:,}"
-        facts.append(Fact(label="Examples", value=f"{examples:,}", note=note.lstrip(", ")))
+    elif (counted := run.count_of(run.kind.main)) is not None:
+        notes = ((note, run.count_of(note)) for note in run.kind.main_notes)
+        said = [(note.one if n == 1 else note.many).format(n) for note, n in notes if n is not None]
+        facts.append(Fact(label=run.kind.main.label, value=f"{counted:,}", note=", ".join(said)))
     best = part(part(run.advice, "baselines"), "best_probe")
     if run.winner is None and score(best) is not None:
         bounds = score_interval(best)

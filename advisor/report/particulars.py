@@ -148,25 +148,10 @@ def _candidate_cells(run: Run, row: Json) -> tuple[str, ...]:
 def data_section(run: Run) -> Section:
     data, size = part(run.advice, "data"), part(run.advice, "size")
     facts = []
-    counted: tuple[tuple[str, Any], ...] = (
-        ("Examples", data.get("n_examples")),
-        ("Classes", data.get("n_classes")),
-        ("Smallest class", size.get("n_per_class_min")),
-        ("Duplicates", size.get("n_duplicates")),
-    )
-    if run.tagged:
-        counted = (
-            ("Sentences", data.get("n_examples")),
-            ("Words", data.get("n_words")),
-            ("Entities", data.get("n_entities")),
-            ("Types", data.get("n_classes")),
-            ("Rarest type", size.get("n_per_class_min")),
-            ("Duplicates", size.get("n_duplicates")),
-        )
-    for label, value in counted:
-        count = whole(value)
-        if count is not None:
-            facts.append(Fact(label=label, value=f"{count:,}"))
+    for count in run.kind.counts:
+        n = run.count_of(count)
+        if n is not None:
+            facts.append(Fact(label=count.label, value=f"{n:,}"))
     truncated = number(data.get("truncated"))
     if truncated is not None:
         facts.append(Fact(label="Cut to length", value=share(truncated) if truncated <= 1 else plain(truncated)))
@@ -177,10 +162,11 @@ def data_section(run: Run) -> Section:
     folded = [make_table("Columns and splits", (("What", False), ("Value", False)), body)] if body else []
     counts = _class_counts(data, size)
     if counts:
+        caption, named, counted = run.kind.class_table
         folded.append(
             make_table(
-                f"{'Types of entities' if run.tagged else 'Classes'}, {len(counts):,}",
-                (("Type", False), ("Entities", True)) if run.tagged else (("Class", False), ("Examples", True)),
+                f"{caption}, {len(counts):,}",
+                ((named, False), (counted, True)),
                 [(name, f"{n:,}") for name, n in counts],
             )
         )

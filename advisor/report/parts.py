@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from advisor.data.thumbnails import Thumbnail
+from advisor.kinds.words import Count, Note, Words, words_of
 from advisor.report.drawing import Drawing, Mark
 from advisor.report.fields import Json, interval, number, part, rows, score_interval, whole
 from advisor.report.wording import (
@@ -23,13 +25,6 @@ from advisor.report.wording import (
 )
 from tuner.names import SITUATIONS
 
-TAGGED_KEYS = {
-    "n_examples": "sentences",
-    "n_effective": "sentences without duplicates",
-    "n_classes": "types of entities",
-    "n_per_class_min": "entities of the rarest type",
-}
-"""Counts of tagged sentences by other words than those of classes."""
 LIKELY_FROM = 0.4
 """A situation below this probability is not singled out: of four, it is hardly ahead of the others."""
 
@@ -130,14 +125,18 @@ class Run:
     metric: str
     thumbnails: tuple[Thumbnail, ...] | None = ()
 
-    @property
-    def tagged(self) -> bool:
-        """Whether words are tagged rather than whole texts or images labelled."""
-        return part(self.advice, "data").get("task") == "token_classification"
+    @cached_property
+    def kind(self) -> Words:
+        """The words for the kind of data."""
+        return words_of(self.advice)
 
     def noun_of(self, key: str) -> str:
         """What a count of the data is called."""
-        return TAGGED_KEYS.get(key, key_words(key)) if self.tagged else key_words(key)
+        return self.kind.keys.get(key, key_words(key))
+
+    def count_of(self, count: Count | Note) -> int | None:
+        """A count of the data; None where the advice does not have it."""
+        return whole(part(self.advice, count.section).get(count.key))
 
     @property
     def recommended(self) -> Json:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -65,6 +65,8 @@ class ImageProfile(NearestRows):
     quantisation. ``settings_sha256`` identifies how the image processor cuts and scales, ``native`` is the median
     shorter side of the source's images in pixels, ``grey`` the share of them without colour.
     """
+
+    kind: ClassVar[str] = "image"
 
     name: str
     description: str

@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from advisor.similarity import image_build, image_profile
-from advisor.similarity.build import DEFAULT_DESCRIPTION, build_profile, hash_texts
-from advisor.similarity.image_build import build_image_profile, hash_pictures, looked_at, read_source_pictures
-from advisor.similarity.image_profile import ImageProfile, load_image_profile, save_image_profile, settings_sha256
-from advisor.similarity.image_similarity import image_ladder
-from advisor.similarity.passages import (
-    STRATUM,
-    STRETCHES,
-    TABLE_SUFFIXES,
-    TEXT_SUFFIXES,
-    SourceText,
-    joined,
-    read_source_text,
-    texts_of_table,
-)
-from advisor.similarity.profile import METHOD, SCHEMA, SUFFIX, Band, ProfileSummary, SourceProfile, no_profile
-from advisor.similarity.similarity import ladder_positions
-from tuner.errors import DataError, MissingFileError, ModelError, OptionError, RunFolderError, did_you_mean
-from tuner.records import user_cache_dir, write_bytes_atomically
+from advisor.similarity import image_sources, text_sources
+from advisor.similarity.profile import SUFFIX, ProfileSummary, SourceProfile, no_profile
+from advisor.similarity.profile_files import read_values
+from tuner.errors import DataError, ModelError, OptionError, did_you_mean
+from tuner.inputs.images import ImageInputs
+from tuner.inputs.texts import TextInputs
+from tuner.records import user_cache_dir
 
 if TYPE_CHECKING:
+    from advisor.similarity.image_profile import ImageProfile
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+
+
+class Sources(Protocol):
+    """What models with one kind of input were pretrained on, and its profiles: a module of this room.
+
+    `NOUNS` are what a profile describes, `DATA` what stands for it in a command, `WANTED` what ``--source`` takes.
+    """
+
+    NOUNS: str
+    DATA: str
+    WANTED: str
+
+    def build(
+        self, paths: Sequence[Path], *, backbone: Backbone, name: str, description: str | None, group: str | None,
+        seed: int, progress: Progress | None,
+    ) -> Any:  # fmt: skip
+        """A profile of files or folders."""
+
+    def find(self, source: str | Path, *, backbone: Backbone, seed: int, progress: Progress | None) -> Any:
+        """A profile of what `source` names; None where it names no data."""
+
+    def misfit(self, profile: Any, backbone: Backbone) -> tuple[str, str] | None:
+        """In what a profile of the same weights does not fit a model, and why that matters."""
+
+    def describe(self, profile: Any, path: Path) -> dict[str, Any]:
+        """What a profile covers, as plain values."""
+
+    @property
+    def save(self) -> Any:
+        """Writes a profile to a path."""
+
+    @property
+    def load(self) -> Any:
+        """Reads a profile from a path, whose scalars have been read."""
+
+
+SOURCES: Mapping[str, Sources] = {"text": text_sources, "image": image_sources}
+"""By what files of profiles call it."""
+_READ_BY: Mapping[type, Sources] = {TextInputs: text_sources, ImageInputs: image_sources}
+
+
+def _sources_of(backbone: Backbone) -> Sources:
+    return _READ_BY[type(backbone.inputs)]
 
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
@@ -73,34 +100,9 @@ def build_from_files(
     if name is None:
         stems = [path.resolve().stem if path.is_file() else path.resolve().name for path in paths]
         name = out.name.removesuffix(SUFFIX) if out is not None else "-".join(stems)
-    profile: SourceProfile | ImageProfile
-    if backbone.is_text:
-        source = read_source_text(paths, group=group)
-        profile = build_profile(
-            source.texts,
-            backbone=backbone,
-            name=name,
-            description=description or DEFAULT_DESCRIPTION,
-            parts=source.parts,
-            documents=source.documents,
-            seed=seed,
-            progress=progress,
-        )
-    elif group is not None:
-        raise OptionError(
-            f"--group {group} names a column, and {backbone.id} reads images",
-            why="it says which document a text is from",
-            fix="omit --group",
-        )
-    else:
-        profile = build_image_profile(
-            read_source_pictures(paths),
-            backbone=backbone,
-            name=name,
-            description=description or image_build.DEFAULT_DESCRIPTION,
-            seed=seed,
-            progress=progress,
-        )
+    profile = _sources_of(backbone).build(
+        paths, backbone=backbone, name=name, description=description, group=group, seed=seed, progress=progress
+    )
     path = out
     if path is None:
         path = _user_profiles() / f"{_file_name(name)}-{backbone.fingerprint[:8]}{SUFFIX}"
@@ -117,108 +119,19 @@ def build_from_files(
 # --- save and load
 
 
-_SCALARS = (
-    "name", "description", "model_id", "model_sha256", "pooling", "n_blocks", "width", "max_length", "blocks", "k",
-    "trigram_letters", "stage_two", "content_sha256", "seed",
-)  # fmt: skip
-
-
 def save_profile(profile: SourceProfile | ImageProfile, path: Path) -> None:
     """Write a profile as one safetensors file, whole or not at all; the same profile gives the same bytes."""
-    if not isinstance(profile, SourceProfile):
-        save_image_profile(profile, path)
-        return
-    from safetensors.numpy import save
-
-    tensors = {"projection": profile.projection.astype(np.float16), "scale": profile.scale}
-    for number, band in enumerate(profile.bands):
-        for field in ("held_out", "shuffled", "letters"):
-            tensors[f"band_{number}.{field}"] = getattr(band, field).astype(np.float32)
-        tensors[f"band_{number}.reference"] = band.reference
-        tensors[f"band_{number}.segments"] = band.segments
-    tensors["trigrams.characters"] = np.array(
-        [[ord(c) for c in trigram] for trigram in profile.trigrams], dtype=np.int32
-    )
-    tensors["trigrams.counts"] = np.array(list(profile.trigrams.values()), dtype=np.int32)
-    values = {field: getattr(profile, field) for field in _SCALARS}
-    values |= {
-        "schema": SCHEMA,
-        "bands": [(band.lowest, band.highest) for band in profile.bands],
-        "documents": [band.documents for band in profile.bands],
-    }
-    content = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-    # One key only: safetensors does not promise an order of several.
-    write_bytes_atomically(path, save(content, metadata={"profile": json.dumps(values, sort_keys=True)}))
+    SOURCES[profile.kind].save(profile, path)
 
 
 def load_profile(path: Path) -> SourceProfile | ImageProfile:
     """Read a profile, of texts or images. Raises `MissingFileError`, and `DataError` for a file that is none."""
-    values = _read_values(path)
-    if _kind(values) == "image":
-        return load_image_profile(path, values)
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-        documents = values.get("documents", [None] * len(values["bands"]))
-        bands = tuple(
-            Band(
-                lowest=lowest,
-                highest=highest,
-                reference=tensors[f"band_{number}.reference"],
-                held_out=tensors[f"band_{number}.held_out"],
-                segments=_segments(tensors[f"band_{number}.segments"], counted=documents[number] is not None),
-                shuffled=tensors[f"band_{number}.shuffled"],
-                letters=tensors[f"band_{number}.letters"],
-                documents=documents[number],
-            )
-            for number, (lowest, highest) in enumerate(values["bands"])
-        )
-        characters = tensors["trigrams.characters"].tolist()
-        counts = tensors["trigrams.counts"].tolist()
-        fields = {field: values[field] for field in _SCALARS}
-        fields["blocks"] = tuple(values["blocks"])
-        fields["stage_two"] = tuple((name, pairs) for name, pairs in values["stage_two"])
-        return SourceProfile(
-            bands=bands,
-            projection=tensors["projection"].astype(np.float32),
-            scale=tensors["scale"],
-            trigrams={"".join(map(chr, row)): count for row, count in zip(characters, counts, strict=True)},
-            **fields,
-        )
-    except (KeyError, IndexError, ValueError, TypeError, SafetensorError) as error:
-        raise no_profile(path, f"a part of it is missing or broken ({error})") from error
-
-
-def _segments(stored: np.ndarray, *, counted: bool) -> np.ndarray:
-    """Segments as they are numbered now: profiles of before documents were counted have 40 to a file."""
-    if counted:
-        return stored
-    file, stretch = np.divmod(stored.astype(np.int64), STRETCHES)
-    return file * STRATUM + stretch
-
-
-def _read_values(path: Path) -> dict[str, Any]:
-    """The profile's scalars, without reading its arrays."""
-    if not path.is_file():
-        raise MissingFileError(
-            f"there is no profile file {path}",
-            why="the model's pretraining data is described there",
-            fix="check the path; `advisor source list` names the profiles that are there",
-        )
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        values = json.loads(metadata["profile"])
-        schema = values["schema"]
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise no_profile(path, "it was not written by `advisor source build`") from error
-    if schema != SCHEMA:
-        raise no_profile(path, f"its format is {schema}, this version reads {SCHEMA}")
-    return values  # type: ignore[no-any-return]
+    values = read_values(path)
+    sources = SOURCES.get(_kind(values))
+    if sources is None:
+        raise no_profile(path, f"it is of {_kind(values)}, which this version does not compare")
+    loaded: SourceProfile | ImageProfile = sources.load(path, values)
+    return loaded
 
 
 def _kind(values: Mapping[str, Any]) -> str:
@@ -251,28 +164,15 @@ def find_profile(
         return _of_model(load_profile((fitting or named)[0].path), backbone)
     if path.is_file() and path.suffix == SUFFIX:
         return _of_model(load_profile(path), backbone)
-    if not backbone.is_text and (path.exists() or isinstance(source, Path) or path.suffix or path.is_absolute()):
-        return _from_pictures([path], backbone=backbone, name=path.resolve().name, seed=seed, progress=progress)
-    if path.exists():
-        return _from_text(
-            read_source_text([path]), backbone=backbone, name=path.resolve().name, seed=seed, progress=progress
-        )
-    if isinstance(source, Path) or path.suffix in (SUFFIX, *TEXT_SUFFIXES, *TABLE_SUFFIXES) or path.is_absolute():
-        raise MissingFileError(
-            f"--source: there is no file {text}",
-            why="the model's pretraining data is read from it",
-            fix="check the path, or pass the name of a profile: `advisor source list` names them",
-        )
-    if backbone.is_text and text.count("/") == 1 and not text.startswith((".", "~")):
-        return _from_text(_hub_text(text), backbone=backbone, name=text, seed=seed, progress=progress)
+    sources = _sources_of(backbone)
+    found: SourceProfile | ImageProfile | None = sources.find(source, backbone=backbone, seed=seed, progress=progress)
+    if found is not None:
+        return found
     names = sorted({profile.name for profile in profiles})
     raise OptionError(
         f"--source: there is no profile, file or folder {text!r}.{did_you_mean(text, names)}",
         why="it says what the model was pretrained on",
-        fix=f"pass one of {', '.join(names) or '(none built yet)'}, "
-        + (
-            "a text file, a folder, or a hub id (owner/name)" if backbone.is_text else "an image folder or an .npz file"
-        ),
+        fix=f"pass one of {', '.join(names) or '(none built yet)'}, {sources.WANTED}",
     )
 
 
@@ -292,95 +192,32 @@ def _own_profile(profiles: Sequence[ProfileSummary], backbone: Backbone) -> Sour
 
 
 def _of_model(profile: SourceProfile | ImageProfile, backbone: Backbone) -> SourceProfile | ImageProfile:
-    of_text = isinstance(profile, SourceProfile)
-    data = "FILES..." if backbone.is_text else "IMAGES..."
-    if of_text != backbone.is_text:
-        kinds = ("texts", "images") if of_text else ("images", "texts")
+    sources = _sources_of(backbone)
+    anew = f"advisor source build {sources.DATA} --model {backbone.id}"
+    if SOURCES[profile.kind] is not sources:
         raise ModelError(
-            f"the profile {profile.name!r} describes {kinds[0]}, and {backbone.id} reads {kinds[1]}",
+            f"the profile {profile.name!r} describes {SOURCES[profile.kind].NOUNS}, and {backbone.id} reads "
+            f"{sources.NOUNS}",
             why="a profile holds what its own model makes of its pretraining data",
-            fix=f"build one for this model: advisor source build {data} --model {backbone.id}",
+            fix=f"build one for this model: {anew}",
         )
     if profile.model_sha256 != backbone.fingerprint:
         raise ModelError(
             f"the profile {profile.name!r} belongs to another model ({profile.model_id})",
             why="features of two models cannot be compared: the SHA-256 of their weights differs",
-            fix=f"build one for this model: advisor source build {data} --model {backbone.id}",
+            fix=f"build one for this model: {anew}",
         )
     if (profile.pooling, profile.n_blocks, profile.width) != (backbone.pooling, backbone.n_blocks, backbone.width):
         raise ModelError(
             f"the profile {profile.name!r} was built with {profile.pooling} pooling of {profile.n_blocks} blocks",
             why=f"the model has {backbone.pooling} pooling of {backbone.n_blocks} blocks, width {backbone.width}",
-            fix=f"build it anew: advisor source build {data} --model {backbone.id}",
+            fix=f"build it anew: {anew}",
         )
-    if not isinstance(profile, SourceProfile) and profile.settings_sha256 != settings_sha256(backbone):
+    if (why_not := sources.misfit(profile, backbone)) is not None:
         raise ModelError(
-            f"the profile {profile.name!r} was built with another image processor",
-            why="the model sees images cut and scaled in another way than the source was",
-            fix=f"build it anew: advisor source build {data} --model {backbone.id}",
+            f"the profile {profile.name!r} was built with {why_not[0]}", why=why_not[1], fix=f"build it anew: {anew}"
         )
     return profile
-
-
-def _from_text(
-    source: SourceText, *, backbone: Backbone, name: str, seed: int, progress: Progress | None
-) -> SourceProfile:
-    documents = hash_texts(map(str, source.documents or ()))
-    made_with = (backbone.fingerprint, backbone.pooling, backbone.max_length, METHOD, seed, documents, *source.parts)
-    key = hash_texts(list(map(str, made_with)))[:16]
-    path = user_cache_dir() / "sources" / f"{key}-{hash_texts(source.texts)[:16]}{SUFFIX}"
-    if path.is_file():
-        try:
-            cached = load_profile(path)
-        except DataError:
-            path.unlink()  # cut off or from another version: building it again is all it takes
-        else:
-            assert isinstance(cached, SourceProfile)
-            return dataclasses.replace(cached, name=name)
-    profile = build_profile(
-        source.texts,
-        backbone=backbone,
-        name=name,
-        parts=source.parts,
-        documents=source.documents,
-        seed=seed,
-        progress=progress,
-    )
-    with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
-        save_profile(profile, path)
-    return profile
-
-
-def _from_pictures(
-    paths: Sequence[Path], *, backbone: Backbone, name: str, seed: int, progress: Progress | None
-) -> ImageProfile:
-    pictures = read_source_pictures(paths)
-    content = hash_pictures(looked_at(pictures, seed=seed))
-    settings = settings_sha256(backbone)
-    made_with = (backbone.fingerprint, backbone.pooling, settings, image_profile.METHOD, seed)
-    key = hash_texts(list(map(str, made_with)))[:16]
-    path = user_cache_dir() / "sources" / f"{key}-{content[:16]}{SUFFIX}"
-    if path.is_file():
-        try:
-            cached = load_profile(path)
-        except DataError:
-            path.unlink()  # cut off or from another version: building it again is all it takes
-        else:
-            assert isinstance(cached, ImageProfile)
-            return dataclasses.replace(cached, name=name)
-    profile = build_image_profile(pictures, backbone=backbone, name=name, seed=seed, progress=progress)
-    with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
-        save_profile(profile, path)
-    return profile
-
-
-def _hub_text(name: str) -> SourceText:
-    """The text column of a hub dataset."""
-    from advisor.data.read import read_tables
-
-    tables = read_tables(name)
-    source = joined(texts_of_table(table, place=tables.place) for table in tables.parts.values())
-    return dataclasses.replace(source, parts=(len(source.texts),))
 
 
 def list_profiles() -> tuple[ProfileSummary, ...]:
@@ -389,7 +226,7 @@ def list_profiles() -> tuple[ProfileSummary, ...]:
     for folder in (SHIPPED, _user_profiles()):
         for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
             try:
-                values = _read_values(path)
+                values = read_values(path)
                 counted = tuple(values.get("documents", [None]))
                 summary = ProfileSummary(
                     name=values["name"],
@@ -419,34 +256,7 @@ def describe_profile(profile: str | Path) -> dict[str, Any]:
             fix=f"pass a profile file or one of: {', '.join(names) or '(none built yet)'}",
         )
     loaded = load_profile(path)
-    if not isinstance(loaded, SourceProfile):
-        return _describe_images(loaded, path)
-    return {
-        "name": loaded.name,
-        "kind": "text",
-        "description": loaded.description,
-        "model": loaded.model_id,
-        "model_sha256": loaded.model_sha256,
-        "pooling": loaded.pooling,
-        "blocks": list(loaded.blocks),
-        "k": loaded.k,
-        "bands": [
-            {
-                "tokens": [band.lowest, band.highest],
-                "documents": band.documents,
-                "reference": band.reference.shape[1],
-                "held_out": band.held_out.shape[1],
-                "ladder": ladder_positions(loaded, band),
-            }
-            for band in loaded.bands
-        ],
-        "trigrams": len(loaded.trigrams),
-        "trigram_letters": loaded.trigram_letters,
-        "stage_two": dict(loaded.stage_two),
-        "content_sha256": loaded.content_sha256,
-        "seed": loaded.seed,
-        "megabytes": round(path.stat().st_size / 1e6, 2),
-    }
+    return SOURCES[loaded.kind].describe(loaded, path)
 
 
 def _user_profiles() -> Path:
@@ -455,31 +265,3 @@ def _user_profiles() -> Path:
 
 def _file_name(name: str) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
-
-
-def _describe_images(profile: ImageProfile, path: Path) -> dict[str, Any]:
-    """What a profile covers, and its ladder of anchors, as plain values."""
-    return {
-        "name": profile.name,
-        "kind": "image",
-        "description": profile.description,
-        "model": profile.model_id,
-        "model_sha256": profile.model_sha256,
-        "pooling": profile.pooling,
-        "blocks": list(profile.blocks),
-        "k": profile.k,
-        "native": profile.native,
-        "bands": [
-            {
-                "pixels": band.resolution,
-                "reference": band.reference.shape[1],
-                "held_out": band.held_out.shape[1],
-                "ladder": image_ladder(profile, band),
-            }
-            for band in profile.bands
-        ],
-        "grey": round(profile.grey, 4),
-        "content_sha256": profile.content_sha256,
-        "seed": profile.seed,
-        "megabytes": round(path.stat().st_size / 1e6, 2),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -95,6 +95,8 @@ class SourceProfile(NearestRows):
     quantisation. ``trigrams`` counts character trigrams; ``trigram_letters`` is the Jensen-Shannon distance of random
     letters to them. ``stage_two`` lists (name, pairs) of later training that this profile does not cover.
     """
+
+    kind: ClassVar[str] = "text"
 
     name: str
     description: str

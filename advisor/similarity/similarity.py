@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.measures.features import take_rows
+from advisor.measures.probed import take_rows
 from advisor.similarity.breadth import breadth, narrow_note
 from advisor.similarity.distance import (
     excess_knn_surprisal,

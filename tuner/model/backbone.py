@@ -67,12 +67,6 @@ class Backbone:
         return self.widths[-1]
 
     @property
-    def is_text(self) -> bool:
-        """Whether it reads texts; else images."""
-        # Asked by advisor until its kinds answer.
-        return isinstance(self.inputs, TextInputs)
-
-    @property
     def text(self) -> TextInputs:
         """Tokenizer and length. Raises `ModelError` for an image model."""
         if not isinstance(self.inputs, TextInputs):

@@ -13,7 +13,6 @@ from tuner.inputs.pictures import Pictures
 from tuner.model.backbone import Backbone
 from tuner.records import Progress
 from tuner.tasks.base import Task
-from tuner.tasks.known import task_of
 from tuner.tasks.tags import places_of
 from tuner.tasks.truth import Truth
 
@@ -50,31 +49,22 @@ class LabelledRows:
             groups=groups, n_words=n_words,
         )  # fmt: skip
 
-    def truth(self, *, metric: str, names: tuple[str, ...]) -> Truth:
-        """What predictions of these rows are scored against; `names` are those of the classes or tags."""
-        task = task_of(names, tagged=self.n_words is not None)
+    def truth(self, task: Task, *, metric: str) -> Truth:
+        """What predictions of these rows are scored against."""
         return task.truth(self.labels, metric=metric, groups=self.groups, n_words=self.n_words)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningData:
-    """The three splits; validation decides, test is scored once. Of tagged words, ``class_names`` are the tags' names,
-    ``O`` first."""
+    """The three splits; validation decides, test is scored once. ``task`` is what is predicted."""
 
     name: str
     train: LabelledRows
     validation: LabelledRows
     test: LabelledRows
-    class_names: tuple[str, ...]
+    task: Task
     fingerprint: str
     notes: tuple[str, ...] = ()
-    posed: Task | None = None
-    """What is predicted, where that is neither a class of every row nor a tag of every word."""
-
-    @property
-    def task(self) -> Task:
-        """What is predicted."""
-        return self.posed or task_of(self.class_names, tagged=self.train.n_words is not None)
 
 
 def encode_rows(

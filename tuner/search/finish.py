@@ -222,7 +222,7 @@ def _test_once(bench: Bench, model: PreTrainedModel, *, name: str, decision: Dec
         logits, _ = classify(model, backbone=bench.backbone, encoded=encoded)
         task, fitted = data.task.as_saved, decision.temperature
         metric = bench.rows.truth.metric
-        truth = task.truth(part.labels, metric=metric, groups=part.groups, n_words=part.n_words)
+        truth = part.truth(task, metric=metric)
         predicted = task.decode(logits)
         scored[name] = {
             "score": truth.score(predicted),

@@ -71,5 +71,5 @@ def encode_data(
         data=replace(data, train=train, validation=validation),
         train=train_encoded,
         validation=validation_encoded,
-        truth=data.task.truth(validation.labels, metric=metric, groups=validation.groups, n_words=validation.n_words),
+        truth=validation.truth(data.task, metric=metric),
     )

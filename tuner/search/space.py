@@ -140,13 +140,21 @@ def default_space(n_blocks: int) -> SearchSpace:
     return SearchSpace(n_blocks=n_blocks, first=controls[1:2], controls=controls, depths=(0, n_blocks))
 
 
-def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged: bool = False) -> SearchSpace:
+def restrict(
+    space: SearchSpace, *, strategy: str, widths: Sequence[int], tops: Sequence[str] = ("linear",)
+) -> SearchSpace:
     """The part of a space that one strategy covers, without the other strategies' controls.
 
-    `widths` are those of the blocks' pooled states (`tuner.tasks.heads.fits`). Features of `tagged` words are read by a
-    linear head and by a BiLSTM.
+    Args:
+        space: what was advised.
+        strategy: of `STRATEGIES`, the name of features, or an option.
+        widths: of the blocks' pooled states (`tuner.tasks.heads.fits`).
+        tops: what may read features that never change, a linear head first (`tuner.tasks.base.Task.tops`).
+
+    Raises:
+        OptionError: for a strategy that is unknown or does not fit.
     """
-    check_strategy(strategy, widths=widths, tagged=tagged)
+    check_strategy(strategy, widths=widths, tops=tops)
     n = space.n_blocks
     if strategy == "scratch":
         scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
@@ -161,14 +169,14 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
         return replace(space, first=trained, controls=(), depths=(0, n - 1), option=strategy, options=())
     if strategy not in STRATEGIES:
         only = Candidate(strategy="feature_based", frozen_blocks=None, features=strategy)
-        read = (only, replace(only, top="bilstm")) if tagged else (only,)
+        read = tuple(replace(only, top=top) for top in tops)
         return replace(space, first=read, controls=(), depths=(n, n), options=(), augmentation=None)
     variants = [
         Candidate(strategy="feature_based", frozen_blocks=None, features=name)
         for name in FEATURES
         if fits(name, widths=widths)
     ]
-    with_bilstm = tuple(replace(candidate, top="bilstm") for candidate in variants) if tagged else ()
+    with_bilstm = tuple(replace(candidate, top=top) for top in tops[1:] for candidate in variants)
     if strategy == "bilstm":  # that on the best probe first
         advised = (candidate for candidate in space.first if candidate.top == "bilstm")
         with_bilstm = tuple(dict.fromkeys((*advised, *with_bilstm)))
@@ -189,13 +197,13 @@ def restrict(space: SearchSpace, *, strategy: str, widths: Sequence[int], tagged
     return replace(restricted, options=(), augmentation=None) if depths == (n, n) else restricted
 
 
-def check_strategy(name: str, *, widths: Sequence[int] | None = None, tagged: bool = True) -> None:
+def check_strategy(name: str, *, widths: Sequence[int] | None = None, tops: Sequence[str] | None = None) -> None:
     """Raise `OptionError` unless a strategy is known, or names features that a model whose blocks are so wide has.
 
-    That of `tagged` words alone is refused for other data.
+    One that reads features by what is not among the `tops` of the data's task is refused, where these are known.
     """
     n_blocks = None if widths is None else len(widths)
-    if name == "bilstm" and not tagged:
+    if name == "bilstm" and tops is not None and name not in tops:
         raise OptionError(
             "--strategy bilstm is for tagged words",
             why="a BiLSTM reads a sentence word by word and tags each; here whole rows are labelled",

@@ -12,7 +12,7 @@ from tuner.inputs.base import NativeHead
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.given import Form
 from tuner.tasks.calibration import Temperature
-from tuner.tasks.heads import CrossValidated, LinearHead
+from tuner.tasks.heads import L2_GRID, CrossValidated, LinearHead
 from tuner.tasks.imbalance import Offsets
 from tuner.tasks.truth import Truth
 
@@ -43,6 +43,10 @@ class Task(Protocol):
     @property
     def n_outputs(self) -> int:
         """Logits that a model gives a unit."""
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """What may read features that never change (`tuner.search.space.Candidate`), a linear head first."""
 
     @property
     def as_saved(self) -> Task:
@@ -112,10 +116,11 @@ class Task(Protocol):
         labels: np.ndarray,
         *,
         folds: np.ndarray,
+        l2: Sequence[float] = L2_GRID,
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Its penalty and out-of-fold predictions (`tuner.tasks.heads.cross_validate`)."""
+        """Its penalty out of `l2`, and out-of-fold predictions (`tuner.tasks.heads.cross_validate`)."""
 
     # --- reading outputs
 
@@ -167,6 +172,7 @@ class OfRows:
     """What holds for tasks that label whole rows."""
 
     unit: ClassVar[str] = "row"
+    tops: ClassVar[tuple[str, ...]] = ("linear",)
 
     @property
     def as_saved(self) -> Self:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tuner.errors import OptionError
 from tuner.tasks import metrics
@@ -14,13 +13,9 @@ from tuner.tasks.tags import Tags
 if TYPE_CHECKING:
     from tuner.tasks.base import Task
 
-TASKS: tuple[type[Tags] | type[Labels] | type[Classes], ...] = (Tags, Labels, Classes)
+TaskClass: TypeAlias = type[Tags] | type[Labels] | type[Classes]
+TASKS: tuple[TaskClass, ...] = (Tags, Labels, Classes)
 """In the order in which a configuration is asked for them: the last one takes what no other does."""
-
-
-def task_of(names: Sequence[str], *, tagged: bool) -> Task:
-    """Tags of words with these names, or classes of rows."""
-    return Tags(names=tuple(names)) if tagged else Classes(names=tuple(names))
 
 
 def task_of_config(config: Any) -> Task:

@@ -15,7 +15,7 @@ from tuner.tasks import calibration, heads
 from tuner.tasks.assessment import assess_calibration, scores_by_class
 from tuner.tasks.base import OfRows
 from tuner.tasks.calibration import Temperature
-from tuner.tasks.heads import CrossValidated, LinearHead
+from tuner.tasks.heads import L2_GRID, CrossValidated, LinearHead
 from tuner.tasks.imbalance import FOLDS, Offsets
 from tuner.tasks.metrics import RESAMPLES, Scored, effective_rows, wilson
 from tuner.tasks.truth import Truth
@@ -227,13 +227,14 @@ class Labels(OfRows):
         labels: np.ndarray,
         *,
         folds: np.ndarray,
+        l2: Sequence[float] = L2_GRID,
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Their penalty by log loss, and out-of-fold predictions."""
+        """Their penalty out of `l2` by log loss, and out-of-fold predictions."""
         return heads.cross_validate(
-            features, labels, n_classes=self.n_outputs, folds=folds, weighted=weighted, class_weights=class_weights,
-            link=SIGMOIDS,
+            features, labels, n_classes=self.n_outputs, folds=folds, l2=l2, weighted=weighted,
+            class_weights=class_weights, link=SIGMOIDS,
         )  # fmt: skip
 
     def decode(self, logits: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:

@@ -13,7 +13,7 @@ from tuner.inputs.encoded import IGNORED
 from tuner.names import HUB_METRICS
 from tuner.tasks import calibration, heads, imbalance
 from tuner.tasks.calibration import Temperature
-from tuner.tasks.heads import CrossValidated, LinearHead
+from tuner.tasks.heads import L2_GRID, CrossValidated, LinearHead
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -79,13 +79,15 @@ class OneOf:
         labels: np.ndarray,
         *,
         folds: np.ndarray,
+        l2: Sequence[float] = L2_GRID,
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
         """Its penalty by log loss, and out-of-fold predictions."""
         return heads.cross_validate(
-            features, labels, n_classes=self.n_outputs, folds=folds, weighted=weighted, class_weights=class_weights
-        )
+            features, labels, n_classes=self.n_outputs, folds=folds, l2=l2, weighted=weighted,
+            class_weights=class_weights,
+        )  # fmt: skip
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, C) probabilities of the names, which sum to 1."""

@@ -150,6 +150,7 @@ class Tags(OneOf):
     metrics: ClassVar[tuple[str, ...]] = (ENTITY_F1,)
     held: ClassVar[str] = "tagged words"
     unit: ClassVar[str] = "word"
+    tops: ClassVar[tuple[str, ...]] = ("linear", "bilstm")
 
     @property
     def as_saved(self) -> Self:

@@ -1,0 +1,46 @@
+"""Which rows are held out together when something is cross-validated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tuner.errors import DataError
+
+FOLDS = 5
+
+
+def assign_folds(
+    labels: np.ndarray, *, groups: np.ndarray | None = None, n_folds: int = FOLDS, seed: int
+) -> np.ndarray:
+    """(n,) fold numbers, stratified by class; with groups, a group's rows share a fold.
+
+    Raises `DataError` where too few groups leave one class to learn from.
+    A class with fewer rows than folds is spread over as many as it has. Without groups every class is shuffled and
+    dealt out in turn, starting where the last class stopped, so that the folds stay equally large.
+    """
+    if groups is not None:
+        return _group_folds(labels, groups=groups, n_folds=n_folds, seed=seed)
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    folds = np.empty(len(labels), dtype=np.int64)
+    folds[order] = np.arange(len(labels)) % n_folds
+    return folds
+
+
+def _group_folds(labels: np.ndarray, *, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_folds = min(n_folds, len(np.unique(groups)), int(np.bincount(labels).max()))
+    folds = np.zeros(len(labels), dtype=np.int64)
+    if n_folds >= 2:
+        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+        for fold, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+            folds[held_out] = fold
+    if n_folds < 2 or any(len(np.unique(labels[folds != fold])) < 2 for fold in range(n_folds)):
+        raise DataError(
+            f"the training rows form {len(np.unique(groups)):,} groups (equal texts, or those of --group): too few to "
+            "be cross-validated",
+            why="with one group held out, the rows that are left show one class only",
+            fix="add different texts, or pass --group with a column of more and smaller groups",
+        )
+    return folds

@@ -1,0 +1,61 @@
+"""Files of profiles: what all kinds of them share, and how those that are built on the spot are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from advisor.similarity.profile import SCHEMA, no_profile
+from tuner.errors import DataError, MissingFileError, RunFolderError
+
+if TYPE_CHECKING:
+    from advisor.similarity.image_profile import ImageProfile
+    from advisor.similarity.profile import SourceProfile
+
+Kept = TypeVar("Kept", "SourceProfile", "ImageProfile")
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The profile's scalars, without reading its arrays."""
+    if not path.is_file():
+        raise MissingFileError(
+            f"there is no profile file {path}",
+            why="the model's pretraining data is described there",
+            fix="check the path; `advisor source list` names the profiles that are there",
+        )
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        values = json.loads(metadata["profile"])
+        schema = values["schema"]
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise no_profile(path, "it was not written by `advisor source build`") from error
+    if schema != SCHEMA:
+        raise no_profile(path, f"its format is {schema}, this version reads {SCHEMA}")
+    return values  # type: ignore[no-any-return]
+
+
+def kept(
+    path: Path,
+    *,
+    name: str,
+    load: Callable[[Path, dict[str, Any]], Kept],
+    build: Callable[[], Kept],
+    save: Callable[[Kept, Path], None],
+) -> Kept:
+    """A profile out of the cache file that it is kept in, else built and kept there."""
+    if path.is_file():
+        try:
+            return dataclasses.replace(load(path, read_values(path)), name=name)
+        except DataError:
+            path.unlink()  # cut off or from another version: building it again is all it takes
+    profile = build()
+    with contextlib.suppress(RunFolderError):  # a cache that cannot be written costs time, not the answer
+        save(profile, path)
+    return profile
