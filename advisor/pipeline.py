@@ -79,6 +79,7 @@ def recommend(
     text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
+    label_separator: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -120,7 +121,7 @@ def recommend(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
+            images_root=images_root, drop_rare=drop_rare, header=header, label_separator=label_separator, seed=seed,
         )  # fmt: skip
     kind = kind_of(target)
     task = kind.task(target)
@@ -130,7 +131,8 @@ def recommend(
             progress("loading model", 0.0)
         backbone = load_fitting(kind, model, name=target.name, device=device, max_length=max_length, weights=weights)
     command = command_of(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, label_separator=label_separator,
+        group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False,
         metric=None if metric == task.metrics[0] else metric,
@@ -270,6 +272,7 @@ def tune(
     text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
+    label_separator: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -332,13 +335,14 @@ def tune(
             progress("loading data", 0.0)
         target = load_target(
             data, text=text, image=image, label=label, group=group, text_pair=text_pair, split=split, test=test,
-            images_root=images_root, drop_rare=drop_rare, header=header, seed=seed,
+            images_root=images_root, drop_rare=drop_rare, header=header, label_separator=label_separator, seed=seed,
         )  # fmt: skip
     kind = kind_of(target)
     task = kind.task(target)
     metric = check_metric(metric, task=task)
     command = command_of(
-        data, model=model, text=text, text_pair=text_pair, image=image, label=label, group=group, split=split,
+        data, model=model, text=text, text_pair=text_pair, image=image, label=label, label_separator=label_separator,
+        group=group, split=split,
         test=test, images_root=images_root, source=source, weights=weights, sample=asked_sample, max_length=max_length,
         device=device, seed=seed, drop_rare=drop_rare, header=header is True, no_header=header is False,
         metric=None if metric == task.metrics[0] else metric,

@@ -52,6 +52,8 @@ BASELINES: Mapping[str, str] = {
 }
 EVERY_WORD_OUTSIDE = "every word O"
 """What the majority class is where words are tagged."""
+COMMONEST_LABELS = "commonest labels"
+"""What the majority class is where rows have several labels."""
 
 AUGMENTATIONS: Mapping[str, str] = {
     "flip": "mirroring",

@@ -29,6 +29,8 @@ from advisor.data.rows import (
     shortened,
 )
 from advisor.data.sentences import holds_sentences
+from advisor.data.several import cells_as_lists, labels_as_lists
+from advisor.data.several_target import divide_several
 from advisor.data.splits import (
     SPLITS,
 )
@@ -51,6 +53,7 @@ def load_target(
     images_root: str | Path | None = None,
     drop_rare: bool = False,
     header: bool | None = None,
+    label_separator: str | None = None,
     seed: int = 0,
 ) -> TargetData:
     """Read, check and divide a dataset.
@@ -61,15 +64,18 @@ def load_target(
     carved out of the training rows, stratified by class, with copies of a text (and, with `group`, all rows of a group)
     on one side. A class with too few texts raises, unless `drop_rare` leaves such classes out. Tagged sentences
     (`advisor.data.sentences.holds_sentences`) are divided by `advisor.data.tagged_target.load_tagged`.
+    Rows may have several labels: lists, texts with a `label_separator`, or columns of 0 and 1, which are recognised or
+    named with commas between (`advisor.data.several`).
     Everything a user can put right raises a `TransferError`.
     """
     text, image, label, group, text_pair = map(as_column_name, (text, image, label, group, text_pair))
     named = [name for name in (text, text_pair, image, label, group) if name is not None]
+    named += [] if label is None else [part.strip() for part in label.split(",")]
     tables = read_data(data, header=header, names=named)
     if holds_sentences(tables, text=text, label=label):
         other = {
             "text-pair": text_pair, "image": image, "images-root": images_root, "drop-rare": drop_rare,
-            "no-header": header is False,
+            "no-header": header is False, "label-separator": label_separator,
         }  # fmt: skip
         return load_tagged(
             tables, text=text, label=label, group=group, split=split, test=test, seed=seed, refused=other
@@ -80,10 +86,16 @@ def load_target(
     finders = _finders(tables, images_root)
     if image is None and text is None and text_pair is None:
         image = column_of_ids(tables.parts[first], finder=finders[first])
+    taken = [name for name in (text, text_pair, image, group) if name is not None]
+    tables, lists = labels_as_lists(tables, label=label, taken=taken, separator=label_separator)
     columns = choose_columns(
-        tables.parts[first], place=tables.place, text=text, text_pair=text_pair, image=image, label=label, group=group,
-        images=True,
+        tables.parts[first], place=tables.place, text=text, text_pair=text_pair, image=image, label=lists or label,
+        group=group, images=True, several=lists is not None,
     )  # fmt: skip
+    assert columns.label is not None
+    several = lists is not None
+    if not several:
+        tables, several = cells_as_lists(tables, columns.label, separator=label_separator)
     if test is not None:
         _check_test_labels(tables, columns, test)
     if images_root is not None and not names_paths(tables, columns.image):
@@ -93,9 +105,9 @@ def load_target(
         rows = rows.warn(note)
     del tables
     rows = drop_incomplete(rows)
-    rows = name_classes(rows)
+    rows = rows if several else name_classes(rows)
     check_texts(rows)
-    return divide_rows(rows, drop_rare=drop_rare, seed=seed)
+    return (divide_several if several else divide_rows)(rows, drop_rare=drop_rare, seed=seed)
 
 
 def _with_test(tables: Tables, test: str | Path, *, header: bool | None) -> Tables:
