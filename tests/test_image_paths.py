@@ -188,7 +188,8 @@ def test_the_next_command_says_it_too(job: Any, monkeypatch: pytest.MonkeyPatch)
         raise WrittenError(command(*args, **options))
 
     command = pipeline.command_of
-    monkeypatch.setattr(pipeline, "load_target", lambda *_, **__: SimpleNamespace(tagged=False))
+    target = SimpleNamespace(name="", kind="image", task="image_classification", columns={}, class_names=("a", "b"))
+    monkeypatch.setattr(pipeline, "load_target", lambda *_, **__: target)
     monkeypatch.setattr(pipeline, "load_fitting", lambda *_, **__: None)
     monkeypatch.setattr(pipeline, "command_of", written_command)
     with pytest.raises(WrittenError, match=r"^advisor tune labels\.csv --images-root '/data/my store'$"):

@@ -103,9 +103,9 @@ ASKS_FOR_THE_KIND = re.compile(
     """
 )
 """Spellings of the question what kind some data is of."""
-MAY_ASK = {"advisor": ("kinds", "data")}
-"""Rooms whose business it is: kinds are told apart in `advisor.kinds.table` and `advisor.kinds.words`, and while data
-is read (`advisor.data`) it has none yet."""
+MAY_ASK = {"advisor": ("kinds", "data"), "tuner": ("inputs", "tasks")}
+"""Rooms whose business it is: inputs and tasks are what kinds are made of; these are told apart in
+`advisor.kinds.table` and `advisor.kinds.words`, and while data is read (`advisor.data`) it has none yet."""
 
 
 def questions(path):

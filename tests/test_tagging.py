@@ -205,7 +205,7 @@ def test_a_search_saves_a_tagger(backbone, tmp_path, candidate) -> None:
     truth = DATA.test.truth(DATA.task, metric="entity_f1")
     numbers = np.array([NAMES.index(tag) for tags in tagged for tag in tags])
     assert truth.score(numbers) == pytest.approx(test["score"])
-    assert model.tags_words
+    assert model.task == DATA.task
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: token-classification" in card
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))

@@ -28,6 +28,7 @@ from tuner.inputs.base import NativeHead
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.given import Form, rows_to_read
 from tuner.inputs.known import INPUTS, input_of_folder, input_of_reader
+from tuner.inputs.pairs import are_pairs
 from tuner.model.assemble import load_backbone, resolve_device
 from tuner.model.backbone import Backbone
 from tuner.model.checkpoint import check_files, check_folder, read_json, view_of, weight_files
@@ -282,7 +283,7 @@ class TransferModel:
             pairs = None
             if (path / ADVICE_FILE).exists():
                 advice = read_json(path / ADVICE_FILE, path, name)
-                pairs = advice["data"]["columns"].get("text_pair") is not None
+                pairs = are_pairs(advice["data"]["columns"])
         except ModelError:
             raise
         except LOADING_ERRORS as error:

@@ -35,7 +35,7 @@ def no_network() -> Iterator[None]:
 
 
 @functools.cache
-def ask_hub(name: str, kind: str) -> str:
+def ask_hub(name: str, repo_type: str) -> str:
     """``found``, ``missing`` or ``unreachable`` for a dataset or model, within `HUB_SECONDS` in any network."""
     answers: list[str] = []
 
@@ -45,7 +45,7 @@ def ask_hub(name: str, kind: str) -> str:
 
         hub = huggingface_hub.HfApi()
         try:
-            (hub.dataset_info if kind == "dataset" else hub.model_info)(name, timeout=HUB_SECONDS - 2)
+            (hub.dataset_info if repo_type == "dataset" else hub.model_info)(name, timeout=HUB_SECONDS - 2)
         except (HFValidationError, HfHubHTTPError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 404)
             answers.append("unreachable" if status >= 500 or status in (403, 407, 429) else "missing")

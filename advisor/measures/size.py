@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from advisor.measures.probe import CurvePoint
 from tuner.records import Record
-
-if TYPE_CHECKING:
-    from advisor.measures.probe import CurvePoint
 
 SMALL_EXAMPLES, LARGE_EXAMPLES = 1_000, 10_000
 THRESHOLDS_FROM = (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 BETWEEN = "\ufdd0"
 """Stands between the two texts of a pair: a code point that Unicode keeps for programs' own use."""
 
@@ -18,3 +21,8 @@ def paired(first: str, second: str) -> str:
 def in_words(text: str) -> str:
     """A text, or both of a pair, for those who know nothing of pairs."""
     return text.replace(BETWEEN, " ")
+
+
+def are_pairs(columns: Mapping[str, Any]) -> bool:
+    """Whether rows are pairs, by the columns that they were read from, as ``advice.json`` names them."""
+    return columns.get("text_pair") is not None

@@ -147,6 +147,22 @@ class Pictures(Sequence["Image"]):
         return f"{given if isinstance(given, (str, Path)) else f'number {row + 1}'} ({why})"
 
 
+def taken(rows: Sequence[Any], positions: np.ndarray) -> Sequence[Any]:
+    """Some of the rows, whatever they are, in the order of `positions`; pictures are not opened for that."""
+    return rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
+
+
+def readable_of(rows: Sequence[Any], *, what: str) -> tuple[np.ndarray, str] | None:
+    """Once rows were read: positions of those that could be, and a note on the others, which are called `what` images.
+
+    None where all could, as texts always can. Raises `DataError` where most could not.
+    """
+    if not isinstance(rows, Pictures) or not rows.unreadable:
+        return None
+    note = rows.note(f"{what} images")
+    return rows.readable(), note
+
+
 def is_one_picture(given: Any) -> bool:
     """Whether something is one picture, not many: a path object, bytes, a PIL image, (h, w) or (h, w, 1, 3 or 4).
 

@@ -12,7 +12,7 @@ import torch
 from tuner.blocks import encoder_end
 from tuner.errors import ModelError
 from tuner.inputs.alignment import encode_words
-from tuner.inputs.base import Base, Change, NativeHead
+from tuner.inputs.base import Base, Change, Input, NativeHead
 from tuner.inputs.given import TEXTS
 from tuner.inputs.mixing import Mixture
 from tuner.inputs.pairs import BETWEEN
@@ -290,3 +290,14 @@ def padded_length(length: int, limit: int) -> int:
     (32, 128, 124)
     """
     return min(-(-length // LENGTH_STEP) * LENGTH_STEP, max(limit, length))
+
+
+def as_text_inputs(inputs: Input[Any], *, name: str) -> TextInputs:
+    """The inputs of a model, by its name, that must be texts. Raises `ModelError` for a model of anything else."""
+    if not isinstance(inputs, TextInputs):
+        raise ModelError(
+            f"{name} reads {inputs.nouns}, not texts",
+            why="texts need a model with a tokenizer",
+            fix="omit --model for the built-in text model, or pass a text model",
+        )
+    return inputs

@@ -166,20 +166,20 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known = ("auto", "cpu", "cuda", "mps")
-    kind = device.partition(":")[0]
+    backend = device.partition(":")[0]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     try:
-        resolved = torch.device(device) if kind in available else None
+        resolved = torch.device(device) if backend in available else None
     except RuntimeError:
         resolved = None
-    too_high = kind == "cuda" and resolved is not None and (resolved.index or 0) >= max(torch.cuda.device_count(), 1)
+    too_high = backend == "cuda" and resolved is not None and (resolved.index or 0) >= max(torch.cuda.device_count(), 1)
     if resolved is None or too_high:
         raise OptionError(
             f"unknown device {device!r}.{did_you_mean(device, known)}",
             why="the model runs there",
             fix=f"use one of {', '.join(known)}",
         )
-    if not available[kind]:
+    if not available[backend]:
         raise OptionError(
             f"device {device!r} is not available on this machine",
             why="torch finds no such device",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from tuner.blocks import Block
-from tuner.errors import ModelError, OptionError, did_you_mean
+from tuner.errors import OptionError, did_you_mean
 from tuner.inputs.base import POOLINGS, Input
 from tuner.inputs.encoded import Encoded
 from tuner.inputs.images import has_channels_last
-from tuner.inputs.texts import TextInputs
+from tuner.inputs.texts import TextInputs, as_text_inputs
 from tuner.model.hidden import HiddenStates
 from tuner.records import Progress
 
@@ -69,13 +69,7 @@ class Backbone:
     @property
     def text(self) -> TextInputs:
         """Tokenizer and length. Raises `ModelError` for an image model."""
-        if not isinstance(self.inputs, TextInputs):
-            raise ModelError(
-                f"{self.id} reads images, not texts",
-                why="texts need a model with a tokenizer",
-                fix="omit --model for the built-in text model, or pass a text model",
-            )
-        return self.inputs
+        return as_text_inputs(self.inputs, name=self.id)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -219,25 +213,36 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, po
     >>> pool(torch.ones(2, 5, 4, 4), pooling="mean").shape
     torch.Size([2, 5])
     """
-    if hidden.ndim == 2 or pooling == "tokens":
+    if hidden.ndim == 2:
         return hidden
     if hidden.ndim == 4:
         return hidden.mean((1, 2) if has_channels_last(hidden.shape[1:]) else (2, 3))
-    if pooling == "cls":
-        return hidden[:, 0]
+    if pooling not in _POOLED:
+        raise OptionError(
+            f"unknown pooling {pooling!r}.{did_you_mean(pooling, POOLINGS)}",
+            why="it says how the hidden states of a row become one vector",
+            fix=f"use one of {', '.join(POOLINGS)}",
+        )
     if attention_mask is None:
         attention_mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
-    if pooling == "mean":
-        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-    if pooling == "last":
-        last = attention_mask.sum(1).clamp(min=1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
-    raise OptionError(
-        f"unknown pooling {pooling!r}.{did_you_mean(pooling, POOLINGS)}",
-        why="it says how the hidden states of a row become one vector",
-        fix=f"use one of {', '.join(POOLINGS)}",
-    )
+    return _POOLED[pooling](hidden, attention_mask)
+
+
+def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def _last(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1).clamp(min=1) - 1]
+
+
+_POOLED: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "mean": _mean,
+    "cls": lambda hidden, _: hidden[:, 0],
+    "last": _last,
+    "tokens": lambda hidden, _: hidden,
+}
 
 
 def pooled_width(shape: Sequence[int]) -> int:

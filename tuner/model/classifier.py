@@ -141,18 +141,18 @@ def _empty_base(stored: dict[str, Any]) -> torch.nn.Module:
 
     Raises `ModelError` for a module of the user's own, which only they can build.
     """
-    kind = stored.pop("model_type")
-    if kind == OWN_MODULE:
+    model_type = stored.pop("model_type")
+    if model_type == OWN_MODULE:
         raise ModelError(
             f"this model was tuned from a module of your own, {stored['name']}",
             why="it cannot be built from a configuration",
             fix="in Python: TransferModel.from_pretrained(folder, module=YourModule()), which fills it with them",
         )
-    if kind == "torchvision":
+    if model_type == "torchvision":
         from tuner.model.vision import torchvision_model
 
         return torchvision_model(**stored)
-    config = AutoConfig.for_model(kind, **stored)
+    config = AutoConfig.for_model(model_type, **stored)
     named = getattr(transformers, next(iter(stored.get("architectures") or ()), ""), None)
     if isinstance(named, type) and issubclass(named, PreTrainedModel):
         empty: torch.nn.Module = named(config)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuner.inputs.encoded import Encoded
-from tuner.inputs.pictures import Pictures
+from tuner.inputs.pictures import readable_of, taken
 from tuner.model.backbone import Backbone
 from tuner.records import Progress
 from tuner.tasks.base import Task
@@ -32,13 +32,11 @@ class LabelledRows:
 
     def take(self, positions: np.ndarray) -> LabelledRows:
         """Some of the rows."""
-        rows = self.rows
-        taken = rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
-        groups = None if self.groups is None else self.groups[positions]
-        n_words = None if self.n_words is None else self.n_words[positions]
+        groups, n_words = (None if values is None else values[positions] for values in (self.groups, self.n_words))
         return LabelledRows(
-            rows=taken, labels=self.labels[places_of(self.n_words, positions)], groups=groups, n_words=n_words
-        )
+            rows=taken(self.rows, positions), labels=self.labels[places_of(self.n_words, positions)],
+            groups=groups, n_words=n_words,
+        )  # fmt: skip
 
     def joined(self, other: LabelledRows) -> LabelledRows:
         """The labels of these rows and of others below them; the rows themselves are numbers."""
@@ -76,8 +74,8 @@ def encode_rows(
     Raises `DataError` where most of them could not.
     """
     encoded = backbone.encode(part.rows, progress=progress)
-    if not isinstance(part.rows, Pictures) or not part.rows.unreadable:
+    readable = readable_of(part.rows, what=what)
+    if readable is None:
         return encoded, part, encoded.notes(f"{what} sentences")
-    note = part.rows.note(f"{what} images")
-    kept = part.rows.readable()
+    kept, note = readable
     return encoded.take(kept), part.take(kept), (note,)
