@@ -79,6 +79,7 @@ def recommend(
     text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
+    label_separator: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -111,8 +112,9 @@ def recommend(
     """
     check_known(metric)
     options = DataOptions(
-        text=text, text_pair=text_pair, image=image, label=label, group=group, split=split, test=test,
-        images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
+        text=text, text_pair=text_pair, image=image, label=label, label_separator=label_separator, group=group,
+        split=split, test=test, images_root=images_root, sample=sample, max_length=max_length, seed=seed,
+        drop_rare=drop_rare, header=header,
     )  # fmt: skip
     options.check()
     check_preference(prefer)
@@ -268,6 +270,7 @@ def tune(
     text_pair: str | None = None,
     image: str | None = None,
     label: str | None = None,
+    label_separator: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -312,8 +315,9 @@ def tune(
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     options = DataOptions(
-        text=text, text_pair=text_pair, image=image, label=label, group=group, split=split, test=test,
-        images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
+        text=text, text_pair=text_pair, image=image, label=label, label_separator=label_separator, group=group,
+        split=split, test=test, images_root=images_root, sample=sample, max_length=max_length, seed=seed,
+        drop_rare=drop_rare, header=header,
     )  # fmt: skip
     options.check()
     in_short = budget_s is not None and budget_s < SHORT_BUDGET_S and sample == DEFAULT_SAMPLE

@@ -13,16 +13,30 @@ from tuner.inputs.given import IMAGES, SENTENCES, TEXTS, Form
 from tuner.inputs.pairs import paired
 from tuner.tasks.base import Task
 from tuner.tasks.classes import Classes
+from tuner.tasks.labels import Labels
 from tuner.tasks.tags import Tags
 
 SIZE = 32
+
+
+def one_hot(labels: np.ndarray, n_outputs: int) -> np.ndarray:
+    """(...) numbers of classes as (..., C) ones at their places, else zeros."""
+    made: np.ndarray = np.eye(n_outputs, dtype=np.float32)[labels]
+    return made
+
+
+def signs(labels: np.ndarray, n_outputs: int) -> np.ndarray:
+    """(..., L) zeros and ones as -1 and 1."""
+    made: np.ndarray = (2 * labels - 1).astype(np.float32)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """An input with a task: a tiny model with its reader, rows as the input encodes them, and their labels.
 
-    ``given`` are the same rows as a person passes them, ``form`` is what they are.
+    ``given`` are the same rows as a person passes them, ``form`` is what they are. ``right`` makes logits of labels and
+    the number of outputs, which are right of each and the surer, the greater they are.
     """
 
     model: Callable[[], tuple[Any, Any]]
@@ -32,6 +46,7 @@ class Job:
     form: Form
     given: Sequence[Any] | None = None
     n_words: np.ndarray | None = None
+    right: Callable[[np.ndarray, int], np.ndarray] = one_hot
 
     @property
     def metric(self) -> str:
@@ -80,6 +95,8 @@ TAG_NAMES = ("O", "B-animal")
 TAG_LABELS = np.array([int(word in ("cat", "dog")) for words in SENTENCE_ROWS for word in words])
 CLASSES = Classes(names=("no", "yes"))
 IMAGE_ROWS = patches(12)
+LABELS = Labels(names=("red", "very", "odd"))
+SEVERAL = np.array([[row < 6, row // 3 % 2 == 0, row % 4 == 0] for row in range(12)]).astype(np.int64)
 
 JOBS = {
     "texts": Job(model=texts, task=CLASSES, rows=TEXT_ROWS, labels=np.arange(12) // 6, form=TEXTS),
@@ -100,4 +117,6 @@ JOBS = {
         form=SENTENCES,
         n_words=np.array([len(words) for words in SENTENCE_ROWS]),
     ),
+    "texts with labels": Job(model=texts, task=LABELS, rows=TEXT_ROWS, labels=SEVERAL, form=TEXTS, right=signs),
+    "images with labels": Job(model=images, task=LABELS, rows=IMAGE_ROWS, labels=SEVERAL, form=IMAGES, right=signs),
 }

@@ -80,7 +80,7 @@ def test_targets_and_picked_values_belong_to_the_same_units(job, backbone, encod
     places, picked = encoded.pick(targets, rows)
     np.testing.assert_array_equal(picked, job.labels[places])
     np.testing.assert_array_equal(np.sort(places), np.sort(encoded.places(rows)[encoded.seen[encoded.places(rows)]]))
-    assert (targets != IGNORED).sum() == len(places)
+    assert (targets != IGNORED).sum() == job.labels[places].size
     np.testing.assert_array_equal(encoded.pick(torch.from_numpy(targets), rows)[1], picked)
 
 
@@ -152,7 +152,7 @@ def test_the_example_of_a_model_is_four_rows(backbone):
 
 def logits_of(job: Job, sure: float = 4.0) -> np.ndarray:
     """Logits that are right of every unit."""
-    return sure * np.eye(job.task.n_outputs, dtype=np.float32)[job.labels]
+    return sure * job.right(job.labels, job.task.n_outputs)
 
 
 def test_what_is_decoded_from_right_logits_is_all_right(job, encoded):
@@ -201,7 +201,7 @@ def test_the_loss_falls_where_logits_become_right(job, backbone, encoded):
     positions = np.arange(len(encoded))
     logits = forward(model, backbone=backbone, rows=rows, positions=positions, prefix=prefix)
     targets = rows.targets(positions, backbone=backbone)
-    right = 9.0 * torch.nn.functional.one_hot(targets.clamp(min=0), job.task.n_outputs).float()
+    right = 9.0 * torch.from_numpy(job.right(targets.clamp(min=0).numpy(), job.task.n_outputs))
     assert 0 <= float(job.task.loss(right, targets)) < float(job.task.loss(logits, targets).detach())
     (gradient,) = torch.autograd.grad(job.task.loss(logits, targets), [logits])
     assert bool(gradient.isfinite().all())

@@ -52,6 +52,8 @@ BASELINES: Mapping[str, str] = {
 }
 EVERY_WORD_OUTSIDE = "every word O"
 """What the majority class is where words are tagged."""
+COMMONEST_LABELS = "commonest labels"
+"""What the majority class is where rows have several labels."""
 
 AUGMENTATIONS: Mapping[str, str] = {
     "flip": "mirroring",
@@ -89,9 +91,16 @@ METRICS: Mapping[str, str] = {
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
     "entity_f1": "entity F1",
+    "micro_f1": "micro F1",
+    "subset_accuracy": "subset accuracy",
 }
 
-HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1"}
+HUB_METRICS: Mapping[str, str] = {
+    "macro_f1": "f1",
+    "entity_f1": "f1",
+    "micro_f1": "f1",
+    "subset_accuracy": "accuracy",
+}
 """What hubs call those metrics that they call otherwise."""
 
 

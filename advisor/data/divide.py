@@ -38,11 +38,11 @@ _SPLIT_ATTEMPTS = 20  # groups that hold several classes may leave one of them w
 def divide_rows(rows: Rows, *, drop_rare: bool, seed: int) -> TargetData:
     """Take rows that leak out of training, refuse or drop classes that are too small, and carve what is not given."""
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)
-    text_ids = _content_ids(rows, folded=True)
+    text_ids = content_ids(rows, folded=True)
     rows = replace(rows, split=np.where(rows.split < 0, 0, rows.split).astype(np.int8))
     said = {"place": rows.place, "noun": rows.noun}
     split, n_leaked = without_leaks(rows.split, text_ids, **said)
-    n_near = n_leaked - int(leaks(rows.split, _content_ids(rows)).sum())
+    n_near = n_leaked - int(leaks(rows.split, content_ids(rows)).sum())
     small = _too_small(rows, split, text_ids, to_carve=to_carve)
     if small.any():
         if not drop_rare:
@@ -57,11 +57,12 @@ def divide_rows(rows: Rows, *, drop_rare: bool, seed: int) -> TargetData:
     if rows.groups is not None:
         split, leaked_by_text = without_leaks(split, text_ids, **said)
         n_leaked += leaked_by_text
-    _check_divided(rows, split)
-    return _finished(rows, split, text_ids, n_leaked=n_leaked, n_near=n_near)
+    absent = [rows.class_names[number] for number in np.flatnonzero(_untrained(rows, split))]
+    check_divided(rows, split, absent=absent)
+    return finished(rows, split, text_ids, n_leaked=n_leaked, n_near=n_near)
 
 
-def _content_ids(rows: Rows, *, folded: bool = False) -> NDArray[np.int32]:
+def content_ids(rows: Rows, *, folded: bool = False) -> NDArray[np.int32]:
     """A number for each distinct text or image content, in order of first appearance; `folded`: see `fold_text`."""
     import pandas as pd
 
@@ -147,9 +148,8 @@ def _without_classes(
     return rows, split[mask], text_ids[mask]
 
 
-def _check_divided(rows: Rows, split: NDArray[np.int8]) -> None:
-    """Raise where a class is in no training row, which groups that cannot be parted may bring about."""
-    absent = [rows.class_names[number] for number in np.flatnonzero(_untrained(rows, split))]
+def check_divided(rows: Rows, split: NDArray[np.int8], *, absent: Sequence[str]) -> None:
+    """Raise where a split is empty, or classes are `absent` from the training rows, as groups may bring about."""
     empty = [name for number, name in enumerate(SPLITS) if not (split == number).any()]
     if empty and rows.groups is None:
         raise DataError(
@@ -166,13 +166,14 @@ def _check_divided(rows: Rows, split: NDArray[np.int8]) -> None:
         )
 
 
-def _finished(
+def finished(
     rows: Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, n_leaked: int, n_near: int
 ) -> TargetData:
+    """The rows as they are divided, with what is said of copies, leaks and conflicting labels."""
     import pandas as pd
 
     n = len(rows.labels)
-    exact_ids = _content_ids(rows)
+    exact_ids = content_ids(rows)
     n_duplicates = n - int((np.bincount(exact_ids) > 0).sum())
     conflicting = labels_per_text(exact_ids, rows.labels)
     n_conflicting = int((conflicting > 1).sum())

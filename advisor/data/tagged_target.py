@@ -66,6 +66,7 @@ def refuse_options(options: Mapping[str, Any]) -> None:
         "image": "the words of sentences are tagged, not images",
         "images-root": "the words of sentences are tagged, not images",
         "no-header": "words are told by the names of columns, or by their place in a CoNLL file",
+        "label-separator": "every word has one tag",
         "drop-rare": "no type of entity is too rare to be kept: only sentences are divided",
     }
     for name in why:

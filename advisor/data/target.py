@@ -37,6 +37,9 @@ class TargetData:
     Of tagged sentences (``task`` is "token_classification") ``texts`` are the words joined by spaces, ``words`` and
     ``tags`` hold n tuples of words and (words,) positions in ``class_names``, whose first is "O", and ``labels`` (n,)
     only say what was spread over splits, and is over samples: 0 for no entity, else a number for the rarest type.
+
+    Of rows with several labels (``task`` is "multi_label_classification") ``marks`` are (n, L) zeros and ones, whose
+    columns are named by ``class_names``; ``labels`` are 0 for no label, else a number for the rarest one.
     """
 
     name: str
@@ -47,6 +50,7 @@ class TargetData:
     words: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     tags: tuple[NDArray[np.int64], ...] = field(default=(), repr=False)
     scheme: str | None = None
+    marks: NDArray[np.int8] = field(default_factory=lambda: np.zeros((0, 0), np.int8), repr=False)
     text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]

@@ -14,9 +14,11 @@ from advisor.data.options import DEFAULT_SAMPLE
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
+from advisor.kinds.labels import SeveralLabels, with_labels
 from advisor.measures.baselines import pixel_baseline
 from advisor.measures.features import BlockFeatures, PictureFeatures
-from advisor.predicted_rows import Predictions
+from advisor.measures.several import pixel_labels_baseline
+from advisor.predicted_rows import LabelPredictions, Predictions
 from advisor.similarity.image_similarity import measure_image_similarity
 from tuner.inputs.images import ImageInputs, Pixels
 from tuner.model.loading import DEFAULT_IMAGE_MODEL
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tuner.inputs.pictures import Pictures
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.labels import LabelsTruth
 
 LOOKED_AT = 100
 """Images whose size and colour stand for all."""
@@ -47,6 +50,11 @@ class ImageInput:
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
         """The images at these positions."""
         return target.pictures_at(positions)
+
+    def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
+        """What probes learn of the rows at these positions."""
+        labels: np.ndarray = target.labels[positions]
+        return labels
 
     def embed(
         self,
@@ -73,7 +81,7 @@ class ImageInput:
             rows=rows,
             pixels=encoded,
             features=backbone.block_features(encoded, progress=progress),
-            labels=target.labels[rows],
+            labels=self.labels_at(target, rows),
             groups=target.kept_together(rows),
             lengths=encoded.lengths,
             warnings=warnings,
@@ -99,7 +107,30 @@ class ImageInput:
         return replace(measured, examples=rows)
 
 
-class Images(ImageInput, OneClass):
+class ImageRows(ImageInput):
+    """Images that are labelled as a whole."""
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
+        """Labels and probabilities of new images, by their names: a folder's images have no order that all know."""
+        pictures, named, warnings = read_images(
+            new.data, image=new.image, images_root=new.images_root, header=new.header
+        )
+        told, probabilities, unlike = model.tell(pictures, progress=progress)
+        pictures.readable(why="where most are damaged, something is wrong with all of them")
+        unreadable = dict(pictures.unreadable)
+        return Predictions(
+            rows=tuple(named),
+            labels=tuple(None if row in unreadable else label for row, label in enumerate(told)),
+            probabilities=probabilities,
+            class_names=model.class_names,
+            unlike=unlike,
+            unreadable=unreadable,
+            shown_as="image",
+            warnings=warnings,
+        )
+
+
+class Images(ImageRows, OneClass):
     """Images with a class each."""
 
     words = words.IMAGES
@@ -111,25 +142,22 @@ class Images(ImageInput, OneClass):
             features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
         )
 
-    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
-        """Labels and probabilities of new images, by their names: a folder's images have no order that all know."""
-        pictures, named, warnings = read_images(
-            new.data, image=new.image, images_root=new.images_root, header=new.header
-        )
-        probabilities, unlike = model.predict_with_support(pictures, progress=progress)
-        pictures.readable(why="where most are damaged, something is wrong with all of them")
-        unreadable = dict(pictures.unreadable)
-        labels = enumerate(model.task.told(model.task.decode(probabilities), pictures))
-        return Predictions(
-            rows=tuple(named),
-            labels=tuple(None if row in unreadable else label for row, label in labels),
-            probabilities=probabilities,
-            class_names=model.class_names,
-            unlike=unlike,
-            unreadable=unreadable,
-            shown_as="image",
-            warnings=warnings,
-        )
+
+class ImagesWithLabels(SeveralLabels, ImageRows):
+    """Images with any number of labels each."""
+
+    words = words.IMAGES_WITH_LABELS
+
+    def linear_baseline(
+        self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
+    ) -> Baseline | None:
+        """Logistic regression of every label on the pixels."""
+        assert isinstance(features, PictureFeatures)
+        return pixel_labels_baseline(features.pixels.values, truth, folds=folds, seed=seed)
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> LabelPredictions:
+        """The labels of new images, and the probability of each label."""
+        return with_labels(super().predict(model, new, progress=progress))
 
 
 def _adapted(pictures: Pictures, encoded: Pixels) -> tuple[str, ...]:

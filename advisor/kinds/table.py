@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.kinds.images import Images
+from advisor.kinds.images import Images, ImagesWithLabels
 from advisor.kinds.sentences import Sentences
-from advisor.kinds.texts import Pairs, Texts
+from advisor.kinds.texts import Pairs, PairsWithLabels, Texts, TextsWithLabels
 from advisor.kinds.words import Key, key_of
 from tuner.tasks.metrics import check_metric
 
@@ -22,6 +22,9 @@ KINDS: Mapping[Key, Kind] = {
     ("text", "sequence_classification", True): Pairs(),
     ("text", "token_classification", False): Sentences(),
     ("image", "image_classification", False): Images(),
+    ("text", "multi_label_classification", False): TextsWithLabels(),
+    ("text", "multi_label_classification", True): PairsWithLabels(),
+    ("image", "multi_label_classification", False): ImagesWithLabels(),
 }
 
 

@@ -13,9 +13,11 @@ from advisor.data.token_copies import token_copies_note
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
+from advisor.kinds.labels import SeveralLabels, with_labels
 from advisor.measures.baselines import tfidf_baseline
 from advisor.measures.features import BlockFeatures
-from advisor.predicted_rows import Predictions
+from advisor.measures.several import tfidf_labels_baseline
+from advisor.predicted_rows import LabelPredictions, Predictions
 from advisor.similarity.similarity import measure_similarity
 from tuner.inputs.pairs import in_words
 from tuner.inputs.texts import TextInputs
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tuner.inputs.known import InputClass
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.labels import LabelsTruth
 
 
 class TextInput:
@@ -44,6 +47,11 @@ class TextInput:
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
         """The texts at these positions."""
         return target.texts_at(positions)
+
+    def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
+        """What probes learn of the rows at these positions."""
+        labels: np.ndarray = target.labels[positions]
+        return labels
 
     def embed(
         self,
@@ -63,7 +71,7 @@ class TextInput:
             rows=rows,
             texts=tuple(map(in_words, texts)),
             features=backbone.block_features(encoded, progress=progress),
-            labels=target.labels[rows],
+            labels=self.labels_at(target, rows),
             groups=target.kept_together(rows),
             lengths=encoded.lengths,
             truncated=float(encoded.truncated.mean()),
@@ -88,7 +96,33 @@ class TextInput:
         )  # fmt: skip
 
 
-class Texts(TextInput, OneClass):
+class TextRows(TextInput):
+    """Texts that are labelled as a whole."""
+
+    def notes_on_tokens(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone) -> list[str]:
+        """Tokens that the model does not know, and copies that only the model sees."""
+        return [*unknown_note(features.unknown, model=backbone.id), *token_copies_note(target, backbone)]
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
+        """Labels and probabilities of new texts, or pairs where the model was tuned on such."""
+        refuse_root(new.images_root)
+        text, pair = new.text, new.text_pair or new.trained_on.get("text_pair")
+        if pair is not None and text is None:
+            text = new.trained_on.get("text")
+        known = [name for name in new.trained_on.values() if isinstance(name, str)]
+        texts, _, warnings = read_new_texts(new.data, text=text, text_pair=pair, header=new.header, names=known)
+        told, probabilities, unlike = model.tell(texts, progress=progress)
+        return Predictions(
+            rows=tuple(map(in_words, texts)),
+            labels=tuple(told),
+            probabilities=probabilities,
+            class_names=model.class_names,
+            unlike=unlike,
+            warnings=(*warnings, *notes_on_texts(texts)),
+        )
+
+
+class Texts(TextRows, OneClass):
     """Texts with a class each."""
 
     words = words.TEXTS
@@ -103,30 +137,37 @@ class Texts(TextInput, OneClass):
         """Rare classes, tokens that the model does not know, and copies that only the model sees."""
         return [
             *super().cautions(target, features, backbone=backbone, metric=metric),
-            *unknown_note(features.unknown, model=backbone.id),
-            *token_copies_note(target, backbone),
+            *self.notes_on_tokens(target, features, backbone=backbone),
         ]
-
-    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
-        """Labels and probabilities of new texts, or pairs where the model was tuned on such."""
-        refuse_root(new.images_root)
-        text, pair = new.text, new.text_pair or new.trained_on.get("text_pair")
-        if pair is not None and text is None:
-            text = new.trained_on.get("text")
-        known = [name for name in new.trained_on.values() if isinstance(name, str)]
-        texts, _, warnings = read_new_texts(new.data, text=text, text_pair=pair, header=new.header, names=known)
-        probabilities, unlike = model.predict_with_support(texts, progress=progress)
-        return Predictions(
-            rows=tuple(map(in_words, texts)),
-            labels=tuple(model.task.told(model.task.decode(probabilities), texts)),
-            probabilities=probabilities,
-            class_names=model.class_names,
-            unlike=unlike,
-            warnings=(*warnings, *notes_on_texts(texts)),
-        )
 
 
 class Pairs(Texts):
     """Pairs of texts with a class each: a text and the mark between its two halves (`tuner.inputs.pairs`)."""
 
     words = words.PAIRS
+
+
+class TextsWithLabels(SeveralLabels, TextRows):
+    """Texts with any number of labels each."""
+
+    words = words.TEXTS_WITH_LABELS
+
+    def linear_baseline(
+        self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
+    ) -> Baseline | None:
+        """Logistic regression of every label on the words of the texts."""
+        return tfidf_labels_baseline(features.texts, truth, folds=folds, seed=seed)
+
+    def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
+        """Tokens that the model does not know, and copies that only the model sees."""
+        return self.notes_on_tokens(target, features, backbone=backbone)
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> LabelPredictions:
+        """The labels of new texts, and the probability of each label."""
+        return with_labels(super().predict(model, new, progress=progress))
+
+
+class PairsWithLabels(TextsWithLabels):
+    """Pairs of texts with any number of labels each."""
+
+    words = words.PAIRS_WITH_LABELS

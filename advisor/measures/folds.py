@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from advisor.data.stratify import rarest_of
 from tuner.errors import DataError
 
 FOLDS = 5
@@ -16,8 +17,11 @@ def assign_folds(
 
     Raises `DataError` where too few groups leave one class to learn from.
     A class with fewer rows than folds is spread over as many as it has. Without groups every class is shuffled and
-    dealt out in turn, starting where the last class stopped, so that the folds stay equally large.
+    dealt out in turn, starting where the last class stopped, so that the folds stay equally large. Rows with several
+    labels, (n, L) zeros and ones, are stratified by the rarest one of each.
     """
+    if labels.ndim == 2:
+        labels = rarest_of(labels)
     if groups is not None:
         return _group_folds(labels, groups=groups, n_folds=n_folds, seed=seed)
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What a linear probe learns from and is scored by: rows with a class each."""
+"""What a linear probe learns from and is scored by: rows that are labelled as a whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tuner.tasks.heads import L2_GRID, is_weighted, select_features
-from tuner.tasks.metrics import Scored, scores_by_metric
+from tuner.tasks.metrics import Scored
 
 if TYPE_CHECKING:
     from tuner.model.backbone import Features
@@ -72,4 +72,8 @@ class ProbedRows:
 
     def by_metric(self, predictions: np.ndarray, *, seed: int) -> Mapping[str, Scored]:
         """The scores of predictions by every metric that there is."""
-        return scores_by_metric(self.truth.labels, predictions, groups=self.truth.groups, seed=seed)
+        found = {}
+        for metric in self.task.metrics:
+            truth = self.task.truth(self.truth.labels, metric=metric, groups=self.truth.groups)
+            found[metric] = Scored(score=truth.score(predictions), interval=truth.interval(predictions, seed=seed))
+        return found

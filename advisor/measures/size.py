@@ -34,6 +34,9 @@ class Counting:
 EXAMPLES = Counting(
     rows="{effective:,} distinct examples", noun="rows", unit="examples", smallest="the smallest class", each="class"
 )
+LABELS = Counting(
+    rows="{effective:,} distinct examples", noun="rows", unit="examples", smallest="the rarest label", each="label"
+)
 ENTITIES = Counting(
     rows="{counted:,} entities in {effective:,} distinct sentences",
     noun="sentences",

@@ -14,7 +14,7 @@ MOST_CLASSES = 1_000
 
 def quality_section(run: Run) -> Section:
     test = part(run.winner, "test") if run.winner else {}
-    tables, classes = _metric_table(run, test), _class_table(test)
+    tables, classes = _metric_table(run, test), _class_table(test, noun=run.kind.class_table[1])
     shown = tuple(table for table in classes if len(table.rows) <= SHOWN_CLASSES)
     calibration = part(run.tuning, "calibration")
     facts, paragraphs = _calibration(calibration)
@@ -38,8 +38,8 @@ def _metric_table(run: Run, test: Json) -> tuple[Table, ...]:
     """What has scores under several metrics: the saved model, and what the advice measured by cross-validation."""
     compared = [("the saved model, test split", part(test, "metrics"))] if part(test, "metrics") else []
     baselines = part(run.advice, "baselines")
-    for key, name in BASELINES.items():
-        record = part(baselines, key)
+    for key in BASELINES:
+        name, record = run.kind.baseline_name(key), part(baselines, key)
         if found := part(record, "metrics"):
             which = f" ({feature_words(record.get('features'))})" if key == "best_probe" else ""
             compared.append((f"{name}{which}, cross-validated", found))
@@ -58,8 +58,8 @@ def _scored(record: Json) -> str:
     return percent(value) + (f" ({span(bounds)})" if bounds else "")
 
 
-def _class_table(test: Json) -> tuple[Table, ...]:
-    """Every class, the lowest recall first."""
+def _class_table(test: Json, *, noun: str) -> tuple[Table, ...]:
+    """Every class, or what the `noun` says, the lowest recall first."""
     found = sorted(rows(test, "by_class"), key=lambda row: _first(number(row.get("recall"))))
     body = []
     for row in found[:MOST_CLASSES]:
@@ -74,10 +74,10 @@ def _class_table(test: Json) -> tuple[Table, ...]:
             ]
         )
     columns = (
-        ("Class", False), ("Recall", True), ("95% interval", True), ("Precision", True), ("F1", True),
+        (noun, False), ("Recall", True), ("95% interval", True), ("Precision", True), ("F1", True),
         ("Test rows", True), ("Predicted", True),
     )  # fmt: skip
-    return (make_table("Test split, by class", columns, body),) if body else ()
+    return (make_table(f"Test split, by {noun.lower()}", columns, body),) if body else ()
 
 
 def _first(recall: float | None) -> float:

@@ -25,6 +25,8 @@ RANGE = (0.05, 20.0)
 BINS = 15
 """Bins of equal width, as in Guo et al. 2017."""
 FEW_ROWS = 20
+MOST_DRAWN = 2**24
+"""Random numbers that are held at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,8 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *,
     >>> round(expected_calibration_error(np.array([sure, sure, unsure, unsure]), np.array([0, 1, 1, 1])), 3)
     0.4
     """
-    weights = np.ones((1, len(labels)))
-    return float(_calibration_errors(*_confidence(probabilities, labels), weights, bins=bins)[0])
+    gaps = np.ones((1, len(labels))) @ _gaps(*_confidence(probabilities, labels), bins=bins)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def calibration_interval(
@@ -103,10 +105,14 @@ def calibration_interval(
     Drawing rows again adds noise to every bin, which the error counts, so that the draws' mean is moved back to what
     was measured.
     """
-    unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    n = int(unit.max()) + 1
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, unit]
-    draws = _calibration_errors(*_confidence(probabilities, labels), weights, bins=BINS)
+    gaps, sizes = _gaps(*_confidence(probabilities, labels), bins=BINS), np.ones(len(labels))
+    if groups is not None:  # what is drawn together is summed first: there may be many rows in a group
+        unit = np.unique(groups, return_inverse=True)[1]
+        gaps = np.stack([np.bincount(unit, weights=of_bin) for of_bin in gaps.T], axis=1)
+        sizes = np.bincount(unit).astype(np.float64)
+    n = len(sizes)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    draws = np.abs(weights @ gaps).sum(1) / (weights @ sizes)
     measured = expected_calibration_error(probabilities, labels)
     low, high = np.quantile(draws - draws.mean() + measured, [0.025, 0.975])
     return max(float(low), 0.0), min(float(high), 1.0)
@@ -120,10 +126,13 @@ def calibration_error_by_chance(probabilities: np.ndarray, *, seed: int = 0, res
     >>> round(calibration_error_by_chance(np.array([[0.9, 0.1]] * 100)), 2)
     0.02
     """
-    confidence = probabilities.max(1)
-    right = np.random.default_rng(seed).random((resamples, len(confidence))) < confidence
-    in_bin = _bins(confidence, bins=BINS)
-    return float((np.abs((right - confidence) @ in_bin).sum(1) / len(confidence)).mean())
+    confidence, rng = probabilities.max(1), np.random.default_rng(seed)
+    in_bin, errors = _bins(confidence, bins=BINS), []
+    at_once = max(1, MOST_DRAWN // max(1, len(confidence)))
+    for done in range(0, resamples, at_once):
+        right = rng.random((min(at_once, resamples - done), len(confidence))) < confidence
+        errors.append(np.abs((right - confidence) @ in_bin).sum(1) / len(confidence))
+    return float(np.concatenate(errors).mean())
 
 
 def fold(linear: nn.Linear, *, temperature: float, offsets: np.ndarray | None = None) -> None:
@@ -165,8 +174,7 @@ def _bins(confidence: np.ndarray, *, bins: int) -> np.ndarray:
     return ones
 
 
-def _calibration_errors(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int) -> np.ndarray:
-    """(r,) expected calibration errors for (r, n) weights of rows."""
-    gaps = weights @ (_bins(confidence, bins=bins) * (right - confidence)[:, None])
-    errors: np.ndarray = np.abs(gaps).sum(1) / weights.sum(1)
-    return errors
+def _gaps(confidence: np.ndarray, right: np.ndarray, *, bins: int) -> np.ndarray:
+    """(n, bins) differences of whether a row is right and its confidence, in the row's bin; zeros in the others."""
+    gaps: np.ndarray = _bins(confidence, bins=bins) * (right - confidence)[:, None]
+    return gaps

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tuner.errors import OptionError
 from tuner.tasks import metrics
 from tuner.tasks.classes import Classes
+from tuner.tasks.labels import Labels
 from tuner.tasks.tags import Tags
 
 if TYPE_CHECKING:
     from tuner.tasks.base import Task
 
-TaskClass: TypeAlias = type[Tags] | type[Classes]
-TASKS: tuple[TaskClass, ...] = (Tags, Classes)
+TaskClass: TypeAlias = type[Tags] | type[Labels] | type[Classes]
+TASKS: tuple[TaskClass, ...] = (Tags, Labels, Classes)
 """In the order in which a configuration is asked for them: the last one takes what no other does."""
 
 
