@@ -27,7 +27,8 @@ def is_fasttext(sample: str) -> bool:
 
 
 def read_fasttext(file: OpenFile, encoding: str) -> FileTable:
-    """The texts and labels of a fastText file. Lines may have several labels. Raises `DataError` for one without a text."""
+    """The texts and labels of a fastText file, whose lines may have several. Raises `DataError` for one without a
+    text."""
     import pyarrow as pa
 
     texts: list[str] = []
