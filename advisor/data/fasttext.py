@@ -27,11 +27,11 @@ def is_fasttext(sample: str) -> bool:
 
 
 def read_fasttext(file: OpenFile, encoding: str) -> FileTable:
-    """The texts and labels of a fastText file. Raises `DataError` where a line has several labels, or no text."""
+    """Texts and labels of a fastText file, in lists where a line has several. Raises `DataError` for other lines."""
     import pyarrow as pa
 
     texts: list[str] = []
-    labels: list[str] = []
+    labels: list[list[str]] = []
     with python_stream(file, encoding) as stream:
         for number, raw in enumerate(stream, 1):
             line = raw.decode("utf-8").strip()
