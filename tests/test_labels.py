@@ -135,6 +135,7 @@ def test_the_temperature_is_that_of_all_decisions():
     found = TASK.fit_temperature(logits, labels)
     assert found.value == pytest.approx(4 / np.log(7 / 3), rel=0.01)
     assert found.n == 10_000
+    assert "all 40 label decisions are right" in str(TASK.fit_temperature(logits[:20], labels[:20]).why)
     np.testing.assert_allclose(TASK.probabilities(np.array([[0.0, np.log(3.0)]])), [[0.5, 0.75]])
 
 

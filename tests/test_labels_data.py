@@ -52,6 +52,18 @@ def test_numbers_in_lists_are_labels_in_the_order_of_their_values():
     assert load_target(frame(labels=numbers)).class_names == ("1", "11", "21")
 
 
+def test_numbers_with_names_in_lists_are_called_by_these():
+    import datasets
+
+    kind = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=list(NAMES)))}
+    )
+    data = datasets.Dataset.from_dict({"text": TEXTS, "labels": LISTS}, features=kind)
+    target = load_target(data)
+    assert target.class_names == NAMES
+    np.testing.assert_array_equal(target.marks, MARKS)
+
+
 def test_two_columns_of_0_and_1_are_not_guessed():
     two = {name: COLUMNS[name] for name in NAMES[:2]}
     with pytest.raises(DataError, match="several columns could hold the labels: cat, good") as told:

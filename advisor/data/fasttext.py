@@ -27,8 +27,7 @@ def is_fasttext(sample: str) -> bool:
 
 
 def read_fasttext(file: OpenFile, encoding: str) -> FileTable:
-    """The texts and labels of a fastText file, whose lines may have several. Raises `DataError` for one without a
-    text."""
+    """Texts and labels of a fastText file, in lists where a line has several. Raises `DataError` for other lines."""
     import pyarrow as pa
 
     texts: list[str] = []

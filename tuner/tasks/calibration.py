@@ -38,12 +38,12 @@ class Temperature(Record):
     why: str | None = None
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, units: str = "rows") -> Temperature:
     """The temperature under which (n,) labels are most probable given (n, C) logits of rows that trained nothing.
 
     Minimises the negative log-likelihood over the log of the temperature, within `RANGE`. A weak prior, worth a few
     rows (normal on that logarithm, around 0 with deviation 1), says what few rows cannot: without it, rows that are all
-    right would ask for infinite confidence.
+    right would ask for infinite confidence. `units` are what is counted, in words.
 
     >>> logits = np.array([[4.0, 0.0]] * 5000)  # 98 % sure every time, and right 7 times out of 10: 4 / log(7 / 3)
     >>> round(fit_temperature(logits, np.array([0] * 3500 + [1] * 1500)).value, 2)
@@ -55,7 +55,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
 
     rows, n = logits.astype(np.float64), len(labels)
     if n == 0:
-        return Temperature(value=1.0, n=0, why="there were no rows to fit it on")
+        return Temperature(value=1.0, n=0, why=f"there were no {units} to fit it on")
 
     def loss(log_temperature: float) -> float:
         scaled = rows / math.exp(log_temperature)
@@ -65,11 +65,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
     value = math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x)
     why = None
     if n < FEW_ROWS:
-        why = f"{n} rows say little of it"
+        why = f"{n} {units} say little of it"
     elif bool((rows.argmax(1) == labels).all()):
-        why = f"all {n:,} rows are right, so that nothing shows where confidence should end"
+        why = f"all {n:,} {units} are right, so that nothing shows where confidence should end"
     elif not RANGE[0] * 1.01 < value < RANGE[1] / 1.01:
-        why = "it lies at the end of the range that is searched, so that these rows fit no temperature"
+        why = f"it lies at the end of the range that is searched, so that these {units} fit no temperature"
     return Temperature(value=value, n=n, why=why)
 
 

@@ -289,7 +289,7 @@ class Labels(OfRows):
 
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> Temperature:
         """The temperature under which the decisions on all labels of all rows are most probable."""
-        return calibration.fit_temperature(as_pairs(logits), labels.ravel())
+        return calibration.fit_temperature(as_pairs(logits), labels.ravel(), units=f"{self.unit}s")
 
     def uncalibrated(self, why: str) -> Temperature:
         """A temperature of 1, that changes nothing."""
