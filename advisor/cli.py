@@ -37,6 +37,7 @@ from advisor.parameters import (
     RootOption,
     SampleOption,
     SeedOption,
+    SeparatorOption,
     SourceOption,
     SplitOption,
     TaskOption,
@@ -73,6 +74,7 @@ def recommend(
     image: ImageOption = None,
     label: LabelOption = None,
     task: TaskOption = None,
+    label_separator: SeparatorOption = None,
     group: GroupOption = None,
     split: SplitOption = None,
     test: TestOption = None,
@@ -101,8 +103,8 @@ def recommend(
         runs.check_folder(runs.default_folder(data, model or ""))
     with shown_progress(quiet) as progress:
         advised = pipeline.recommend(
-            data, model=model, text=text, text_pair=text_pair, image=image, label=label, task=task, group=group,
-            split=split,
+            data, model=model, text=text, text_pair=text_pair, image=image, label=label,
+            label_separator=label_separator, task=task, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
             metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header,
             own_evidence=not no_evidence, examples=not no_examples, out=out or None, progress=progress,
@@ -129,6 +131,7 @@ def tune(
     image: ImageOption = None,
     label: LabelOption = None,
     task: TaskOption = None,
+    label_separator: SeparatorOption = None,
     group: GroupOption = None,
     split: SplitOption = None,
     test: TestOption = None,
@@ -188,8 +191,8 @@ def tune(
 
     with shown_progress(quiet) as progress:
         result = pipeline.tune(
-            data, model=model, text=text, text_pair=text_pair, image=image, label=label, task=task, group=group,
-            split=split,
+            data, model=model, text=text, text_pair=text_pair, image=image, label=label,
+            label_separator=label_separator, task=task, group=group, split=split,
             test=test, images_root=images_root, source=source, weights=weights, sample=sample, max_length=max_length,
             metric=metric, device=device, seed=seed, drop_rare=drop_rare, prefer=prefer, header=header, budget=budget,
             trials=trials,

@@ -13,13 +13,18 @@ ModelOption = Annotated[str | None, typer.Option(help="Model folder or hub id; t
 TextOption = Annotated[str | None, typer.Option(help="Column with the text.")]
 PairOption = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
 ImageOption = Annotated[str | None, typer.Option(help="Column with the image, or its path.")]
-LabelOption = Annotated[str | None, typer.Option(help="Column with the label.")]
+LabelOption = Annotated[
+    str | None, typer.Option(help="Column with the label, or with a list of labels; or columns of 0 and 1: a,b,c.")
+]
 TaskOption = Annotated[
     str | None,
     typer.Option(
         help="What labels are that are written as numbers: regression predicts the number, classification takes them "
         "for names of classes (default: regression where they are fractions)."
     ),
+]
+SeparatorOption = Annotated[
+    str | None, typer.Option("--label-separator", help="What stands between several labels of a row, such as '|'.")
 ]
 GroupOption = Annotated[str | None, typer.Option(help="Column whose equal values stay in one split.")]
 SplitOption = Annotated[str | None, typer.Option(help="Use this split of the data only.")]
@@ -58,7 +63,8 @@ MetricOption = Annotated[
     str | None,
     typer.Option(
         help="accuracy (default); macro_f1 or balanced_accuracy, which count all classes alike (class weights and "
-        "decision offsets are then tried too); of tagged words entity_f1 (default)."
+        "decision offsets are then tried too); of tagged words entity_f1 (default); of several labels a row micro_f1 "
+        "(default), macro_f1 or subset_accuracy."
     ),
 ]
 PreferOption = Annotated[

@@ -80,6 +80,7 @@ def recommend(
     image: str | None = None,
     label: str | None = None,
     task: str | None = None,
+    label_separator: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -113,8 +114,9 @@ def recommend(
     """
     check_known(metric)
     options = DataOptions(
-        text=text, text_pair=text_pair, image=image, label=label, task=task, group=group, split=split, test=test,
-        images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
+        text=text, text_pair=text_pair, image=image, label=label, label_separator=label_separator, task=task,
+        group=group, split=split, test=test, images_root=images_root, sample=sample, max_length=max_length, seed=seed,
+        drop_rare=drop_rare, header=header,
     )  # fmt: skip
     options.check()
     check_preference(prefer)
@@ -271,6 +273,7 @@ def tune(
     image: str | None = None,
     label: str | None = None,
     task: str | None = None,
+    label_separator: str | None = None,
     group: str | None = None,
     split: str | None = None,
     test: str | Path | None = None,
@@ -315,8 +318,9 @@ def tune(
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
     options = DataOptions(
-        text=text, text_pair=text_pair, image=image, label=label, task=task, group=group, split=split, test=test,
-        images_root=images_root, sample=sample, max_length=max_length, seed=seed, drop_rare=drop_rare, header=header,
+        text=text, text_pair=text_pair, image=image, label=label, label_separator=label_separator, task=task,
+        group=group, split=split, test=test, images_root=images_root, sample=sample, max_length=max_length, seed=seed,
+        drop_rare=drop_rare, header=header,
     )  # fmt: skip
     options.check()
     in_short = budget_s is not None and budget_s < SHORT_BUDGET_S and sample == DEFAULT_SAMPLE
@@ -395,7 +399,7 @@ def tune(
             space = replace(space, augmentation=None if augment == "none" else augment)
         if strategy is not None:
             space = restrict(space, strategy=strategy, widths=backbone.widths, tops=posed.tops)
-        notes = space_notes(space, n_train=len(data_to_tune.train.rows))
+        notes = space_notes(space)
         data_to_tune = replace(data_to_tune, notes=(*data_to_tune.notes, *notes))
         result = search(
             backbone,

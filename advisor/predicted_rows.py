@@ -115,6 +115,22 @@ class Predictions(Predicted):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelPredictions(Predictions):
+    """Lists of labels for new rows; ``probabilities`` (n, L) need not sum to 1."""
+
+    labels: tuple[Any, ...]
+
+    def _row(self, row: int) -> dict[str, Any]:
+        found = super()._row(row)
+        return {("labels" if key == "label" else key): value for key, value in found.items() if key != "probability"}
+
+    def table(self) -> list[list[Any]]:
+        """A row a line, its labels with a | between them, and the probability of every label."""
+        rows = [{**row, "labels": None if row["labels"] is None else "|".join(row["labels"])} for row in self.records()]
+        return as_rows(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NumberPredictions(Predictions):
     """Numbers for new rows, which ``class_names`` calls; ``probabilities`` (n, 1) are the numbers themselves."""
 
@@ -210,7 +226,8 @@ def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
 def as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """A row a line, with the probability of every class."""
     classes = list(rows[0]["probabilities"]) if rows else []
-    columns = [name for name in ("image", "label", "probability", "unlike_training") if not rows or name in rows[0]]
+    usual = ("image", "label", "labels", "probability", "unlike_training")
+    columns = [name for name in usual if (name in rows[0] if rows else name != "labels")]
     last = ["unreadable"] if any("unreadable" in row for row in rows) else []
     header = [*columns, *(f"probability of {name}" for name in classes), *last]
     return [

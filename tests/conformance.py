@@ -8,23 +8,36 @@ from typing import Any
 
 import numpy as np
 import tiny
-import torch
 
 from tuner.inputs.given import IMAGES, SENTENCES, TEXTS, Form
 from tuner.inputs.pairs import paired
 from tuner.tasks.base import Task
 from tuner.tasks.classes import Classes
+from tuner.tasks.labels import Labels
 from tuner.tasks.numbers import Numbers
 from tuner.tasks.tags import Tags
 
 SIZE = 32
 
 
+def one_hot(labels: np.ndarray, n_outputs: int) -> np.ndarray:
+    """(...) numbers of classes as (..., C) ones at their places, else zeros."""
+    made: np.ndarray = np.eye(n_outputs, dtype=np.float32)[labels]
+    return made
+
+
+def signs(labels: np.ndarray, n_outputs: int) -> np.ndarray:
+    """(..., L) zeros and ones as -1 and 1."""
+    made: np.ndarray = (2 * labels - 1).astype(np.float32)
+    return made
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """An input with a task: a tiny model with its reader, rows as the input encodes them, and their labels.
 
-    ``given`` are the same rows as a person passes them, ``form`` is what they are.
+    ``given`` are the same rows as a person passes them, ``form`` is what they are. ``right`` makes logits of labels and
+    the number of outputs, which are right of each and the surer, the greater they are.
     """
 
     model: Callable[[], tuple[Any, Any]]
@@ -34,6 +47,7 @@ class Job:
     form: Form
     given: Sequence[Any] | None = None
     n_words: np.ndarray | None = None
+    right: Callable[[np.ndarray, int], np.ndarray] = one_hot
 
     @property
     def metric(self) -> str:
@@ -45,26 +59,28 @@ class Job:
         """How far labels lie apart, where a prediction can be nearly right; 0 where it is right or wrong."""
         return 0.0
 
-    def logits(self, labels: torch.Tensor, sure: float = 4.0) -> torch.Tensor:
-        """(..., C) logits that are right of (...) labels."""
-        return sure * torch.nn.functional.one_hot(labels.clamp(min=0), self.task.n_outputs).float()
+    def logits(self, labels: np.ndarray, sure: float) -> np.ndarray:
+        """Logits that are right of these labels."""
+        return sure * self.right(labels, self.task.n_outputs)
 
 
 class NumberJob(Job):
-    """A job whose labels are numbers."""
+    """A job whose labels are numbers: a model's outputs are these, standardised, and cannot be surer than that."""
 
     @property
     def scale(self) -> float:
         """Their standard deviation."""
         return float(self.labels.std())
 
-    def logits(self, labels: torch.Tensor, sure: float = 4.0) -> torch.Tensor:
+    def logits(self, labels: np.ndarray, sure: float) -> np.ndarray:
         """(..., 1) standardised labels."""
-        return ((labels - self.labels.mean()) / self.labels.std()).unsqueeze(-1).float()
+        made: np.ndarray = ((labels - self.labels.mean()) / self.labels.std())[..., None].astype(np.float32)
+        return made
 
 
 def texts() -> tuple[Any, Any]:
     """A BERT of random weights, with the pooler that its own classifier reads."""
+    import torch
     from transformers import BertModel
 
     torch.manual_seed(0)
@@ -73,6 +89,7 @@ def texts() -> tuple[Any, Any]:
 
 def images() -> tuple[Any, Any]:
     """A ViT of random weights."""
+    import torch
     from transformers import BitImageProcessor, ViTConfig, ViTModel
 
     torch.manual_seed(0)
@@ -104,6 +121,8 @@ CLASSES = Classes(names=("no", "yes"))
 IMAGE_ROWS = patches(12)
 NUMBERS = np.array([1990.5, 2004.0, 1998.25, 2011.0, 1985.0, 2020.0, 1979.5, 2001.0, 2016.0, 1993.0, 2008.0, 1988.0])
 NUMBER = Numbers.of(NUMBERS, name="year")
+LABELS = Labels(names=("red", "very", "odd"))
+SEVERAL = np.array([[row < 6, row // 3 % 2 == 0, row % 4 == 0] for row in range(12)]).astype(np.int64)
 
 JOBS = {
     "texts": Job(model=texts, task=CLASSES, rows=TEXT_ROWS, labels=np.arange(12) // 6, form=TEXTS),
@@ -126,4 +145,6 @@ JOBS = {
     ),
     "texts with numbers": NumberJob(model=texts, task=NUMBER, rows=TEXT_ROWS, labels=NUMBERS, form=TEXTS),
     "images with numbers": NumberJob(model=images, task=NUMBER, rows=IMAGE_ROWS, labels=NUMBERS, form=IMAGES),
+    "texts with labels": Job(model=texts, task=LABELS, rows=TEXT_ROWS, labels=SEVERAL, form=TEXTS, right=signs),
+    "images with labels": Job(model=images, task=LABELS, rows=IMAGE_ROWS, labels=SEVERAL, form=IMAGES, right=signs),
 }

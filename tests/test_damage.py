@@ -295,7 +295,11 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_named(tmp_path, interrupted, n
         make(folder / name)
         work = folder / ".search"
         with pytest.raises(DataError, match=f"(?s){re.escape(name)} is damaged.*({what})"):
-            (identify(work, own_journal=True), tuner.search.finish.tested(work), mend_journal(folder, work=work))
+            (
+                identify(work, own_journal=True),
+                tuner.search.finish.tested(work),
+                mend_journal(folder, work=work),
+            )
 
 
 def test_a_pipe_in_place_of_a_cached_file_is_computed_again(tmp_path, interrupted):

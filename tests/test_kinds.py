@@ -6,16 +6,18 @@ import pytest
 from loading import load_target
 
 from advisor.kinds.base import Kind
-from advisor.kinds.images import Images
+from advisor.kinds.images import Images, ImagesWithLabels, ImagesWithNumbers
 from advisor.kinds.sentences import Sentences
 from advisor.kinds.table import KINDS, check_known, kind_of
-from advisor.kinds.texts import Pairs, Texts
+from advisor.kinds.texts import Pairs, PairsWithLabels, PairsWithNumbers, Texts, TextsWithLabels, TextsWithNumbers
 from advisor.kinds.words import TEXTS, WORDS, is_known, words_of
 from tuner.errors import OptionError
 from tuner.names import BASELINES
 
 ASKED = sorted(name for name in {*vars(Kind), *Kind.__annotations__} if not name.startswith("_"))
 LABELS = ["a", "b"] * 10
+SEVERAL = [["a", "b"], ["b"], [], ["a"]] * 5
+NUMBERS = [row / 7 for row in range(20)]
 
 
 @pytest.mark.parametrize("key", KINDS, ids=str)
@@ -44,12 +46,19 @@ def given(kind):
         Pairs: pd.DataFrame({"text": texts, "other": texts[::-1], "label": LABELS}),
         Sentences: ([["Ann", "saw", f"Oslo{row}"] for row in range(20)], [["B-person", "O", "B-place"]] * 20),
         Images: ([np.full((8, 8, 3), row, dtype=np.uint8) for row in range(20)], LABELS),
+        TextsWithLabels: (texts, SEVERAL),
+        PairsWithLabels: pd.DataFrame({"text": texts, "other": texts[::-1], "label": SEVERAL}),
+        ImagesWithLabels: ([np.full((8, 8, 3), row, dtype=np.uint8) for row in range(20)], SEVERAL),
+        TextsWithNumbers: (texts, NUMBERS),
+        PairsWithNumbers: pd.DataFrame({"text": texts, "other": texts[::-1], "label": NUMBERS}),
+        ImagesWithNumbers: ([np.full((8, 8, 3), row, dtype=np.uint8) for row in range(20)], NUMBERS),
     }[kind]
 
 
-@pytest.mark.parametrize("kind", [Texts, Pairs, Sentences, Images])
+@pytest.mark.parametrize("kind", [type(kind) for kind in KINDS.values()])
 def test_data_and_what_is_stored_of_it_are_of_one_kind(kind):
-    target = load_target(given(kind), **({"text": "text", "text_pair": "other"} if kind is Pairs else {}))
+    pairs = issubclass(kind, Pairs | PairsWithLabels | PairsWithNumbers)
+    target = load_target(given(kind), **({"text": "text", "text_pair": "other"} if pairs else {}))
     assert type(kind_of(target)) is kind
     stored = {"data": {"kind": target.kind, "task": target.task, "columns": target.columns}}
     assert words_of(stored) is kind.words
@@ -66,7 +75,7 @@ def test_what_does_not_say_its_kind_is_spoken_of_as_texts(stored):
 
 
 def test_a_metric_of_any_kind_is_known_before_data_is_read():
-    for metric in (None, "accuracy", "macro_f1", "entity_f1"):
+    for metric in (None, "accuracy", "macro_f1", "entity_f1", "subset_accuracy"):
         check_known(metric)
     with pytest.raises(OptionError, match="unknown metric"):
         check_known("f1")

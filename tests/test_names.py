@@ -11,6 +11,7 @@ from advisor.report.wording import candidate_words
 from tuner import names
 from tuner.search.space import STRATEGIES, Candidate
 from tuner.tasks.heads import FEATURES
+from tuner.tasks.known import TASKS
 from tuner.tasks.metrics import METRICS, OF_TAGS
 from tuner.tasks.numbers import MEASURES
 
@@ -49,7 +50,8 @@ def test_a_second_table_is_found():
 
 def test_everything_that_can_be_asked_for_has_a_name():
     assert {*FEATURES} == {*names.FEATURES}
-    assert {*METRICS, OF_TAGS, *MEASURES} == {*names.METRICS}
+    assert {metric for task in TASKS for metric in task.metrics} | {*MEASURES} == {*names.METRICS}
+    assert {*METRICS, OF_TAGS} <= {*names.METRICS}
     assert {situation.value: situation.title for situation in Situation} == names.SITUATIONS
     assert {situation.value: situation.classic_rule for situation in Situation} == names.CLASSIC_RULES
     assert names.STRATEGIES.keys() == names.STRATEGY_NUMBERS.keys() <= {*STRATEGIES}

@@ -116,7 +116,7 @@ def test_metrics_of_other_tasks_are_told_from_unknown_ones():
         check_metric("accuracy", task=Numbers())
     with pytest.raises(OptionError, match="it scores rows with a number each"):
         check_metric("spearman", task=Classes(names=("a", "b")))
-    with pytest.raises(OptionError, match=r"unknown metric 'mae'. Did you mean 'r2'\?(.|\n)*of numbers r2, spearman"):
+    with pytest.raises(OptionError, match=r"unknown metric 'mae'(.|\n)*of numbers r2, spearman"):
         check_known("mae")
 
 

@@ -102,10 +102,13 @@ def test_labels_in_lists_of_one(tmp_path: Path) -> None:
     rows = [json.dumps({"id": i, "text": text, "label": [LABELS[i]]}) for i, text in enumerate(TEXTS)]
     (tmp_path / "d.jsonl").write_text("\n".join(rows) + "\n")
     assert load_target(tmp_path / "d.jsonl").class_names == ("neg", "pos")
+    assert load_target(tmp_path / "d.jsonl").task == "sequence_classification"
     rows[3] = json.dumps({"id": 3, "text": TEXTS[3], "label": ["neg", "pos"]})
     (tmp_path / "d.jsonl").write_text("\n".join(rows) + "\n")
-    with pytest.raises(DataError, match="in place of labels"):
-        load_target(tmp_path / "d.jsonl")
+    target = load_target(tmp_path / "d.jsonl")
+    assert target.task == "multi_label_classification"
+    assert target.class_names == ("neg", "pos")
+    assert target.marks[3].tolist() == [1, 1]
 
 
 def test_classes_below_a_folder_with_a_description_beside_it(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tuner.errors import DataError, RunFolderError, TransferError, did_you_mean
 from tuner.parsing import hints_of
 from tuner.records import Record, to_jsonable, write_bytes_atomically, write_json
 from tuner.search.expectations import Expectations
+from tuner.search.run_name import RunName
 from tuner.search.space import Candidate, SearchSpace
 from tuner.search.store import Pruned
 from tuner.search.stored import Ranked
@@ -217,7 +218,7 @@ EXPECTATIONS = Expectations(
         SPACE,
         EXPECTATIONS,
         Thumbnail(place="nearest", class_name="cat", png="aGk="),
-        Pruned(name="0001", candidate=CANDIDATE, recipe={"epochs": 3.0}, out_of_time=True),
+        Pruned(name=RunName(trial=1), candidate=CANDIDATE, recipe={"epochs": 3.0}, out_of_time=True),
         Ranked(strategy="head_only", frozen_blocks=7, mean=0.5, sd=None, n=1, seconds=2.0),
     ],
     ids=lambda record: type(record).__name__,

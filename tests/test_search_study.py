@@ -428,11 +428,14 @@ def test_depths_are_scored_by_what_is_trained_in_the_plain_way(backbone, tmp_pat
 def test_a_scratch_schedule_that_the_budget_cut_is_said(bench):
     scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
     run = kept(bench, "0", 0, 30)
-    assert tuner.search.finish._cut_short(bench) == []
+    assert tuner.search.finish.of_scratch(bench.leaders(), n_train=20_000) == []
     bench.runs[run.name] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 3.1})
-    assert "cut training from scratch to 3.1 epochs, fewer than the 10" in tuner.search.finish._cut_short(bench)[0]
+    assert (
+        "cut training from scratch to 3.1 epochs, fewer than the 10"
+        in tuner.search.finish.of_scratch(bench.leaders(), n_train=20_000)[0]
+    )
     bench.runs[run.name] = dataclasses.replace(run, candidate=scratch, recipe={"epochs": 25.0})
-    assert tuner.search.finish._cut_short(bench) == []
+    assert tuner.search.finish.of_scratch(bench.leaders(), n_train=20_000) == []
 
 
 def test_a_difference_on_one_seed_is_no_verdict(bench):
@@ -924,25 +927,28 @@ def test_scratch_is_searched_at_its_own_rates_and_lengths(backbone, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n_blocks", "n_train", "strategy", "said"),
+    ("n_blocks", "strategy", "said"),
     [
-        (7, 500, "scratch", "are few to train a network from fresh weights: it is a control"),
-        (7, 20_000, "scratch", None),
-        (3, 500, "weighted_last_four", "weighted_last_four reads all 3 blocks"),
-        (3, 500, "weighted_all", None),
-        (7, 500, "weighted_last_four", None),
+        (3, "weighted_last_four", "weighted_last_four reads all 3 blocks"),
+        (3, "weighted_all", None),
+        (7, "weighted_last_four", None),
     ],
 )
-def test_what_is_worth_knowing_of_what_is_tried_is_said(n_blocks, n_train, strategy, said):
-    space = restrict(default_space(n_blocks), strategy=strategy, widths=[32] * n_blocks)
-    notes = space_notes(space, n_train=n_train)
+def test_what_is_worth_knowing_of_what_is_tried_is_said(n_blocks, strategy, said):
+    notes = space_notes(restrict(default_space(n_blocks), strategy=strategy, widths=[32] * n_blocks))
     assert [said in note for note in notes] == [True] if said else notes == ()
 
 
-def test_a_scratch_control_that_the_advice_adds_is_warned_of():
-    scratch = Candidate(strategy="train_all", start="scratch", frozen_blocks=0)
-    space = dataclasses.replace(default_space(7), first=(candidate_at(0, 7), scratch))
-    assert "it is a control" in space_notes(space, n_train=500)[0]
+def test_a_scratch_control_is_warned_of_where_it_was_tried(bench):
+    kept(bench, "0", 0, 30)
+    assert tuner.search.finish.of_scratch(bench.leaders(), n_train=500) == []
+    run = bench.leaders()[0]
+    scratch = dataclasses.replace(
+        run, candidate=dataclasses.replace(run.candidate, start="scratch"), recipe=run.recipe | {"epochs": 20.0}
+    )
+    (note,) = tuner.search.finish.of_scratch([run, scratch], n_train=500)
+    assert "500 rows are few to train a network from fresh weights: it is a control" in note
+    assert tuner.search.finish.of_scratch([scratch], n_train=20_000) == []
     assert scratch.label(7) == "trained from scratch (control)"
 
 

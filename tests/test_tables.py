@@ -347,14 +347,20 @@ def test_ambiguous_columns_are_listed_with_the_option(frame: dict[str, list[obje
 
 
 @pytest.mark.parametrize("labels", [
-    {"label": [["a"], ["a", "b"]] * 20},
     {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10},
     {"toxic": [0, 1] * 20, "insult": [0, 0, 1, 1] * 10, "threat": [True, False, False, False] * 10},
 ])  # fmt: skip
-def test_several_labels_a_row_are_refused_by_their_name(labels: dict[str, list[object]]) -> None:
+def test_columns_of_yes_and_no_are_told_to_be_named(labels: dict[str, list[object]]) -> None:
     with pytest.raises(DataError) as caught:
         chosen(pd.DataFrame({"text": LONG} | labels))
-    assert "(multi-label targets) are not supported yet: every row has one class" in caught.value.why
+    assert "each may be the label of a row, or all of them are several labels: then pass --label" in caught.value.why
+
+
+def test_lists_are_labels_where_rows_have_several() -> None:
+    frame = pd.DataFrame({"text": LONG, "label": [["a"], ["a", "b"]] * 20})
+    with pytest.raises(DataError, match="column 'label' holds neither a label nor a list of labels in every row"):
+        chosen(frame)
+    assert chosen(frame, label="label", several=True) == ("text", "label")
 
 
 def test_named_columns_are_checked() -> None:
@@ -362,7 +368,7 @@ def test_named_columns_are_checked() -> None:
     with pytest.raises(DataError, match=r"has no column 'lable'\. Did you mean 'label'") as caught:
         chosen(frame, label="lable")
     assert caught.value.fix == "pass --label with one of: text, label, tags, n"
-    with pytest.raises(DataError, match="column 'tags' holds lists, objects or bytes"):
+    with pytest.raises(DataError, match="column 'tags' holds neither a label nor a list of labels"):
         chosen(frame, label="tags")
     with pytest.raises(DataError, match="column 'n' holds values of type int64, not text"):
         chosen(frame, text="n")

@@ -293,7 +293,7 @@ def test_a_model_shaped_like_elmo_is_read_and_trained(monkeypatch, tmp_path) -> 
     space = SearchSpace(n_blocks=3, first=(), controls=(), depths=(3, 3), learning_rate=(5e-3, 2e-2))
     variants = restrict(space, strategy="feature_based", widths=backbone.widths, tops=("linear", "bilstm"))
     assert {candidate.features for candidate in variants.first if candidate.top == "bilstm"} == set(FEATURES)
-    assert "concat_last_four reads all 3 blocks: the model has no more" in space_notes(variants, n_train=100)
+    assert "concat_last_four reads all 3 blocks: the model has no more" in space_notes(variants)
     result = search(
         backbone, data=DATA, space=variants, recommended=variants.first[0], folder=tmp_path / "features",
         budget_s=None, n_trials=len(variants.first),

@@ -152,6 +152,15 @@ class TransferModel:
         rows = self._rows(rows)
         return self.task.told(self.task.decode(self.run(rows)[0]), rows)
 
+    def tell(
+        self, rows: Sequence[Any], *, progress: Progress | None = None
+    ) -> tuple[list[Any], np.ndarray, np.ndarray]:
+        """What `predict` and `predict_with_support` say of rows that are labelled as a whole, from one pass."""
+        rows = self._rows(rows)
+        logits, features = self.run(rows, progress=progress)
+        told = self.task.told(self.task.decode(logits), rows)
+        return told, self.task.probabilities(logits), self.support.unlike(features)
+
     def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
         """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence.
 

@@ -56,6 +56,8 @@ EVERY_WORD_OUTSIDE = "every word O"
 """What the majority class is where words are tagged."""
 THE_MEAN = "the mean"
 """What stands for the majority class where numbers are predicted."""
+COMMONEST_LABELS = "commonest labels"
+"""What the majority class is where rows have several labels."""
 
 AUGMENTATIONS: Mapping[str, str] = {
     "flip": "mirroring",
@@ -96,11 +98,20 @@ METRICS: Mapping[str, str] = {
     "r2": "R²",
     "spearman": "Spearman correlation",
     "mae": "mean absolute error",
+    "micro_f1": "micro F1",
+    "subset_accuracy": "subset accuracy",
 }
 IN_UNITS = ("mae",)
 """Metrics in the units of what is predicted, which are no shares of anything."""
 
-HUB_METRICS: Mapping[str, str] = {"macro_f1": "f1", "entity_f1": "f1", "r2": "r_squared", "spearman": "spearmanr"}
+HUB_METRICS: Mapping[str, str] = {
+    "macro_f1": "f1",
+    "entity_f1": "f1",
+    "micro_f1": "f1",
+    "subset_accuracy": "accuracy",
+    "r2": "r_squared",
+    "spearman": "spearmanr",
+}
 """What hubs call those metrics that they call otherwise."""
 
 

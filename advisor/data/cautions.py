@@ -67,7 +67,8 @@ def joined_labels_note(names: Sequence[str], *, column: str | None) -> list[str]
     sign = "a blank" if joint == " " else f"'{joint}'"
     return [
         f"labels in column '{column}' look like several labels in one cell, joined by {sign}, such as '{shown[:60]}' "
-        "(multi-label): each combination was taken as a class of its own; write one label a row where that is wrong"
+        "(multi-label): each combination was taken as a class of its own; where that is wrong pass --label-separator "
+        f"'{joint}'"
     ]
 
 

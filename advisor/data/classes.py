@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.data.cautions import joined_labels_note
-from advisor.data.cells import read_literal
-from advisor.data.columns import several_labels
 from advisor.data.rows import Rows, is_text_type, listed_names, shortened
 from tuner.errors import DataError
 
@@ -127,8 +125,6 @@ def _check_label_values(rows: Rows, values: pa.Array, codes: NDArray[np.int32]) 
         return
     if not is_text_type(values.type):
         return
-    if n_values and all(_is_written_list(value) for value in values.to_pylist()):
-        raise several_labels(str(column), place=rows.place)
     mean_length = float(pc.mean(pc.utf8_length(values)).as_py())
     if n_values > 10 and (n_values > n / 2 or (n_values > n / 5 and mean_length > 40)):
         raise DataError(
@@ -136,10 +132,6 @@ def _check_label_values(rows: Rows, values: pa.Array, codes: NDArray[np.int32]) 
             why="a class needs several rows; these labels are nearly all distinct",
             fix="name the column that holds the classes with --label",
         )
-
-
-def _is_written_list(label: str) -> bool:
-    return label.lstrip().startswith("[") and isinstance(read_literal(label.strip()), list)
 
 
 def _checked_classes(rows: Rows) -> Rows:

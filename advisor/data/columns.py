@@ -73,6 +73,7 @@ def choose_columns(
     group: str | None = None,
     labelled: bool = True,
     images: bool = False,
+    several: bool = False,
 ) -> Columns:
     """The columns named by the options, and good guesses for those that are not.
 
@@ -80,12 +81,13 @@ def choose_columns(
     of long, varied strings; the only one with few distinct values. Columns that divide the rows in the same way
     (``label`` beside ``label_id``) count as one, the readable one. With `images`, a column of images or of paths to
     them is taken where no column holds texts. Raises `DataError` for columns that are missing, ambiguous or hold
-    nested values, `OptionError` for options that contradict each other.
+    nested values, `OptionError` for options that contradict each other. With `several`, the column of labels that is
+    named holds lists of them.
     """
     named = {"--text": text, "--text-pair": text_pair, "--image": image, "--label": label, "--group": group}
     for option, name in named.items():
         if name is not None:
-            _check_named(table, name, option=option, place=place)
+            _check_named(table, name, option=option, place=place, lists=several and option == "--label")
     if text_pair is not None:
         _check_pair_option(table, text_pair, named=named)
     if image is not None:
@@ -125,7 +127,7 @@ def choose_columns(
     return Columns(text=text, text_pair=text_pair, label=label, group=group)
 
 
-def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None:
+def _check_named(table: pa.Table, name: str, *, option: str, place: str, lists: bool) -> None:
     if name not in table.column_names:
         raise DataError(
             f"{place} has no column '{name}'.{did_you_mean(name, table.column_names)}",
@@ -140,6 +142,8 @@ def _check_named(table: pa.Table, name: str, *, option: str, place: str) -> None
                 why="--image needs paths, or images as bytes, arrays or PIL images",
                 fix=f"pass --image with one of: {', '.join(table.column_names)}",
             )
+    elif lists:
+        return
     elif is_nested(kind) and option == "--label":
         raise several_labels(name, place=place)
     elif is_nested(kind):
@@ -348,12 +352,17 @@ def _could_be_label(sample: pa.Table, name: str) -> bool:
     return kind_of_cells(sample, name) is None
 
 
+def label_tiers_of(names: Sequence[str]) -> list[list[str]]:
+    """Those of the names that are usual ones of labels, the most usual first."""
+    return [[name for name in names if _plain(name) in tier] for tier in LABEL_NAMES]
+
+
 def several_labels(name: str, *, place: str) -> DataError:
-    """The refusal of multi-label targets."""
+    """The refusal of cells that are neither a label nor a list of labels."""
     return DataError(
-        f"{place}: column '{name}' holds lists, objects or bytes in place of labels",
-        why="several labels a row (multi-label targets) are not supported yet: every row has one class",
-        fix="write one value a row into that column, or name another column with --label",
+        f"{place}: column '{name}' holds neither a label nor a list of labels in every row",
+        why="objects, bytes, fractions, lists of lists and mixtures of lists with texts are no labels",
+        fix="write one label into every row of that column, or a list into every row, or name another with --label",
     )
 
 
@@ -364,7 +373,8 @@ def _ambiguous(sample: pa.Table, names: Sequence[str], *, option: str, place: st
     why = "a wrong guess would advise on another task than yours"
     values = {str(value).lower() for name in names for value in pc.unique(sample.column(name)).to_pylist()[:3]}
     if option == "--label" and values <= {"0", "1", "true", "false"}:
-        why = "several yes-or-no labels a row (multi-label targets) are not supported yet: every row has one class"
+        why = "each may be the label of a row, or all of them are several labels: then pass --label with their names, "
+        why += "commas between"
     pair = "; for pairs of texts pass --text-pair with the other" if option == "--text" else ""
     return DataError(
         f"{place}: several columns could hold the {what}: {_listed(names)}",

@@ -27,11 +27,11 @@ def is_fasttext(sample: str) -> bool:
 
 
 def read_fasttext(file: OpenFile, encoding: str) -> FileTable:
-    """The texts and labels of a fastText file. Raises `DataError` where a line has several labels, or no text."""
+    """Texts and labels of a fastText file, in lists where a line has several. Raises `DataError` for other lines."""
     import pyarrow as pa
 
     texts: list[str] = []
-    labels: list[str] = []
+    labels: list[list[str]] = []
     with python_stream(file, encoding) as stream:
         for number, raw in enumerate(stream, 1):
             line = raw.decode("utf-8").strip()
@@ -44,13 +44,7 @@ def read_fasttext(file: OpenFile, encoding: str) -> FileTable:
                     why=f"the other lines are a {_MARK}NAME and a text",
                     fix="write the line like the others, or leave it out",
                 )
-            of_line = found[1].split()
-            if len(of_line) > 1:
-                raise DataError(
-                    f"{file.path}, line {number:,}: {len(of_line)} labels in front of a text",
-                    why="several labels a row (multi-label targets) are not supported yet: every row has one class",
-                    fix="keep one label a line, or leave those lines out",
-                )
-            labels.append(of_line[0].removeprefix(_MARK))
+            labels.append([name.removeprefix(_MARK) for name in found[1].split()])
             texts.append(found[2])
-    return FileTable(table=pa.table({"text": texts, "label": labels}))
+    several = any(len(of_line) > 1 for of_line in labels)
+    return FileTable(table=pa.table({"text": texts, "label": labels if several else [name for (name,) in labels]}))

@@ -31,6 +31,8 @@ from advisor.data.rows import (
     shortened,
 )
 from advisor.data.sentences import holds_sentences
+from advisor.data.several import cells_as_lists, labels_as_lists
+from advisor.data.several_target import divide_several
 from advisor.data.splits import (
     SPLITS,
 )
@@ -50,6 +52,9 @@ def load_target(data: Any, options: DataOptions | None = None) -> TargetData:
     group) on one side. A class with too few texts raises, unless ``drop_rare`` leaves such classes out. Labels may be
     numbers to predict (`advisor.data.numbers_target`). Tagged
     sentences (`advisor.data.sentences.holds_sentences`) are divided by `advisor.data.tagged_target.load_tagged`.
+
+    Rows may have several labels: lists, texts with a ``label_separator``, or columns of 0 and 1, which are recognised
+    or named with commas between (`advisor.data.several`).
 
     Args:
         data: what is read.
@@ -73,10 +78,16 @@ def load_target(data: Any, options: DataOptions | None = None) -> TargetData:
     finders = _finders(tables, images_root)
     if image is None and text is None and text_pair is None:
         image = column_of_ids(tables.parts[first], finder=finders[first])
+    taken = [name for name in (text, text_pair, image, group) if name is not None]
+    tables, lists = labels_as_lists(tables, label=label, taken=taken, separator=options.label_separator)
     columns = choose_columns(
-        tables.parts[first], place=tables.place, text=text, text_pair=text_pair, image=image, label=label, group=group,
-        images=True,
+        tables.parts[first], place=tables.place, text=text, text_pair=text_pair, image=image, label=lists or label,
+        group=group, images=True, several=lists is not None,
     )  # fmt: skip
+    assert columns.label is not None
+    several = lists is not None
+    if not several:
+        tables, several = cells_as_lists(tables, columns.label, separator=options.label_separator)
     if test is not None:
         _check_test_labels(tables, columns, test)
     if images_root is not None and not names_paths(tables, columns.image):
@@ -86,12 +97,14 @@ def load_target(data: Any, options: DataOptions | None = None) -> TargetData:
         rows = rows.warn(note)
     del tables
     rows = drop_incomplete(rows)
-    if options.task == REGRESSION or (options.task is None and not rows.class_names and are_fractions(rows.labels)):
+    fractions = options.task is None and not rows.class_names and not several and are_fractions(rows.labels)
+    if options.task == REGRESSION or fractions:
         check_texts(rows)
         return divide_numbers(rows, seed=options.seed)
-    rows = name_classes(rows)
+    rows = rows if several else name_classes(rows)
     check_texts(rows)
-    return divide_rows(rows, drop_rare=options.drop_rare, seed=options.seed)
+    divide = divide_several if several else divide_rows
+    return divide(rows, drop_rare=options.drop_rare, seed=options.seed)
 
 
 def _with_test(tables: Tables, test: str | Path, *, header: bool | None) -> Tables:

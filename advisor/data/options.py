@@ -21,7 +21,8 @@ class DataOptions(Record):
     """How a dataset is read, divided and sampled; what is None is found out from the data.
 
     ``text``, ``text_pair``, ``image`` and ``label`` name columns, ``group`` one whose equal values stay in one split.
-    ``task`` says what labels are that are written as numbers (`TASKS`).
+    ``task`` says what labels are that are written as numbers (`TASKS`). Where a row has several labels,
+    ``label_separator`` stands between them in one text, or ``label`` names columns of 0 and 1, with commas between.
     ``split`` is the only split to be used, ``test`` a file with the test rows, ``images_root`` a folder that paths of
     images may lead to, ``header`` whether the first line of a file names its columns. ``drop_rare`` leaves out classes
     that are too small to be divided. ``max_length`` is in tokens, ``sample`` the rows that are embedded and probed.
@@ -32,6 +33,7 @@ class DataOptions(Record):
     image: str | None = None
     label: str | None = None
     task: str | None = None
+    label_separator: str | None = None
     group: str | None = None
     split: str | None = None
     test: str | Path | None = None
@@ -45,8 +47,9 @@ class DataOptions(Record):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that are named."""
-        named = (self.text, self.text_pair, self.image, self.label, self.group)
-        return tuple(name for name in named if name is not None)
+        named = [name for name in (self.text, self.text_pair, self.image, self.label, self.group) if name is not None]
+        several = [] if self.label is None else [part.strip() for part in self.label.split(",")]
+        return tuple(dict.fromkeys((*named, *several)))
 
     def check(self) -> None:
         """Raise `OptionError` for a sample too small to cross-validate anything, a seed that cannot be one, or a task

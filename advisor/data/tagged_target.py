@@ -67,6 +67,7 @@ def refuse_options(options: Mapping[str, Any]) -> None:
         "images-root": "the words of sentences are tagged, not images",
         "no-header": "words are told by the names of columns, or by their place in a CoNLL file",
         "task": "tags are names, not numbers",
+        "label-separator": "every word has one tag",
         "drop-rare": "no type of entity is too rare to be kept: only sentences are divided",
     }
     for name in why:

@@ -40,6 +40,9 @@ class TargetData:
 
     Of rows with a number each (``task`` is "regression") ``numbers`` (n,) are these, ``class_names`` holds the name of
     their column alone, and ``labels`` are the quantiles that they lie in.
+
+    Of rows with several labels (``task`` is "multi_label_classification") ``marks`` are (n, L) zeros and ones, whose
+    columns are named by ``class_names``; ``labels`` are 0 for no label, else a number for the rarest one.
     """
 
     name: str
@@ -51,6 +54,7 @@ class TargetData:
     tags: tuple[NDArray[np.int64], ...] = field(default=(), repr=False)
     scheme: str | None = None
     numbers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False)
+    marks: NDArray[np.int8] = field(default_factory=lambda: np.zeros((0, 0), np.int8), repr=False)
     text_ids: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.int32] = field(repr=False)
     class_names: tuple[str, ...]

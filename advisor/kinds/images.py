@@ -14,11 +14,13 @@ from advisor.data.options import DEFAULT_SAMPLE
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
+from advisor.kinds.labels import SeveralLabels, with_labels
 from advisor.kinds.numbers import OneNumber, with_numbers
 from advisor.measures.baselines import pixel_baseline
 from advisor.measures.features import BlockFeatures, PictureFeatures
 from advisor.measures.numbers import pixel_ridge_baseline
-from advisor.predicted_rows import NumberPredictions, Predictions
+from advisor.measures.several import pixel_labels_baseline
+from advisor.predicted_rows import LabelPredictions, NumberPredictions, Predictions
 from advisor.similarity.image_similarity import measure_image_similarity
 from tuner.inputs.images import ImageInputs, Pixels
 from tuner.model.loading import DEFAULT_IMAGE_MODEL
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from tuner.inputs.pictures import Pictures
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.labels import LabelsTruth
     from tuner.tasks.numbers import NumberTruth
 
 LOOKED_AT = 100
@@ -115,13 +118,12 @@ class ImageRows(ImageInput):
         pictures, named, warnings = read_images(
             new.data, image=new.image, images_root=new.images_root, header=new.header
         )
-        probabilities, unlike = model.predict_with_support(pictures, progress=progress)
+        told, probabilities, unlike = model.tell(pictures, progress=progress)
         pictures.readable(why="where most are damaged, something is wrong with all of them")
         unreadable = dict(pictures.unreadable)
-        labels = enumerate(model.task.told(model.task.decode(probabilities), pictures))
         return Predictions(
             rows=tuple(named),
-            labels=tuple(None if row in unreadable else label for row, label in labels),
+            labels=tuple(None if row in unreadable else label for row, label in enumerate(told)),
             probabilities=probabilities,
             class_names=model.class_names,
             unlike=unlike,
@@ -142,6 +144,23 @@ class Images(ImageRows, OneClass):
         return pixel_baseline(
             features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
         )
+
+
+class ImagesWithLabels(SeveralLabels, ImageRows):
+    """Images with any number of labels each."""
+
+    words = words.IMAGES_WITH_LABELS
+
+    def linear_baseline(
+        self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
+    ) -> Baseline | None:
+        """Logistic regression of every label on the pixels."""
+        assert isinstance(features, PictureFeatures)
+        return pixel_labels_baseline(features.pixels.values, truth, folds=folds, seed=seed)
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> LabelPredictions:
+        """The labels of new images, and the probability of each label."""
+        return with_labels(super().predict(model, new, progress=progress))
 
 
 class ImagesWithNumbers(OneNumber, ImageRows):

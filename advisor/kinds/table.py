@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.kinds.images import Images, ImagesWithNumbers
+from advisor.kinds.images import Images, ImagesWithLabels, ImagesWithNumbers
 from advisor.kinds.sentences import Sentences
-from advisor.kinds.texts import Pairs, PairsWithNumbers, Texts, TextsWithNumbers
+from advisor.kinds.texts import Pairs, PairsWithLabels, PairsWithNumbers, Texts, TextsWithLabels, TextsWithNumbers
 from advisor.kinds.words import Key, key_of
 from tuner.tasks.metrics import check_metric
 
@@ -25,6 +25,9 @@ KINDS: Mapping[Key, Kind] = {
     ("text", "regression", False): TextsWithNumbers(),
     ("text", "regression", True): PairsWithNumbers(),
     ("image", "regression", False): ImagesWithNumbers(),
+    ("text", "multi_label_classification", False): TextsWithLabels(),
+    ("text", "multi_label_classification", True): PairsWithLabels(),
+    ("image", "multi_label_classification", False): ImagesWithLabels(),
 }
 
 

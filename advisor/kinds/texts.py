@@ -13,11 +13,13 @@ from advisor.data.token_copies import token_copies_note
 from advisor.kinds import words
 from advisor.kinds.base import NewRows, sampled
 from advisor.kinds.classes import OneClass
+from advisor.kinds.labels import SeveralLabels, with_labels
 from advisor.kinds.numbers import OneNumber, with_numbers
 from advisor.measures.baselines import tfidf_baseline
 from advisor.measures.features import BlockFeatures
 from advisor.measures.numbers import tfidf_ridge_baseline
-from advisor.predicted_rows import NumberPredictions, Predictions
+from advisor.measures.several import tfidf_labels_baseline
+from advisor.predicted_rows import LabelPredictions, NumberPredictions, Predictions
 from advisor.similarity.similarity import measure_similarity
 from tuner.inputs.pairs import in_words
 from tuner.inputs.texts import TextInputs
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tuner.inputs.known import InputClass
     from tuner.model.backbone import Backbone
     from tuner.records import Progress
+    from tuner.tasks.labels import LabelsTruth
     from tuner.tasks.numbers import NumberTruth
 
 
@@ -111,10 +114,10 @@ class TextRows(TextInput):
             text = new.trained_on.get("text")
         known = [name for name in new.trained_on.values() if isinstance(name, str)]
         texts, _, warnings = read_new_texts(new.data, text=text, text_pair=pair, header=new.header, names=known)
-        probabilities, unlike = model.predict_with_support(texts, progress=progress)
+        told, probabilities, unlike = model.tell(texts, progress=progress)
         return Predictions(
             rows=tuple(map(in_words, texts)),
-            labels=tuple(model.task.told(model.task.decode(probabilities), texts)),
+            labels=tuple(told),
             probabilities=probabilities,
             class_names=model.class_names,
             unlike=unlike,
@@ -145,6 +148,32 @@ class Pairs(Texts):
     """Pairs of texts with a class each: a text and the mark between its two halves (`tuner.inputs.pairs`)."""
 
     words = words.PAIRS
+
+
+class TextsWithLabels(SeveralLabels, TextRows):
+    """Texts with any number of labels each."""
+
+    words = words.TEXTS_WITH_LABELS
+
+    def linear_baseline(
+        self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
+    ) -> Baseline | None:
+        """Logistic regression of every label on the words of the texts."""
+        return tfidf_labels_baseline(features.texts, truth, folds=folds, seed=seed)
+
+    def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
+        """Tokens that the model does not know, and copies that only the model sees."""
+        return self.notes_on_tokens(target, features, backbone=backbone)
+
+    def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> LabelPredictions:
+        """The labels of new texts, and the probability of each label."""
+        return with_labels(super().predict(model, new, progress=progress))
+
+
+class PairsWithLabels(TextsWithLabels):
+    """Pairs of texts with any number of labels each."""
+
+    words = words.PAIRS_WITH_LABELS
 
 
 class TextsWithNumbers(OneNumber, TextRows):

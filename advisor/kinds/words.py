@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.names import EVERY_WORD_OUTSIDE, THE_MEAN, baseline_name
+from tuner.names import COMMONEST_LABELS, EVERY_WORD_OUTSIDE, THE_MEAN, baseline_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,52 @@ PAIRS = _of_classes("texts", corpus="CORPUS.txt", kept_as="text_pair", linear="t
 IMAGES = _of_classes("images", corpus="IMAGES", kept_as="image", linear="pixel_linear")
 
 
+def _of_labels(nouns: str, *, corpus: str, linear: str) -> Words:
+    """Words for rows that have several labels each."""
+
+    def conflicts(n: int) -> str:
+        return f"check labels: {n:,} {nouns} occur with different labels"
+
+    def counted(data: Mapping[str, Any]) -> str:
+        return (
+            f"{data['n_examples']:,} examples, {data['n_classes']} labels, {data['labels_per_row']:.1f} of them a row"
+        )
+
+    return Words(
+        nouns=nouns,
+        rows="rows",
+        corpus=corpus,
+        kept_as=None,
+        unlike_evidence="gives rows several labels",
+        counted=counted,
+        classes="labels",
+        baselines=("majority", linear),
+        linear=linear,
+        own_names={"majority": COMMONEST_LABELS},
+        probe="A linear classifier of every label",
+        conflicts=conflicts,
+        main=Count(label="Examples", section="data", key="n_examples"),
+        main_notes=(
+            Note(section="data", key="n_classes", one="{:,} label", many="{:,} labels"),
+            Note(section="size", key="n_per_class_min", one="rarest {:,}", many="rarest {:,}"),
+        ),
+        counts=(
+            Count(label="Examples", section="data", key="n_examples"),
+            Count(label="Labels", section="data", key="n_classes"),
+            Count(label="Without a label", section="data", key="n_without_label"),
+            Count(label="Rarest label", section="size", key="n_per_class_min"),
+            Count(label="Duplicates", section="size", key="n_duplicates"),
+        ),
+        keys={"n_classes": "labels", "n_per_class_min": "examples of the rarest label"},
+        class_table=("Labels", "Label", "Examples"),
+    )
+
+
+TEXTS_WITH_LABELS = _of_labels("texts", corpus="CORPUS.txt", linear="tfidf_linear")
+PAIRS_WITH_LABELS = _of_labels("texts", corpus="CORPUS.txt", linear="tfidf_linear")
+IMAGES_WITH_LABELS = _of_labels("images", corpus="IMAGES", linear="pixel_linear")
+
+
 def _of_numbers(nouns: str, *, corpus: str, linear: str) -> Words:
     """Words for rows that have a number each."""
 
@@ -222,6 +268,9 @@ WORDS: Mapping[Key, Words] = {
     ("text", "regression", False): TEXTS_WITH_NUMBERS,
     ("text", "regression", True): PAIRS_WITH_NUMBERS,
     ("image", "regression", False): IMAGES_WITH_NUMBERS,
+    ("text", "multi_label_classification", False): TEXTS_WITH_LABELS,
+    ("text", "multi_label_classification", True): PAIRS_WITH_LABELS,
+    ("image", "multi_label_classification", False): IMAGES_WITH_LABELS,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from advisor.data.quantiles import quantiles_of
+from advisor.data.stratify import rarest_of
 from tuner.errors import DataError
 
 FOLDS = 5
@@ -17,10 +18,12 @@ def assign_folds(
 
     Raises `DataError` where too few groups leave one class to learn from.
     A class with fewer rows than folds is spread over as many as it has. Without groups every class is shuffled and
-    dealt out in turn, starting where the last class stopped, so that the folds stay equally large. Numbers that are
-    to be predicted are stratified by their quantiles.
+    dealt out in turn, starting where the last class stopped, so that the folds stay equally large. Rows with several
+    labels, (n, L) zeros and ones, are stratified by the rarest one of each, numbers by their quantiles.
     """
-    if np.issubdtype(labels.dtype, np.floating):
+    if labels.ndim == 2:
+        labels = rarest_of(labels)
+    elif np.issubdtype(labels.dtype, np.floating):
         labels = quantiles_of(labels)
     if groups is not None:
         return _group_folds(labels, groups=groups, n_folds=n_folds, seed=seed)

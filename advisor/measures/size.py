@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from advisor.measures.probe import CurvePoint  # needed at run time: the hints of records that are read back
 from tuner.records import Record
-
-if TYPE_CHECKING:
-    from advisor.measures.probe import CurvePoint
 
 SMALL_EXAMPLES, LARGE_EXAMPLES = 1_000, 10_000
 THRESHOLDS_FROM = (
@@ -36,6 +33,9 @@ class Counting:
 
 EXAMPLES = Counting(
     rows="{effective:,} distinct examples", noun="rows", unit="examples", smallest="the smallest class", each="class"
+)
+LABELS = Counting(
+    rows="{effective:,} distinct examples", noun="rows", unit="examples", smallest="the rarest label", each="label"
 )
 ENTITIES = Counting(
     rows="{counted:,} entities in {effective:,} distinct sentences",

@@ -14,7 +14,7 @@ MOST_CLASSES = 1_000
 
 def quality_section(run: Run) -> Section:
     test = part(run.winner, "test") if run.winner else {}
-    tables, classes = _metric_table(run, test), _class_table(test)
+    tables, classes = _metric_table(run, test), _class_table(test, noun=run.kind.class_table[1])
     shown = tuple(table for table in classes if len(table.rows) <= SHOWN_CLASSES)
     calibration = part(run.tuning, "calibration")
     facts, paragraphs = _calibration(calibration)
@@ -67,8 +67,8 @@ def _scored(record: Json, *, metric: str) -> str:
     return percent(value) + (f" ({span(bounds)})" if bounds else "")
 
 
-def _class_table(test: Json) -> tuple[Table, ...]:
-    """Every class, the lowest recall first."""
+def _class_table(test: Json, *, noun: str) -> tuple[Table, ...]:
+    """Every class, or what the `noun` says, the lowest recall first."""
     found = sorted(rows(test, "by_class"), key=lambda row: _first(number(row.get("recall"))))
     body = []
     for row in found[:MOST_CLASSES]:
@@ -83,10 +83,10 @@ def _class_table(test: Json) -> tuple[Table, ...]:
             ]
         )
     columns = (
-        ("Class", False), ("Recall", True), ("95% interval", True), ("Precision", True), ("F1", True),
+        (noun, False), ("Recall", True), ("95% interval", True), ("Precision", True), ("F1", True),
         ("Test rows", True), ("Predicted", True),
     )  # fmt: skip
-    return (make_table("Test split, by class", columns, body),) if body else ()
+    return (make_table(f"Test split, by {noun.lower()}", columns, body),) if body else ()
 
 
 def _first(recall: float | None) -> float:

@@ -32,8 +32,7 @@ class LabelledRows:
 
     def take(self, positions: np.ndarray) -> LabelledRows:
         """Some of the rows."""
-        groups = None if self.groups is None else self.groups[positions]
-        n_words = None if self.n_words is None else self.n_words[positions]
+        groups, n_words = (None if values is None else values[positions] for values in (self.groups, self.n_words))
         return LabelledRows(
             rows=take_rows(self.rows, positions),
             labels=self.labels[places_of(self.n_words, positions)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tuner.search.loop import Trials
 from tuner.search.plan import LEAST_SHARE
 from tuner.search.result import TuningResult
 from tuner.search.ship import INTERRUPTED_FIT, Shipped, ship
-from tuner.search.space import SCRATCH_EPOCHS
+from tuner.search.space import ENOUGH_FOR_SCRATCH, SCRATCH_EPOCHS
 from tuner.search.store import Run
 from tuner.search.stored import TestScores
 from tuner.search.variants import AUGMENTED
@@ -66,7 +66,12 @@ def finish(
         _save(bench, shipped, folder=folder, test=test, calibration=calibration)
     deadline = trials.clock.deadline
     chosen = next((entry for entry in compared if entry.run is shipped.run), None)
-    warnings = [*bench.warnings, *shipped.notes, *_beaten_by(baselines, chosen), *_cut_short(bench)]
+    warnings = [
+        *bench.warnings,
+        *shipped.notes,
+        *_beaten_by(baselines, chosen),
+        *of_scratch(bench.leaders(), n_train=len(data.train.rows)),
+    ]
     warnings += [*_under_trained(shipped), *notes]
     if test["times"] > 1:
         warnings.append(
@@ -302,15 +307,25 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison | None) -> list[
     ]
 
 
-def _cut_short(bench: Bench) -> list[str]:
-    """Training from scratch whose schedule the budget cut to less than is searched otherwise is said to be."""
-    best = next((run for run in bench.leaders() if run.candidate.start == "scratch"), None)
-    if best is None or best.recipe["epochs"] >= SCRATCH_EPOCHS[0]:
+def of_scratch(runs: Iterable[Run], *, n_train: int) -> list[str]:
+    """What to say of fresh weights where the search trained some: few rows to learn from, or a schedule that the budget
+    cut to less than is searched otherwise. `runs` are the best first, `n_train` the rows that they were trained on."""
+    best = next((run for run in runs if run.candidate.start == "scratch"), None)
+    if best is None:
         return []
-    return [
-        f"the budget cut training from scratch to {best.recipe['epochs']:g} epochs, fewer than the {SCRATCH_EPOCHS[0]} "
-        "that fresh weights get at least: its score says little of what they can do; a longer --budget shows it"
-    ]
+    notes = []
+    if n_train < ENOUGH_FOR_SCRATCH:
+        notes.append(
+            f"{n_train:,} rows are few to train a network from fresh weights: it is a control, to see what pretraining "
+            "is worth"
+        )
+    if best.recipe["epochs"] < SCRATCH_EPOCHS[0]:
+        notes.append(
+            f"the budget cut training from scratch to {best.recipe['epochs']:g} epochs, fewer than the "
+            f"{SCRATCH_EPOCHS[0]} that fresh weights get at least: its score says little of what they can do; a longer "
+            "--budget shows it"
+        )
+    return notes
 
 
 def _under_trained(shipped: Shipped) -> list[str]:

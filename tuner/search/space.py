@@ -228,23 +228,17 @@ def check_strategy(name: str, *, widths: Sequence[int] | None = None, tops: Sequ
         )
 
 
-def space_notes(space: SearchSpace, *, n_train: int) -> tuple[str, ...]:
+def space_notes(space: SearchSpace) -> tuple[str, ...]:
     """What is worth knowing before what a space tries first is followed: warnings.
 
     >>> only = Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four")
-    >>> space_notes(SearchSpace(n_blocks=3, first=(only,), controls=(), depths=(3, 3)), n_train=100)
+    >>> space_notes(SearchSpace(n_blocks=3, first=(only,), controls=(), depths=(3, 3)))
     ('concat_last_four reads all 3 blocks: the model has no more',)
     """
     asked = (*space.first, *space.controls)
     read = dict.fromkeys(str(candidate.features) for candidate in asked)
-    notes = [
+    return tuple(
         f"{name} reads all {space.n_blocks} blocks: the model has no more"
         for name in read
         if name.endswith("_last_four") and space.n_blocks < 4
-    ]
-    if n_train < ENOUGH_FOR_SCRATCH and any(candidate.start == "scratch" for candidate in asked):
-        notes.append(
-            f"{n_train:,} rows are few to train a network from fresh weights: it is a control, to see what pretraining "
-            "is worth"
-        )
-    return tuple(notes)
+    )

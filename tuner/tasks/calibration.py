@@ -25,6 +25,8 @@ RANGE = (0.05, 20.0)
 BINS = 15
 """Bins of equal width, as in Guo et al. 2017."""
 FEW_ROWS = 20
+MOST_DRAWN = 2**24
+"""Random numbers that are held at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +38,12 @@ class Temperature(Record):
     why: str | None = None
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, units: str = "rows") -> Temperature:
     """The temperature under which (n,) labels are most probable given (n, C) logits of rows that trained nothing.
 
     Minimises the negative log-likelihood over the log of the temperature, within `RANGE`. A weak prior, worth a few
     rows (normal on that logarithm, around 0 with deviation 1), says what few rows cannot: without it, rows that are all
-    right would ask for infinite confidence.
+    right would ask for infinite confidence. `units` are what is counted, in words.
 
     >>> logits = np.array([[4.0, 0.0]] * 5000)  # 98 % sure every time, and right 7 times out of 10: 4 / log(7 / 3)
     >>> round(fit_temperature(logits, np.array([0] * 3500 + [1] * 1500)).value, 2)
@@ -53,7 +55,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
 
     rows, n = logits.astype(np.float64), len(labels)
     if n == 0:
-        return Temperature(value=1.0, n=0, why="there were no rows to fit it on")
+        return Temperature(value=1.0, n=0, why=f"there were no {units} to fit it on")
 
     def loss(log_temperature: float) -> float:
         scaled = rows / math.exp(log_temperature)
@@ -63,11 +65,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
     value = math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x)
     why = None
     if n < FEW_ROWS:
-        why = f"{n} rows say little of it"
+        why = f"{n} {units} say little of it"
     elif bool((rows.argmax(1) == labels).all()):
-        why = f"all {n:,} rows are right, so that nothing shows where confidence should end"
+        why = f"all {n:,} {units} are right, so that nothing shows where confidence should end"
     elif not RANGE[0] * 1.01 < value < RANGE[1] / 1.01:
-        why = "it lies at the end of the range that is searched, so that these rows fit no temperature"
+        why = f"it lies at the end of the range that is searched, so that these {units} fit no temperature"
     return Temperature(value=value, n=n, why=why)
 
 
@@ -91,8 +93,8 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *,
     >>> round(expected_calibration_error(np.array([sure, sure, unsure, unsure]), np.array([0, 1, 1, 1])), 3)
     0.4
     """
-    weights = np.ones((1, len(labels)))
-    return float(_calibration_errors(*_confidence(probabilities, labels), weights, bins=bins)[0])
+    gaps = np.ones((1, len(labels))) @ _gaps(*_confidence(probabilities, labels), bins=bins)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def calibration_interval(
@@ -103,10 +105,14 @@ def calibration_interval(
     Drawing rows again adds noise to every bin, which the error counts, so that the draws' mean is moved back to what
     was measured.
     """
-    unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    n = int(unit.max()) + 1
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, unit]
-    draws = _calibration_errors(*_confidence(probabilities, labels), weights, bins=BINS)
+    gaps, sizes = _gaps(*_confidence(probabilities, labels), bins=BINS), np.ones(len(labels))
+    if groups is not None:  # what is drawn together is summed first: there may be many rows in a group
+        unit = np.unique(groups, return_inverse=True)[1]
+        gaps = np.stack([np.bincount(unit, weights=of_bin) for of_bin in gaps.T], axis=1)
+        sizes = np.bincount(unit).astype(np.float64)
+    n = len(sizes)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    draws = np.abs(weights @ gaps).sum(1) / (weights @ sizes)
     measured = expected_calibration_error(probabilities, labels)
     low, high = np.quantile(draws - draws.mean() + measured, [0.025, 0.975])
     return max(float(low), 0.0), min(float(high), 1.0)
@@ -120,10 +126,13 @@ def calibration_error_by_chance(probabilities: np.ndarray, *, seed: int = 0, res
     >>> round(calibration_error_by_chance(np.array([[0.9, 0.1]] * 100)), 2)
     0.02
     """
-    confidence = probabilities.max(1)
-    right = np.random.default_rng(seed).random((resamples, len(confidence))) < confidence
-    in_bin = _bins(confidence, bins=BINS)
-    return float((np.abs((right - confidence) @ in_bin).sum(1) / len(confidence)).mean())
+    confidence, rng = probabilities.max(1), np.random.default_rng(seed)
+    in_bin, errors = _bins(confidence, bins=BINS), []
+    at_once = max(1, MOST_DRAWN // max(1, len(confidence)))
+    for done in range(0, resamples, at_once):
+        right = rng.random((min(at_once, resamples - done), len(confidence))) < confidence
+        errors.append(np.abs((right - confidence) @ in_bin).sum(1) / len(confidence))
+    return float(np.concatenate(errors).mean())
 
 
 def fold(linear: nn.Linear, *, temperature: float, offsets: np.ndarray | None = None) -> None:
@@ -165,8 +174,7 @@ def _bins(confidence: np.ndarray, *, bins: int) -> np.ndarray:
     return ones
 
 
-def _calibration_errors(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int) -> np.ndarray:
-    """(r,) expected calibration errors for (r, n) weights of rows."""
-    gaps = weights @ (_bins(confidence, bins=bins) * (right - confidence)[:, None])
-    errors: np.ndarray = np.abs(gaps).sum(1) / weights.sum(1)
-    return errors
+def _gaps(confidence: np.ndarray, right: np.ndarray, *, bins: int) -> np.ndarray:
+    """(n, bins) differences of whether a row is right and its confidence, in the row's bin; zeros in the others."""
+    gaps: np.ndarray = _bins(confidence, bins=bins) * (right - confidence)[:, None]
+    return gaps

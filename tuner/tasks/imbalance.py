@@ -23,7 +23,7 @@ FOLDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Offsets(Record):
-    """What is added to the logits of every class, (C,) ``values`` that sum to 0, chosen on ``n`` rows.
+    """What is added to the logits of every class, (C,) ``values``, chosen on ``n`` rows.
 
     ``difference`` in score and its 95 % ``interval`` are measured on rows that did not choose the strength: it is
     chosen on four fifths of them and scored on the others, in turn.

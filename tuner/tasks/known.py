@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tuner.errors import OptionError
 from tuner.tasks import metrics
 from tuner.tasks.classes import Classes
+from tuner.tasks.labels import Labels
 from tuner.tasks.numbers import Numbers
 from tuner.tasks.tags import Tags
 
 if TYPE_CHECKING:
     from tuner.tasks.base import Task
 
-TaskClass: TypeAlias = type[Tags] | type[Numbers] | type[Classes]
-TASKS: tuple[TaskClass, ...] = (Tags, Numbers, Classes)
+TaskClass: TypeAlias = type[Tags] | type[Labels] | type[Numbers] | type[Classes]
+TASKS: tuple[TaskClass, ...] = (Tags, Labels, Numbers, Classes)
 """In the order in which a configuration is asked for them: the last one takes what no other does."""
 
 

@@ -37,7 +37,6 @@ CALLED = {
     "r2_score": "r2",
     "mse": "r2",
     "rmse": "r2",
-    "mae": "r2",
     "spearmanr": "spearman",
 }
 """What others call these metrics, or the nearest to them that there is."""
