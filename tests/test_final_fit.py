@@ -79,7 +79,7 @@ def test_validation_rows_are_trained_on_and_test_rows_are_not(backbone, tmp_path
 def test_cached_states_of_both_parts_are_those_of_their_rows(bench, backbone):
     """The joined cache gives any mixture of rows what the model itself computes for them."""
     whole = bench.trainer.on_all_rows()
-    plain = Rows(encoded=whole.rows.train, labels=whole.rows.data.train.labels)
+    plain = Rows(encoded=whole.rows.train, labels=whole.rows.data.train.labels, task=whole.rows.task)
     joined = whole.prefixes.feed((plain, plain), 2)[0].cached
     rows = np.array([100, 3, 155, 95, 96])
     padded = backbone.padded(whole.rows.train, rows)

@@ -125,7 +125,7 @@ def test_a_file_is_opened_once(tmp_path: Path, name: str) -> None:
     if name == "mixed.jsonl":
         return
     with counted_opens(path) as count:
-        assert load_target(path).tagged == tagged_words
+        assert (load_target(path).task == "token_classification") == tagged_words
         assert count() == 1
     with counted_opens(path) as count:
         found = read_sentences(path)[0] if tagged_words else read_new_texts(path)[0]
@@ -184,7 +184,7 @@ def test_labels_in_lists_of_one_are_labels_in_every_format(tmp_path: Path) -> No
     one_word.to_parquet(tmp_path / "t.parquet")
     one_word.to_json(tmp_path / "t.json", orient="records")
     for data in (one_word, tmp_path / "t.parquet", tmp_path / "t.json"):
-        assert load_target(data).tagged
+        assert load_target(data).task == "token_classification"
 
 
 def test_values_in_cells_are_kept_with_their_kinds() -> None:

@@ -653,7 +653,7 @@ def test_the_backbone_is_left_as_it_was(backbone, tmp_path):
 def test_a_baseline_that_wins_is_said_to_win(backbone, tmp_path):
     perfect = {"score": 1.01, "interval": [1.0, 1.0]}
     result = run_search(backbone, tmp_path, n_trials=1, baselines={"majority": None, "tfidf_linear": perfect})
-    assert any("tfidf linear scores 1.010" in warning for warning in result.warnings)
+    assert any("TF-IDF + logistic regression scores 1.010" in warning for warning in result.warnings)
     poor = {"score": 0.1, "interval": [0.0, 0.2]}
     result = run_search(backbone, tmp_path / "b", n_trials=1, baselines={"tfidf_linear": poor})
     assert result.warnings == ()

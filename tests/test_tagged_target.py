@@ -358,11 +358,11 @@ def test_the_fingerprint_is_of_words_tags_and_splits(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [{"group": "g"}, {"text_pair": "b"}, {"image": "i"}, {"images_root": "r"}, {"drop_rare": True}, {"header": False}],
+    [{"group": "g"}, {"text_pair": "b"}, {"image": "i"}, {"images_root": "r"}, {"drop_rare": True}],
     ids=lambda o: next(iter(o)),
 )
 def test_options_of_other_data_are_refused(option):
-    name = next(iter(option)).replace("_", "-").replace("header", "no-header")
+    name = next(iter(option)).replace("_", "-")
     with pytest.raises(OptionError, match=f"--{name} does not go with tagged sentences"):
         load_target(sentences(), **option)
 
