@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import test_image_models
-import torch
 from PIL import Image
 from test_cli import failed, printed
 
@@ -29,16 +28,7 @@ def picture(label, seed):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with a tiny ResNet whose statistics are those of pictures."""
-    folder = tmp_path_factory.mktemp("resnet")
-    torch.manual_seed(0)
-    base = test_image_models.resnet()
-    with torch.no_grad():
-        for _ in range(20):
-            base.train()(torch.randn(16, 3, 32, 32))
-    base.save_pretrained(folder)
-    test_image_models.processor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
-    return folder
+    return test_image_models.saved_resnet(tmp_path_factory.mktemp("resnet"))
 
 
 @pytest.fixture(scope="module")

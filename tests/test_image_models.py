@@ -64,6 +64,18 @@ def plain():
     return resnet18(weights=None, num_classes=5)
 
 
+def saved_resnet(folder):
+    """A folder with a tiny ResNet whose statistics are those of pictures."""
+    torch.manual_seed(0)
+    base = resnet()
+    with torch.no_grad():
+        for _ in range(20):
+            base.train()(torch.randn(16, 3, 32, 32))
+    base.save_pretrained(folder)
+    processor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    return folder
+
+
 MODELS = {"resnet": resnet, "vit": vit, "swin": swin, "mobilenet": mobilenet, "torchvision": plain}
 
 

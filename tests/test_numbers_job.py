@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import test_image_job
+import test_image_models
 import tiny
 from loading import load_target
 from sklearn.metrics import r2_score
@@ -20,7 +20,10 @@ from advisor.predicting import predict
 from tuner.errors import DataError, OptionError
 from tuner.tasks.numbers import NumberTruth
 
-model = test_image_job.model  # a folder with a tiny network of images
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return test_image_models.saved_resnet(tmp_path_factory.mktemp("resnet"))
 
 
 def frame(n=260, seed=0, **columns):
