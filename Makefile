@@ -11,8 +11,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 # What another version of Python would break first: the command line, the import of every module, a text, an image and a
 # tagged job, saved models, the report, signals, and going on from a stored search.
-SMOKE = $(patsubst %,tests/test_%.py,cli layout pipeline image_job tagged_job saved_model report runs interruption \
-          final_fit tables records)
+SMOKE = $(foreach name,cli layout pipeline image_job tagged_job saved_model report runs interruption \
+          final_fit tables records,$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))
 
 .PHONY: demo test check smoke lint clean
 
