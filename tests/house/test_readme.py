@@ -55,7 +55,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_the_scikit_learn_example_runs(capsys):
     """The budget is cut to seconds; all else as shown."""
-    from test_cli import reviews
+    from helpers.commands import reviews
 
     rows = reviews(120)
     given = {"texts": [row["text"] for row in rows], "labels": [row["label"] for row in rows]}
@@ -112,7 +112,8 @@ def test_the_network_of_ones_own_runs(tmp_path, monkeypatch, capsys):
 def test_the_language_model_of_ones_own_runs(tmp_path, monkeypatch, capsys):
     """The budget is cut to one trial; all else as shown."""
     from safetensors.torch import save_file
-    from test_cli import reviews
+
+    from helpers.commands import reviews
 
     _, code = blocks("python", (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)

@@ -17,10 +17,10 @@ from tuner.tasks.base import OfRows
 from tuner.tasks.calibration import Temperature
 from tuner.tasks.heads import L2_GRID, CrossValidated, LinearHead
 from tuner.tasks.imbalance import FOLDS, Offsets
-from tuner.tasks.metrics import RESAMPLES, Scored, effective_rows, wilson
+from tuner.tasks.metrics import OF_LABELS, RESAMPLES, Scored, effective_rows, wilson
 from tuner.tasks.truth import Truth
 
-MICRO_F1, MACRO_F1, SUBSET_ACCURACY = "micro_f1", "macro_f1", "subset_accuracy"
+MICRO_F1, MACRO_F1, SUBSET_ACCURACY = OF_LABELS
 PROBLEM = "multi_label_classification"
 """transformers' name of the task: classifiers with this ``problem_type`` train and predict by sigmoids."""
 SHIFTS = tuple(step / 4 for step in range(-16, 17))

@@ -13,6 +13,7 @@ from tuner.records import Record
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 OF_TAGS = "entity_f1"
 OF_NUMBERS = ("r2", "spearman")
+OF_LABELS = ("micro_f1", "macro_f1", "subset_accuracy")
 CALLED = {
     "f1": "macro_f1",
     "f1_score": "macro_f1",
@@ -30,8 +31,8 @@ CALLED = {
     "macro_recall": "balanced_accuracy",
     "recall_macro": "balanced_accuracy",
     "acc": "accuracy",
-    "micro_f1": "accuracy",
-    "f1_micro": "accuracy",
+    "f1_micro": "micro_f1",
+    "exact_match": "subset_accuracy",
     "seqeval": OF_TAGS,
     "r_squared": "r2",
     "r2_score": "r2",
@@ -56,18 +57,21 @@ def check_metric(metric: str) -> str:
 
     >>> check_metric("macro_f1")
     'macro_f1'
-    >>> check_metric("f1")
+    >>> check_metric("f1")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     tuner.errors.OptionError: unknown metric 'f1'. Did you mean 'macro_f1'?
       why: candidates are compared by it
-      fix: use one of accuracy, macro_f1, balanced_accuracy; of tagged words entity_f1; of numbers r2, spearman
+      fix: use one of accuracy, macro_f1, balanced_accuracy; of several labels micro_f1, macro_f1, subset_accuracy;...
     """
     if metric not in METRICS:
         name = metric.strip().lower().replace("-", "_").replace(" ", "_")
         raise OptionError(
-            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), (*METRICS, OF_TAGS, *OF_NUMBERS))}",
+            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), (*METRICS, *OF_LABELS, OF_TAGS, *OF_NUMBERS))}",
             why="candidates are compared by it",
-            fix=f"use one of {', '.join(METRICS)}; of tagged words {OF_TAGS}; of numbers {', '.join(OF_NUMBERS)}",
+            fix=(
+                f"use one of {', '.join(METRICS)}; of several labels {', '.join(OF_LABELS)}; of tagged words {OF_TAGS}; "
+                f"of numbers {', '.join(OF_NUMBERS)}"
+            ),
         )
     return metric
 
