@@ -65,13 +65,14 @@ def check_metric(metric: str) -> str:
     """
     if metric not in METRICS:
         name = metric.strip().lower().replace("-", "_").replace(" ", "_")
+        known = dict.fromkeys((*METRICS, *OF_LABELS, OF_TAGS, *OF_NUMBERS))
+        others = (
+            f"of several labels {', '.join(OF_LABELS)}; of tagged words {OF_TAGS}; of numbers {', '.join(OF_NUMBERS)}"
+        )
         raise OptionError(
-            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), (*METRICS, *OF_LABELS, OF_TAGS, *OF_NUMBERS))}",
+            f"unknown metric {metric!r}.{did_you_mean(CALLED.get(name, name), known)}",
             why="candidates are compared by it",
-            fix=(
-                f"use one of {', '.join(METRICS)}; of several labels {', '.join(OF_LABELS)}; of tagged words {OF_TAGS}; "
-                f"of numbers {', '.join(OF_NUMBERS)}"
-            ),
+            fix=f"use one of {', '.join(METRICS)}; {others}",
         )
     return metric
 
