@@ -9,6 +9,7 @@ import numpy as np
 
 from advisor.measures.folds import assign_folds
 from advisor.measures.probed import ProbedRows
+from tuner.tasks.heads import Standardised
 
 if TYPE_CHECKING:
     from tuner.inputs.images import Pixels
@@ -59,7 +60,7 @@ class BlockFeatures:
     def probed(self, *, task: Task, metric: str, seed: int) -> ProbedRows:
         """What the probes learn from."""
         truth = self.truth(task, metric=metric)
-        return ProbedRows(x=self.features, truth=truth, folds=self.folds(seed=seed), task=task)
+        return ProbedRows(x=Standardised(self.features), truth=truth, folds=self.folds(seed=seed), task=task)
 
 
 @dataclass(frozen=True, kw_only=True)

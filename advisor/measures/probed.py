@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tuner.tasks.heads import is_weighted, select_features
+from tuner.tasks.heads import Standardised, is_weighted, select_features
 from tuner.tasks.metrics import Scored
 
 if TYPE_CHECKING:
-    from tuner.model.backbone import Features
     from tuner.tasks.base import Task
     from tuner.tasks.heads import LinearHead
     from tuner.tasks.truth import Truth
@@ -27,12 +26,12 @@ def take_rows(features: Sequence[np.ndarray], rows: np.ndarray) -> tuple[np.ndar
 class ProbedRows:
     """Rows with their features, what is true of them, and the folds that they are held out in.
 
-    ``x`` are the (n, width) features of every block and ``folds`` (n,) the numbers of the rows' folds.
+    ``x`` are the (n, width) features of every block, which all probes share; ``folds`` (n,) are the rows' folds.
     """
 
     unit: ClassVar[str] = "row"
 
-    x: Features
+    x: Standardised
     truth: Truth
     folds: np.ndarray
     task: Task

@@ -11,7 +11,7 @@ import numpy as np
 from advisor.measures.features import BlockFeatures
 from advisor.measures.folds import assign_folds
 from advisor.measures.probed import ProbedRows, take_rows
-from tuner.tasks.heads import is_weighted, select_features
+from tuner.tasks.heads import Standardised, is_weighted, select_features
 from tuner.tasks.tags import OUTSIDE
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class SentenceFeatures(BlockFeatures):
         tagged = self.tagged
         return ProbedWords(
             # Single precision once, since every fit would convert them again.
-            x=tuple(block[tagged.seen].astype(np.float32) for block in tagged.features),
+            x=Standardised([block[tagged.seen].astype(np.float32) for block in tagged.features]),
             at=np.where(tagged.seen, np.cumsum(tagged.seen) - 1, -1),
             truth=self.truth(task, metric=metric),
             folds=self.folds(seed=seed),

@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.model.backbone import Features
 from tuner.search.rows import EncodedRows
-from tuner.tasks.heads import LinearHead, is_weighted, select_features
+from tuner.tasks.heads import LinearHead, Standardised, is_weighted, select_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,8 @@ class LinearHeads:
         options: dict[str, Any] = {"weighted": weighted}
         if class_weighted:
             options["class_weights"] = self._rows.class_weights
-        some = [block[tried] for block in x]
+        some = Standardised([block[tried] for block in x])
         of_tried = np.unique(folds[tried], return_inverse=True)[1]
         chosen = task.cross_validate(some, labels[tried], folds=of_tried, **options)
-        return task.fit_head([block[fitted] for block in x], labels[fitted], l2=chosen.l2, **options), chosen.l2
+        whole = some if np.array_equal(tried, fitted) else [block[fitted] for block in x]
+        return task.fit_head(whole, labels[fitted], l2=chosen.l2, **options), chosen.l2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -77,6 +77,45 @@ def fits(name: str, *, widths: Sequence[int]) -> bool:
 def is_weighted(name: str) -> bool:
     """Whether a variant mixes its blocks by learned weights (ELMo's scalar mix) rather than concatenating them."""
     return name.startswith("weighted_")
+
+
+class Standardised(Sequence[np.ndarray]):
+    """Features of several blocks on the same rows, of which each is standardised once, however many heads read it.
+
+    A slice is of the same kind and shares what was made; an item is the (n, d) features of a block as they were given.
+
+    >>> blocks = Standardised([np.array([[1.0], [3.0]]), np.array([[5.0], [5.0]])])
+    >>> [part.tolist() for part in blocks.of(0)]
+    [[[2.0]], [[1.0]], [[-1.0], [1.0]]]
+    >>> blocks[1:].of(0)[2].tolist(), len(blocks[1:])
+    ([[0.0], [0.0]], 1)
+    """
+
+    def __init__(self, blocks: Sequence[np.ndarray], *, shared: Standardised | None = None, first: int = 0) -> None:
+        self._blocks, self._first = tuple(blocks), first
+        self._made: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {} if shared is None else shared._made
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, place: Any) -> Any:
+        if not isinstance(place, slice):
+            return self._blocks[place]
+        begin, _, step = place.indices(len(self))
+        if step != 1:
+            raise IndexError("only neighbouring blocks can be taken")
+        return Standardised(self._blocks[place], shared=self, first=self._first + begin)
+
+    def of(self, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mean and deviation (1, d), and the standardised features (n, d), of a block, in single precision."""
+        place = self._first + block
+        if place not in self._made:
+            x = torch.from_numpy(np.ascontiguousarray(self._blocks[block], dtype=np.float32))
+            mean, deviation = x.mean(0, keepdim=True), x.std(0, keepdim=True, correction=0)
+            # A constant feature says nothing; dividing by its zero deviation would say NaN.
+            deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+            self._made[place] = mean, deviation, (x - mean) / deviation
+        return self._made[place]
 
 
 def select_features(features: Sequence[np.ndarray], *, name: str) -> Sequence[np.ndarray]:
@@ -263,6 +302,11 @@ def _concatenate(features: Sequence[np.ndarray]) -> np.ndarray:
     return features[0] if len(features) == 1 else np.concatenate(features, axis=1)
 
 
+def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """m tensors (n, d) as one (1, n, m * d)."""
+    return torch.cat(tuple(parts), dim=1)[None]
+
+
 def mixture(scalars: torch.Tensor) -> torch.Tensor:
     """Softmaxed scalars at unit length, (..., m).
 
@@ -308,13 +352,10 @@ class _Problem:
         self.link = link
         self.n_classes = n_classes
         self.weighted = weighted and len(features) > 1
-        stacked = np.stack(features) if self.weighted else _concatenate(features)[None]
-        x = torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32))
-        self.mean = x.mean(1, keepdim=True)
-        deviation = x.std(1, keepdim=True, correction=0)
-        # A constant feature says nothing; dividing by its zero deviation would say NaN.
-        self.deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
-        self.x = (x - self.mean) / self.deviation
+        blocks = features if isinstance(features, Standardised) else Standardised(features)
+        made = [blocks.of(block) for block in range(len(blocks))]
+        join = torch.stack if self.weighted else _side_by_side
+        self.mean, self.deviation, self.x = (join(parts) for parts in zip(*made, strict=True))
         self.m, self.n, self.d = self.x.shape
         self.targets = link.targets(labels)
         self.folds = torch.zeros(self.n, dtype=torch.long) - 1 if folds is None else torch.from_numpy(folds).long()

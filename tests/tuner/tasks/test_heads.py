@@ -7,7 +7,15 @@ from sklearn.preprocessing import StandardScaler
 
 import tuner.tasks.heads
 from tuner.errors import OptionError
-from tuner.tasks.heads import Head, cross_validate, feature_blocks, fit_head, select_features
+from tuner.tasks.heads import (
+    Head,
+    Standardised,
+    cross_validate,
+    feature_blocks,
+    fit_head,
+    is_weighted,
+    select_features,
+)
 
 
 @pytest.fixture
@@ -132,3 +140,24 @@ def test_heads_are_fitted_on_one_thread_and_the_others_come_back(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_all_heads_on_some_features_share_what_is_standardised():
+    generator = np.random.default_rng(0)
+    blocks = [generator.normal(2, 3, size=(40, 5)).astype(np.float32) for _ in range(4)]
+    labels, folds = np.arange(40) % 2, np.arange(40) % 5
+    shared = Standardised(blocks)
+    for name in ("block_0", "last", "weighted_all", "concat_last_four", "weighted_last_four"):
+        options = {"n_classes": 2, "weighted": is_weighted(name)}
+        found = cross_validate(select_features(shared, name=name), labels, folds=folds, **options)
+        alone = cross_validate(select_features(blocks, name=name), labels, folds=folds, **options)
+        np.testing.assert_allclose(found.probabilities, alone.probabilities, atol=1e-5)
+        assert found.l2 == alone.l2
+    made = [shared.of(block)[2] for block in range(4)]
+    assert all(again.of(0)[2] is made[2] for again in (shared[2:3], shared[1:][1:]))
+    np.testing.assert_allclose(made[1].numpy(), (blocks[1] - blocks[1].mean(0)) / blocks[1].std(0), atol=1e-5)
+
+
+def test_only_neighbouring_blocks_are_taken_together():
+    with pytest.raises(IndexError, match="neighbouring"):
+        Standardised([np.zeros((2, 1))] * 3)[::2]
