@@ -32,7 +32,7 @@ _TRAINED = re.compile(r"trained (?P<share>0\.\d+) (?P<rate>low|high)")
 
 
 def trained(share: float, rate: str) -> str:
-    """The name of training all blocks behind a share of frozen ones, at the lower or the higher learning rate.
+    """The name of training all blocks after a share of frozen ones, at the lower or the higher learning rate.
 
     >>> trained(2 / 7, "low")
     'trained 0.286 low'
@@ -149,7 +149,7 @@ class Evidence(Record):
         return mean, covariance if self.learned is None else covariance - np.asarray(self.learned)
 
     def widened(self, by: float) -> Evidence:
-        """The same with standard deviations that are so many times as large."""
+        """This evidence with standard deviations that are so many times as large."""
         between, within = (np.asarray(part) * by**2 for part in (self.between, self.within))
         return replace(
             self,

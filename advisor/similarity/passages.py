@@ -227,10 +227,19 @@ def split_sentences(text: str) -> list[str]:
 def cut_passages(
     source: SourceText, *, tokenizer: PreTrainedTokenizerBase, bands: Sequence[tuple[int, int]] = BANDS, seed: int = 0
 ) -> tuple[tuple[Passage, ...], ...]:
-    """Passages of every band, in the order of the texts.
+    """Cut texts into passages of every length band, in the order of the texts.
 
     A passage is a run of neighbouring sentences of one text whose length falls into the band; where in the band it
     should end is drawn anew for every passage. Sentences with the placeholder ``<unk>`` break a run.
+
+    Args:
+        source: the texts; copies count once.
+        tokenizer: the model's, which counts the tokens.
+        bands: the shortest and longest passage of every band in tokens, special ones included.
+        seed: draws where passages end.
+
+    Returns:
+        the passages of each band.
     """
     runs = _sentence_runs(_thin(source), tokenizer)
     special = int(tokenizer.num_special_tokens_to_add())
@@ -259,7 +268,7 @@ def _thin(source: SourceText) -> list[_Text]:
 
 
 def even_quotas(available: Sequence[int], *, total: int) -> list[int]:
-    """The same number from everyone, and what the short ones lack from the others.
+    """Divide `total` among parts: the same number from each, and what the short ones lack from the others.
 
     >>> even_quotas([10, 100, 100], total=110)
     [10, 50, 50]

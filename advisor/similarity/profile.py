@@ -52,7 +52,7 @@ class Reference(Protocol):
 
     @property
     def reference(self) -> np.ndarray:
-        """The rows."""
+        """The reference rows, (B, m, P) integers."""
 
 
 class NearestRows:
