@@ -97,7 +97,7 @@ def rows_of_lists(
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls a value."""
+    """The name that JSON has for a value's type."""
     kinds = ((bool, "boolean"), (dict, "object"), (list, "list"), (str, "string"), ((int, float), "number"))
     return next((name for kind, name in kinds if isinstance(value, kind)), "null")
 

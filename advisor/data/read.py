@@ -188,7 +188,7 @@ def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = 
 
 
 def tables_of_file(path: Path, result: FileTable) -> Tables:
-    """What was read of a single file, as the whole of the data."""
+    """Make tables of what was read of a single file, as the whole of the data."""
     return Tables(
         name=path.stem,
         place=str(path),
@@ -339,7 +339,7 @@ def _read_part(file: Path | OpenFile, *, header: bool | None, names: Sequence[st
 
 
 def read_images_of_folder(folder: Path) -> Tables | None:
-    """A folder of class folders, or of images with metadata beside them, or None where it holds no images."""
+    """Read a folder of class folders, or of images with metadata beside them; None where it holds no images."""
     tree = read_tree(folder)
     metadata = read_metadata(tree)
     if metadata is not None:

@@ -160,7 +160,7 @@ class Evidence(Record):
         )
 
     def seeds_at(self, n: int) -> float:
-        """Variance of log odds over seeds at so many rows."""
+        """The variance of log odds over seeds at so many rows."""
         return float(np.interp(np.log10(n), np.log10(LEVEL_ROWS), self.seeds))
 
 
@@ -237,12 +237,12 @@ def _floats(values: Floats) -> tuple[float, ...]:
 
 @cache
 def load_evidence(kind: str) -> Evidence:
-    """The shipped evidence for texts or images."""
+    """Load the shipped evidence for texts or images."""
     return read_evidence(FOLDER / f"{kind}.json")
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Evidence from a file. Raises `DataError` where it is damaged or of another version."""
+    """Read evidence from a file. Raises `DataError` where it is damaged or of another version."""
     try:
         stored: dict[str, Any] = json.loads(path.read_bytes())
         if stored["version"] != VERSION:
@@ -269,8 +269,10 @@ def read_evidence(path: Path) -> Evidence:
 
 
 def load_rule(kind: str) -> Mapping[str, RuleCost]:
-    """What the classic rule cost by situation, as benchmarks/scoreboard.py measured it. Raises `DataError` where the
-    file is damaged."""
+    """Read what the classic rule cost by situation, as benchmarks/scoreboard.py measured it.
+
+    Raises `DataError` where the file is damaged.
+    """
     path = FOLDER / "rule.json"
     try:
         stored = json.loads(path.read_bytes())[kind]
@@ -285,6 +287,6 @@ def load_rule(kind: str) -> Mapping[str, RuleCost]:
 
 
 def share_of(item: str) -> tuple[float, str] | None:
-    """The frozen share and the rate of a trained item; None of a linear head."""
+    """The share of frozen blocks and the learning rate that a trained item's name says; None for a linear head."""
     found = _TRAINED.fullmatch(item)
     return None if found is None else (float(found["share"]), found["rate"])

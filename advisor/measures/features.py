@@ -70,7 +70,7 @@ class PictureFeatures(BlockFeatures):
 
 
 def sample_rows(labels: np.ndarray, *, size: int, seed: int) -> np.ndarray:
-    """Positions of a stratified sample, in random order: every class by its share, but two rows where it has them.
+    """Draw a stratified sample of positions, in random order: every class by its share, but two rows where it has them.
 
     >>> sorted(sample_rows(np.array([0] * 8 + [1, 1]), size=5, seed=0).tolist())[-2:]
     [8, 9]

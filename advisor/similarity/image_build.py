@@ -60,7 +60,7 @@ MOST_LOOKED_AT = 1000
 
 
 def read_source_pictures(paths: Sequence[Path]) -> Pictures:
-    """Images of files, folders (all below them, in order) and .npz files (see `ARRAYS`), not decoded yet.
+    """List the images of files, folders (all below them, in order) and .npz files (see `ARRAYS`), not decoded yet.
 
     Raises `MissingFileError` and `DataError` for what holds no images.
     """
