@@ -20,8 +20,11 @@ _SENTENCE_NAMES = frozenset({"tokens", "words"})
 
 @dataclass(frozen=True, kw_only=True)
 class JsonRows:
-    """Rows by name of column, of the ``all`` of a file or of each split in it; ``without_header`` says that columns
-    were numbered since nothing names them."""
+    """Rows with their cells by name of column: all those of a file, or those of each split in it.
+
+    ``parts`` are the rows by split, or ``all``; ``without_header`` says that columns were numbered since nothing names
+    them.
+    """
 
     parts: Mapping[str, Sequence[Mapping[str, Any]]]
     warnings: tuple[str, ...] = ()

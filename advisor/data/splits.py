@@ -62,7 +62,7 @@ SHARD = re.compile(r"[-_.]\d{3,6}[-_]of[-_]\d{3,6}(-[0-9a-f]{8,40})?$")
 def split_of_name(name: str) -> str | None:
     """The split that the name of a file (without its ending) or folder stands for; None where it says none, or two.
 
-    The word for the split comes last, or first with nothing but numbers and words such as "set" behind it. Of several
+    The word for the split comes last, or first with nothing but numbers and words such as "set" after it. Of several
     names that stand beside each other, `splits_of_siblings` can tell more.
 
     >>> [split_of_name(name) for name in ("Training", "reviews_train", "test-set", "X_val", "train-00000-of-00002")]

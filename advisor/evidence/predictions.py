@@ -51,7 +51,7 @@ class Prediction(Record):
 def rows_seen(n: int) -> int:
     """How many rows a run of the evidence trained on, repeats included.
 
-    So many epochs, so many steps at most; of larger data three epochs.
+    That is `EPOCHS` epochs, but no more than `MOST_STEPS` steps of `BATCH` rows, and at least `LEAST_EPOCHS` epochs.
 
     >>> rows_seen(100), rows_seen(1_000), rows_seen(10_000)
     (2000, 6400, 30000)

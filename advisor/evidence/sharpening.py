@@ -39,8 +39,11 @@ to two and a half in measured sets."""
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one dataset says of the evidence's k items: (m,) gains in log odds, the (m, k) items that each is made of,
-    and the (m, m) covariance of their noise."""
+    """What one dataset says of the evidence's k items.
+
+    ``gains`` (m,) are in log odds over the probe, ``of`` (m, k) are the items that each is made of, and ``noise``
+    (m, m) is the covariance of their noise.
+    """
 
     gains: Floats
     of: Floats

@@ -57,8 +57,10 @@ class Task(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleCost(Record):
-    """How many points the classic rule of a situation lay below the best candidate, in measured tasks of so many sets
-    whose likeliest situation it was."""
+    """How many points the classic rule of a situation lay below the best candidate.
+
+    It is measured in the tasks of so many sets whose likeliest situation it was.
+    """
 
     points: float
     cells: int
@@ -67,8 +69,11 @@ class RuleCost(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OtherModel(Record):
-    """What a few measured datasets say of another model: by how much the level of its gains differs from that of the
-    evidence (``shift``), and the variance of another model's level that this takes away (``learned``)."""
+    """What a few measured datasets say of another model.
+
+    ``shift`` is by how much the level of its gains differs from that of the evidence, and ``learned`` the variance of
+    another model's level that this takes away.
+    """
 
     model: str
     datasets: tuple[str, ...]
