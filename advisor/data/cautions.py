@@ -24,7 +24,7 @@ _MULTILINGUAL = "intfloat/multilingual-e5-small"
 
 
 def joined_labels(names: Sequence[str]) -> tuple[str, str] | None:
-    """The sign that joins several labels in one cell, and such a cell; None where the classes are single ones.
+    """Find the sign that joins several labels in one cell, and an example; None where every cell is one class.
 
     Parts must come again: as a class of their own or, but for signs that names hold too, in another joined label; so
     "Arts, Leisure" beside "Sports" is one class. At least two cells are joined, or one of two classes.
@@ -95,7 +95,7 @@ def imbalance_note(counts: Mapping[str, int], *, metric: str) -> list[str]:
 
 
 def share_unknown(input_ids: Sequence[np.ndarray], tokenizer: PreTrainedTokenizerBase) -> float:
-    """Share of tokens, special ones aside, that stand for what the vocabulary lacks; 0 where it lacks nothing."""
+    """The share of tokens, special ones aside, that are the unknown token; 0 where the vocabulary lacks nothing."""
     unknown = tokenizer.unk_token_id
     special = {number for number in tokenizer.all_special_ids if number != unknown}
     others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id)

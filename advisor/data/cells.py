@@ -59,7 +59,7 @@ def refuse_repeated(names: Sequence[str], *, place: str) -> None:
 
 
 def too_wide(place: str | Path, n_columns: int, *, most: int = MOST_COLUMNS) -> DataError:
-    """The refusal of tables with more columns than any dataset of texts has."""
+    """The error for tables with more columns than any dataset of texts has."""
     return DataError(
         f"{place} has more than {most:,} columns ({n_columns:,})",
         why="texts and labels are in a few of them, and so many would fill the memory",
@@ -68,7 +68,7 @@ def too_wide(place: str | Path, n_columns: int, *, most: int = MOST_COLUMNS) -> 
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of mixed shape as a table: absent values are null, mixed scalars text, objects placeholders."""
+    """Make a table of rows of mixed shape: absent values are null, mixed scalars text, objects placeholders."""
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -81,7 +81,7 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def column_from_values(values: Sequence[Any]) -> pa.Array:
-    """Any values as one Arrow column: lists and arrays as lists, mixed scalars as text, objects as a placeholder.
+    """Make an Arrow column of any values: arrays become lists, mixed scalars text, objects a placeholder.
 
     >>> column_from_values([["a", 1], None, []]).to_pylist()
     [['a', '1'], None, []]
@@ -175,8 +175,10 @@ def _union(which: NDArray[np.int8], columns: Sequence[pa.Array]) -> pa.Array:
 
 
 def holds_lists(cells: Sequence[Any]) -> bool:
-    """Whether most of the first cells that are not missing are lists, arrays, or lists written as text: a few may be
-    broken."""
+    """Whether most of the first cells that are not missing are lists, arrays, or lists written as text.
+
+    A few of them may be broken.
+    """
     filled = [cell for cell in cells[:_LOOKED_AT] if not is_missing(cell)]
     return sum(map(_reads_as_list, filled)) > 0.5 * len(filled)
 
@@ -188,7 +190,7 @@ def _reads_as_list(cell: Any) -> bool:
 
 
 def read_literal(written: str) -> Any:
-    """A value written as JSON or Python; None of anything else.
+    """Read a value written as JSON or Python; None for anything else.
 
     >>> read_literal('["EU", null]'), read_literal("['EU']"), read_literal("EU")
     (['EU', None], ['EU'], None)
@@ -203,6 +205,7 @@ def read_literal(written: str) -> Any:
 
 
 def is_missing(cell: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN or blank text."""
     return cell is None or _is_nan(cell) or (isinstance(cell, str) and not cell.strip())
 
 
@@ -219,7 +222,7 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def plain_texts(table: pa.Table) -> pa.Table:
-    """Categories as the values they stand for, views of strings as strings, since few functions read the others."""
+    """Turn categories into the values they stand for, and views of strings into strings, which more functions read."""
     import pyarrow as pa
 
     for position, item in enumerate(table.schema):
@@ -234,7 +237,7 @@ def plain_texts(table: pa.Table) -> pa.Table:
 
 
 def single_labels(table: pa.Table) -> pa.Table:
-    """Labels in lists of one each, as tools for labelling write them, without the lists."""
+    """Take labels out of lists of one each, as tools for labelling write them."""
     import pyarrow.compute as pc
 
     for position, name in enumerate(table.column_names):
@@ -270,7 +273,7 @@ def keeps_lists(kind: pa.DataType) -> bool:
 
 
 def names_of_items(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
-    """Lists of class numbers as lists of their names; as they are where a number has none, as of masked tags."""
+    """Turn lists of class numbers into lists of names; where a number has none, as of masked tags, the column stays."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

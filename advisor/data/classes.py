@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def name_classes(rows: Rows) -> Rows:
-    """Labels as class numbers. Names are sorted, numbers by value; the names of a `ClassLabel` keep their order."""
+    """Turn labels into class numbers: names are sorted, numbers go by value, a `ClassLabel` keeps its order."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -145,6 +145,7 @@ def _checked_classes(rows: Rows) -> Rows:
 
 
 def check_texts(rows: Rows) -> None:
+    """Raise `DataError` where all texts or images are identical."""
     import pyarrow.compute as pc
 
     if rows.contents is not None:

@@ -56,7 +56,7 @@ class Columns:
 
     @property
     def content(self) -> str:
-        """The column of what is classified."""
+        """The column of texts or images, which are classified."""
         name = self.text if self.image is None else self.image
         assert name is not None
         return name
@@ -75,14 +75,27 @@ def choose_columns(
     images: bool = False,
     several: bool = False,
 ) -> Columns:
-    """The columns named by the options, and good guesses for those that are not.
+    """Choose the columns of texts or images, labels and groups: those the options name, else good guesses.
 
     A guess goes by name first (``text``, ``review``...; ``label``, ``category``...), then by content: the only column
     of long, varied strings; the only one with few distinct values. Columns that divide the rows in the same way
-    (``label`` beside ``label_id``) count as one, the readable one. With `images`, a column of images or of paths to
-    them is taken where no column holds texts. Raises `DataError` for columns that are missing, ambiguous or hold
-    nested values, `OptionError` for options that contradict each other. With `several`, the column of labels that is
-    named holds lists of them.
+    (``label`` beside ``label_id``) count as one, the readable one.
+
+    Args:
+        table: the rows.
+        place: what messages call the data.
+        text: the column of texts; None to guess it.
+        text_pair: the column of the second texts of pairs; None where there are no pairs.
+        image: the column of images or of paths to them; None where texts are classified, or with `images` to guess it.
+        label: the column of labels; None to guess it where the rows are `labelled`.
+        group: the column whose equal values stay in one split; None where there is none.
+        labelled: whether labels are needed.
+        images: whether a column of images or of paths to them is taken where no column holds texts.
+        several: whether the column of labels that is named holds lists of them.
+
+    Raises:
+        DataError: for columns that are missing, ambiguous or hold nested values.
+        OptionError: for options that contradict each other.
     """
     named = {"--text": text, "--text-pair": text_pair, "--image": image, "--label": label, "--group": group}
     for option, name in named.items():
@@ -353,12 +366,12 @@ def _could_be_label(sample: pa.Table, name: str) -> bool:
 
 
 def label_tiers_of(names: Sequence[str]) -> list[list[str]]:
-    """Those of the names that are usual ones of labels, the most usual first."""
+    """Select the names that are usual ones of labels: a list for each tier of `LABEL_NAMES`, the most usual first."""
     return [[name for name in names if _plain(name) in tier] for tier in LABEL_NAMES]
 
 
 def several_labels(name: str, *, place: str) -> DataError:
-    """The refusal of cells that are neither a label nor a list of labels."""
+    """The error for cells that are neither a label nor a list of labels."""
     return DataError(
         f"{place}: column '{name}' holds neither a label nor a list of labels in every row",
         why="objects, bytes, fractions, lists of lists and mixtures of lists with texts are no labels",

@@ -56,7 +56,17 @@ class _Layout:
 def read_delimited(
     file: OpenFile, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()
 ) -> FileTable:
-    """A table of text cells; `header` and `names` are as for `read_file`."""
+    """Read a delimited text file as a table of text cells.
+
+    Args:
+        file: the file, opened.
+        encoding: of the file, as Python names it (`advisor.data.encoding.detect_encoding`).
+        header: whether the first row names the columns; None: it is judged by its look (`advisor.data.header`).
+        names: columns that are known to be there.
+
+    Raises:
+        DataError: for JSON, for broken or ragged lines (with their number), and for a file without a table.
+    """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 

@@ -169,7 +169,15 @@ def check_divided(rows: Rows, split: NDArray[np.int8], *, absent: Sequence[str])
 def finished(
     rows: Rows, split: NDArray[np.int8], text_ids: NDArray[np.int32], *, n_leaked: int, n_near: int
 ) -> TargetData:
-    """The rows as they are divided, with what is said of copies, leaks and conflicting labels."""
+    """Build the target data from rows that are divided, with warnings of copies, leaks and conflicting labels.
+
+    Args:
+        rows: n rows, read and checked.
+        split: (n,) positions in `SPLITS`, -1 for rows that are left out as leaks.
+        text_ids: (n,) numbers of the distinct texts or images (`content_ids`, folded).
+        n_leaked: validation and test rows whose text or image train had held.
+        n_near: how many of these are not exact copies (`advisor.data.splits.fold_text`).
+    """
     import pandas as pd
 
     n = len(rows.labels)

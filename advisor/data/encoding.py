@@ -76,7 +76,7 @@ def detect_encoding(file: OpenFile) -> tuple[str, str | None]:
 
 
 def not_text(path: Path, why: str) -> DataError:
-    """The refusal of a file whose bytes are no text."""
+    """The error for a file whose bytes are no text."""
     return DataError(
         f"{path} is not a text file",
         why=why,
@@ -229,17 +229,18 @@ def _looks_western(sample: bytes) -> bool:
 
 
 def python_stream(file: OpenFile, encoding: str) -> BinaryIO:
-    """The file as UTF-8 bytes, for Python to read; a mark at its beginning is left out."""
+    """Open the file as UTF-8 bytes, for Python to read; a byte order mark at its beginning is left out."""
     if encoding == "utf-8":
         return file.stream()
     return io.BytesIO(_decoded(file, encoding).encode())
 
 
 def arrow_stream(file: OpenFile, encoding: str, *, behind: str = "") -> pa.NativeFile:
-    """The file as UTF-8 bytes behind the mark and the text `behind`; in memory only where it is in another encoding.
+    """Open the file as UTF-8 bytes from after its byte order mark and the text `behind`.
 
-    Arrow's own streams, not Python's: its threads read ahead, and those still at it after an error bring the
-    interpreter down at its exit when they need Python for it.
+    It is read into memory only where it is in another encoding. The stream is Arrow's own, not Python's: its threads
+    read ahead, and those still at it after an error bring the interpreter down at its exit when they need Python for
+    it.
     """
     import pyarrow as pa
 
@@ -254,7 +255,7 @@ def _decoded(file: OpenFile, encoding: str) -> str:
 
 
 def text_sample(file: OpenFile, encoding: str) -> tuple[str, bool]:
-    """The first lines, and whether they are the whole file."""
+    """Read the first lines, and tell whether they are the whole file."""
     with file.text(encoding) as stream:
         sample = stream.read(SAMPLE_BYTES)
         while "\n" not in sample and len(sample) < _LONGEST_LINE and (more := stream.read(1 << 22)):

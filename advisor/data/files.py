@@ -35,12 +35,17 @@ def read_file(
 ) -> FileTable:
     """Read a CSV, TSV, JSONL, JSON, Parquet or CoNLL file; the format is told by its content first, then by its name.
 
-    `header` says whether the first row names the columns; None: it is judged by its look (`advisor.data.header`), and
-    rows without names have their columns numbered. `names` are columns that are known to be there. Where the rows need
-    not be `labelled`, a line of a CoNLL file may hold a word alone.
+    Args:
+        file: the path, or the file where it is open already.
+        header: whether the first row names the columns; None: it is judged by its look (`advisor.data.header`). Rows
+            without names have their columns numbered.
+        names: columns that are known to be there.
+        labelled: whether rows need labels; where they do not, a line of a CoNLL file may hold a word alone.
 
-    Raises `DataError` for what cannot be read safely: empty or binary files, archives, encodings that cannot be
-    told, broken or ragged lines (with their number), repeated column names.
+    Raises:
+        DataError: for what cannot be read safely: empty or binary files, archives, encodings that cannot be told,
+            broken or ragged lines (with their number), repeated column names.
+        OptionError: for ``header=False`` where the columns have names of their own.
     """
     file = open_file(file) if isinstance(file, Path) else file
     path = file.path
@@ -73,7 +78,7 @@ def read_file(
 
 
 def read_lines(file: OpenFile, *, utf8: bool = False) -> FileTable:
-    """A file without columns: one text a line, in the column ``line``; with `utf8` other encodings are refused."""
+    """Read a file without columns: one text a line, in the column ``line``; with `utf8` other encodings are refused."""
     import pyarrow as pa
 
     path = file.path

@@ -47,10 +47,15 @@ class ColumnNames:
 def name_columns(
     records: Sequence[Sequence[str]], *, place: str, header: bool | None = None, known: Sequence[str] = ()
 ) -> ColumnNames:
-    """The names of the columns of a table, given its first rows (all of the same number of cells).
+    """Find the names of a table's columns: in its first row, or numbers where that is data.
 
-    With `header` the user says whether the first row names them; else it is judged (`judge_first_row`), and a warning
-    says so where it is data, or where both could be. `known` are names that the user or a saved model expects.
+    A warning says so where the first row is judged to be data, or where it could be either.
+
+    Args:
+        records: the first rows, all of the same number of cells.
+        place: what messages call the table.
+        header: whether the first row names the columns, as the user says; None: it is judged (`judge_first_row`).
+        known: names that the user or a saved model expects.
     """
     first = [cell.strip() for cell in records[0]]
     numbered = tuple(f"column_{number}" for number in range(1, len(first) + 1))
@@ -69,7 +74,7 @@ def name_columns(
 
 
 def judge_first_row(records: Sequence[Sequence[str]], *, known: Sequence[str] = ()) -> tuple[Verdict, bool]:
-    """Whether the first row is a header or data, and whether nothing speaks against that.
+    """Judge whether the first row is a header or data, and whether nothing speaks against that.
 
     Each column is asked: a usual name that is no value of the column speaks for a header, and so does text above
     numbers, a short name above long texts, or what is none of a few classes above those classes. A class that occurs

@@ -49,7 +49,7 @@ class ImageTree:
 
     @property
     def tables(self) -> list[str]:
-        """Tables among the other files."""
+        """The paths of tables among the files that are no images."""
         return [path for path in self.files if path.lower().endswith(_TABLES) and not _is_hidden(path)]
 
     @property
@@ -278,7 +278,7 @@ def list_images(folder: Path, *, split: str = "test") -> tuple[pa.Array, Held, t
 
 
 def splits_of_folders(tree: ImageTree) -> dict[str, str]:
-    """Which sub-folder is which split; none where the sub-folders are classes. Raises where it could be either."""
+    """The sub-folder of each split; none where they are classes. Raises `DataError` where it could be either."""
     children = tree.children
     full = [name for name in children if name]
     # Of several names, those that mean splits together are splits; others beside them belong to no split.

@@ -26,12 +26,20 @@ _TRIED = 20
 
 
 class ImageFinder:
-    """The files that the cells of a column name, for people who wrote them on another system or without an ending.
+    """Finds the image files that cells name, for people who wrote them on another system or without an ending.
 
-    Paths are relative to `folder`, the table's, or else to `root`, which the user names with ``--images-root``. With
-    `confined` (the paths come out of a file) no file outside the two is taken: a table that somebody sent must not
-    decide which of the user's files are read. What is named in Python may lie anywhere. Of images of one name in the
-    folders of several splits, that of the table's own `split` is meant.
+    Paths are relative to the table's folder, or else to the folder that the user names. Where the paths come out of a
+    file, no file outside the two is taken: a table that somebody sent must not decide which of the user's files are
+    read. What is named in Python may lie anywhere.
+
+    Args:
+        folder: the table's; "" for the current one.
+        root: the folder that the user names with ``--images-root``; None where there is none.
+        confined: whether the paths come out of a file, and may not lead outside `folder` and `root`.
+        split: the table's own; of images of one name in the folders of several splits, that of this one is meant.
+
+    Raises:
+        MissingFileError: where there is no folder `root`.
     """
 
     def __init__(
@@ -85,7 +93,7 @@ class ImageFinder:
         return plain
 
     def find_one(self, cell: str, *, place: str) -> str:
-        """As `find`, of a path that stands alone. Raises `DataError` where it leads outside."""
+        """The path that a single value names, as `find` does for a cell. Raises `DataError` where it leads outside."""
         path = self.find(cell)
         if self.confined:
             self._refuse_outside([path], place=place, column="path")
@@ -264,7 +272,17 @@ def _refuse_foreign(cells: Sequence[str], *, place: str, column: str, folder: st
 
 
 def path_references(column: pa.ChunkedArray, *, finder: ImageFinder, place: str, name: str) -> pa.ChunkedArray:
-    """A column of paths as strings that can be opened; references to images stay what they are, blank cells null."""
+    """Turn a column of paths into paths that can be opened; references to images stay what they are, blank cells null.
+
+    Args:
+        column: the cells: paths as text, or references to images.
+        finder: says which file a path names.
+        place: what messages call the data.
+        name: the column's.
+
+    Raises:
+        DataError: for paths that lead outside, and where most are addresses or paths of Windows.
+    """
     import pyarrow as pa
 
     from advisor.data.images import references_in

@@ -92,7 +92,7 @@ def open_reference(reference: str, *, held: Held) -> Any:
 
 
 def name_of(reference: str, *, held: Held) -> str:
-    """A reference for people: a file whose name is not UTF-8 by that name, its bytes escaped."""
+    """How a reference is shown to people: a file whose name is not UTF-8 by that name, its bytes escaped."""
     place, _, row = reference.rpartition("/")
     item = held[place][int(row)] if place in held else None
     return shown_name(item) if isinstance(item, str) else reference
@@ -211,11 +211,11 @@ class EncodedColumn(Sequence[Any]):
         return self._find(item) if self._find is not None and isinstance(item, str) else item
 
     def with_paths(self, find: Callable[[str], str]) -> EncodedColumn:
-        """The same images; `find` says which file a path stands for, where a row has one instead of bytes."""
+        """This column, where `find` says which file a path stands for that a row has instead of bytes."""
         return EncodedColumn(self._load, n_rows=self._n_rows, find=find)
 
     def sizes(self) -> NDArray[np.int64]:
-        """Bytes of each image, 0 where there is none; the images themselves are not touched."""
+        """The number of bytes of each image, (n,), 0 where there is none; the images themselves are not touched."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -313,7 +313,7 @@ def _unwrapped(item: Any) -> Any:
 
 
 def file_references(paths: Sequence[str | None], *, odd: list[str], place: str) -> list[str | None]:
-    """Paths as they are; those that are no UTF-8, which Arrow cannot store, are held in `odd`."""
+    """References to files: their paths, except those that are no UTF-8, which Arrow cannot store: `odd` takes them."""
     references: list[str | None] = []
     for path in paths:
         if path is not None and shown_name(path) != path:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def unread_list(data: Sequence[Any]) -> DataError:
-    """The refusal of a list that is no rows, by what is in it."""
+    """The error for a list that holds no rows, by what is in it."""
     if not data:
         return DataError("the list is empty", why="it holds no rows", fix="pass a list with at least one row")
     first = data[0]
@@ -63,6 +63,7 @@ def are_columns(data: Mapping[Any, Any]) -> bool:
 
 
 def as_frame(data: Any) -> Any:
+    """Make a pandas DataFrame of columns by name, or of a list of rows."""
     import pandas as pd
 
     return pd.DataFrame({name: list(values) for name, values in data.items()} if isinstance(data, Mapping) else data)
@@ -72,7 +73,7 @@ def as_frame(data: Any) -> Any:
 
 
 def read_mapping(data: Mapping[Any, Any]) -> Tables:
-    """A `DatasetDict`, or a dictionary from split names to data frames, pairs of lists or datasets."""
+    """Read a `DatasetDict`, or a dictionary from split names to data frames, pairs of lists or datasets."""
     parts = {str(name): part for name, part in data.items()}
     if parts and all(hasattr(part, "features") and hasattr(part, "column_names") for part in parts.values()):
         return from_datasets(parts, name="data", place="the dataset")
@@ -116,6 +117,7 @@ def is_pair(data: Any) -> bool:
 
 
 def from_lists(texts: Any, labels: Any, *, place: str = "the lists") -> tuple[pa.Table, Held]:
+    """Make a table of a list of texts, images or sentences and a list of their labels."""
     import pyarrow as pa
 
     texts = texts if _is_array_of_images(texts) else plain_list(texts)
@@ -222,6 +224,7 @@ def _are_images(values: Sequence[Any]) -> bool:
 
 
 def from_datasets(parts: Mapping[str, Any], *, name: str, place: str) -> Tables:
+    """Read `datasets` objects, by split, as tables."""
     tables: dict[str, pa.Table] = {}
     held: dict[str, Any] = {}
     class_names: dict[str, tuple[str, ...]] = {}

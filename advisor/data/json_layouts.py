@@ -20,8 +20,11 @@ _SENTENCE_NAMES = frozenset({"tokens", "words"})
 
 @dataclass(frozen=True, kw_only=True)
 class JsonRows:
-    """Rows by name of column, of the ``all`` of a file or of each split in it; ``without_header`` says that columns
-    were numbered since nothing names them."""
+    """Rows with their cells by name of column: all those of a file, or those of each split in it.
+
+    ``parts`` are the rows by split, or ``all``; ``without_header`` says that columns were numbered since nothing names
+    them.
+    """
 
     parts: Mapping[str, Sequence[Mapping[str, Any]]]
     warnings: tuple[str, ...] = ()
@@ -29,12 +32,21 @@ class JsonRows:
 
 
 def rows_of_value(value: Any, *, path: Path, header: bool | None = None, names: Sequence[str] = ()) -> JsonRows:
-    """The rows of a list, or of one object in a layout that is known here.
+    """Find the rows in a JSON value: a list, or one object in a layout that is known here.
 
     Known are a list of objects or of lists of cells; an object of columns, as lists or, as pandas writes them, as
     objects from row to cell; pandas' ``split`` and ``table``; an object from a row's name to the row; an object of
     splits, each in any of these; and all of them below a key, beside what is no table. An object that holds a text and
-    no table is one row. Raises `DataError` for anything else, which names the layout.
+    no table is one row.
+
+    Args:
+        value: a list or an object, as Python's ``json`` reads it.
+        path: the file, for messages.
+        header: whether the first of rows that are lists names the columns; None: it is judged by its look.
+        names: columns that are known to be there.
+
+    Raises:
+        DataError: for any other layout, which the message names.
 
     >>> rows_of_value({"text": ["a", "b"], "label": [0, 1]}, path=Path("x.json")).parts["all"][1]
     {'text': 'b', 'label': 1}
@@ -53,7 +65,17 @@ def rows_of_value(value: Any, *, path: Path, header: bool | None = None, names: 
 def rows_of_lists(
     parts: Mapping[str, Sequence[Any]], *, path: Path, header: bool | None, names: Sequence[str]
 ) -> JsonRows:
-    """Rows that are lists of cells, of the same number everywhere; the first of each part may be its header."""
+    """Name the cells of rows that are lists of cells, of the same number everywhere.
+
+    Args:
+        parts: the rows by split, or ``all`` of them; the first row of each part may be its header.
+        path: the file, for messages.
+        header: whether the first row of a part names the columns; None: it is judged by its look.
+        names: columns that are known to be there.
+
+    Raises:
+        DataError: for a row of another length, or that is no list.
+    """
     read: dict[str, list[dict[str, Any]]] = {}
     warnings: tuple[str, ...] = ()
     numbered = False
@@ -78,7 +100,7 @@ def rows_of_lists(
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls a value."""
+    """The name that JSON has for a value's type."""
     kinds = ((bool, "boolean"), (dict, "object"), (list, "list"), (str, "string"), ((int, float), "number"))
     return next((name for kind, name in kinds if isinstance(value, kind)), "null")
 

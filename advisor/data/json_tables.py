@@ -30,9 +30,16 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def read_json(file: OpenFile, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> FileTable:
-    """JSON lines, a list of rows, or one object that holds a table (`advisor.data.json_layouts`).
+    """Read JSON lines, a list of rows, or one object that holds a table (`advisor.data.json_layouts`).
 
-    `header` and `names` are as for `read_file`; they say what the first of rows is that are lists.
+    Args:
+        file: the file, opened.
+        encoding: of the file, as Python names it (`advisor.data.encoding.detect_encoding`).
+        header: whether the first of rows that are lists names the columns; None: it is judged by its look.
+        names: columns that are known to be there, for rows that are lists.
+
+    Raises:
+        DataError: for broken JSON and for layouts that hold no table.
     """
     import pyarrow as pa
 
@@ -59,9 +66,16 @@ def _holds_dates(kind: pa.DataType) -> bool:
 
 
 def json_rows(file: OpenFile, encoding: str, *, header: bool | None = None, names: Sequence[str] = ()) -> JsonRows:
-    """The rows of a JSON file as Python has them, by split where it holds several.
+    """Read the rows of a JSON file with Python's reader, by split where it holds several.
 
-    Raises `DataError` for broken JSON and for layouts that hold no table.
+    Args:
+        file: the file, opened.
+        encoding: of the file, as Python names it.
+        header: whether the first of rows that are lists names the columns; None: it is judged by its look.
+        names: columns that are known to be there, for rows that are lists.
+
+    Raises:
+        DataError: for broken JSON and for layouts that hold no table.
     """
     path = file.path
     with python_stream(file, encoding) as stream:

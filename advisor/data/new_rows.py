@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def read_texts(data: Any, *, text: str | None = None, text_pair: str | None = None) -> tuple[list[str], str]:
-    """The texts of a file or object, and their column's name; as `read_new_texts`, which also has warnings."""
+    """Read the texts of a file or object, and their column's name, as `read_new_texts` does, without its warnings."""
     return read_new_texts(data, text=text, text_pair=text_pair)[:2]
 
 
@@ -51,13 +51,25 @@ def read_new_texts(
     header: bool | None = None,
     names: Sequence[str] = (),
 ) -> tuple[list[str], str, tuple[str, ...]]:
-    """The texts of a file or object without need of labels, in its order and none dropped, their column, and warnings.
+    """Read texts that need no labels, in their order and none dropped.
 
     A ``.txt`` file is one text a line, a folder of text files one text a file, sorted by path; a list of strings is
     taken as it is; of several splits, the test split. Missing texts are empty strings, which `notes_on_texts` counts.
-    With `text_pair`, the column of second texts, or a list of (text, text), they are pairs (`tuner.inputs.pairs`).
-    `header` says whether the first line of a file names its columns, and `names` which are known to be there
-    (`read_file`).
+
+    Args:
+        data: a file, folder or object.
+        text: the column of texts; None to guess it.
+        text_pair: the column of second texts, with which the texts are pairs (`tuner.inputs.pairs`), as a list of
+            (text, text) also is; None without pairs.
+        header: whether the first line of a file names its columns; None: it is judged by its look.
+        names: columns that are known to be there (`advisor.data.files.read_file`).
+
+    Returns:
+        the texts, their column's name, and warnings.
+
+    Raises:
+        DataError: for a text file of one text a line where a pair needs two columns.
+        MissingFileError: for a path that does not exist.
     """
     text, text_pair = as_column_name(text), as_column_name(text_pair)
     if isinstance(data, Iterator) or type(data).__name__ in ("Series", "Index", "ndarray", "Column"):
@@ -118,7 +130,7 @@ def _is_pair(item: Any) -> bool:
 
 
 def notes_on_texts(texts: Sequence[str]) -> tuple[str, ...]:
-    """How many texts hold nothing, or pairs in one of their texts, said; nothing where all are filled.
+    """A warning that counts texts that hold nothing, and pairs that lack one of their texts; none where all are filled.
 
     >>> notes_on_texts(["a film", " ", ""])
     ('2 of 3 texts are empty: they are labelled all the same, and their labels say little',)
@@ -139,13 +151,22 @@ def notes_on_texts(texts: Sequence[str]) -> tuple[str, ...]:
 def read_images(
     data: Any, *, image: str | None = None, images_root: str | Path | None = None, header: bool | None = None
 ) -> tuple[Pictures, list[str], tuple[str, ...]]:
-    """The images of a folder, file or object without need of labels, in its order and none dropped, their names, and
-    warnings.
+    """Read images that need no labels, in their order and none dropped.
 
-    `data` is an image file, a folder of images however deep, an array, a list of paths, arrays or PIL images, or a
-    table with a column of images or of paths, `image`, which lead out of the table's folder only into `images_root`; of
-    several splits, the test split. Raises `DataError` where there are no images, `MissingFileError` for a path that
-    does not exist.
+    Args:
+        data: an image file, a folder of images however deep, an array, a list of paths, arrays or PIL images, or a
+            table with a column of images or of paths to them; of several splits, the test split.
+        image: the column of images or of paths; None to guess it.
+        images_root: a folder into which paths may lead out of the table's own; None where they may not.
+        header: whether the first line of a file names its columns; None: it is judged by its look.
+
+    Returns:
+        the images, their names, and warnings.
+
+    Raises:
+        DataError: where there are no images.
+        MissingFileError: for a path that does not exist.
+        OptionError: for `images_root` where nothing names images by paths.
     """
     image = as_column_name(image)
     given = _images_alone(data) if image is None else None

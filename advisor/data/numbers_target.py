@@ -44,10 +44,10 @@ def are_fractions(labels: pa.ChunkedArray) -> bool:
 
 
 def divide_numbers(rows: Rows, *, seed: int) -> TargetData:
-    """Read the labels as numbers and divide the rows: what is not given of test and validation has its share of low and
-    high ones. Copies of a text and rows of a group stay together.
+    """Read the labels as numbers and divide the rows, with a share of low and of high ones in each split that is made.
 
-    Raises `DataError` for labels that are no numbers, and for rows that are too few or cannot be divided.
+    Copies of a text and rows of a group stay together. Raises `DataError` for labels that are no numbers, and for rows
+    that are too few or cannot be divided.
     """
     numbers, column = _numbers_of(rows), str(rows.columns.label)
     to_carve = tuple(split for split in ("test", "validation") if split not in rows.given_splits)

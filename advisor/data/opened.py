@@ -32,15 +32,15 @@ class OpenFile:
     """What reads at any place, for Parquet."""
 
     def stream(self) -> BinaryIO:
-        """The bytes for Python to read, from the beginning."""
+        """Open the bytes for Python to read, from the beginning."""
         return io.BufferedReader(_Bytes(self.file), _BUFFER_BYTES)
 
     def text(self, encoding: str) -> io.TextIOWrapper:
-        """The characters, line ends as they are; what cannot be decoded is replaced."""
+        """Open the file as text, line ends as they are; what cannot be decoded is replaced."""
         return io.TextIOWrapper(self.stream(), encoding=encoding, errors="replace", newline="")
 
     def arrow_stream(self, start: int) -> pa.NativeFile:
-        """The bytes from `start` on, for Arrow to read."""
+        """Open the bytes from `start` on, for Arrow to read."""
         return self.file.get_stream(start, self.file.size() - start)
 
 
@@ -68,7 +68,7 @@ def open_file(path: Path) -> OpenFile:
 
 
 def empty_file(path: Path, why: str) -> DataError:
-    """The refusal of a file without rows."""
+    """The error for a file without rows."""
     return DataError(f"{path} is empty", why=why, fix="pass a file with a header line and labelled rows")
 
 

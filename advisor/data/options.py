@@ -46,14 +46,16 @@ class DataOptions(Record):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are named."""
+        """The names of the columns that are named."""
         named = [name for name in (self.text, self.text_pair, self.image, self.label, self.group) if name is not None]
         several = [] if self.label is None else [part.strip() for part in self.label.split(",")]
         return tuple(dict.fromkeys((*named, *several)))
 
     def check(self) -> None:
-        """Raise `OptionError` for a sample too small to cross-validate anything, a seed that cannot be one, or a task
-        that there is not."""
+        """Raise `OptionError` for values that cannot be used.
+
+        These are a sample too small to cross-validate anything, a seed that cannot be one, and an unknown task.
+        """
         if self.task not in (None, *TASKS):
             raise OptionError(
                 f"unknown task {self.task!r}.{did_you_mean(str(self.task), TASKS)}",
@@ -74,7 +76,7 @@ class DataOptions(Record):
             )
 
     def given(self) -> Mapping[str, Any]:
-        """The options of the command line that say the same, without those at their defaults.
+        """The options of the command line that stand for this record, by name, those at their defaults omitted.
 
         >>> dict(DataOptions(label="topic", header=False).given())
         {'label': 'topic', 'no-header': True}

@@ -9,8 +9,10 @@ MOST_QUANTILES, ROWS_OF_ONE = 10, 10
 
 
 def quantiles_of(numbers: NDArray[np.floating]) -> NDArray[np.int32]:
-    """The quantile of each of (n,) numbers, counted from 0: ten of them, fewer of less than a hundred rows, at least
-    two where the numbers differ. Equal numbers share one.
+    """Assign each of (n,) numbers to its quantile, counted from 0.
+
+    There are ten of them, fewer for less than a hundred rows, at least two where the numbers differ. Equal numbers
+    share one.
 
     >>> quantiles_of(np.array([5.0, 1.0, 2.0, 9.0])).tolist()
     [1, 0, 0, 1]

@@ -64,12 +64,20 @@ def read_tables(
     names: Sequence[str] = (),
     labelled: bool = True,
 ) -> Tables:
-    """Read data of any kind, as `read_data` does, for the rows in it (`tables_of_rows`)."""
+    """Read data of any kind, as `read_data` does, and prepare its splits and labels (`tables_of_rows`).
+
+    Args:
+        data: as for `read_data`.
+        split: the only split to keep; None for all (`tables_of_rows`).
+        header: as for `read_data`.
+        names: columns that are known to be there.
+        labelled: whether rows need labels.
+    """
     return tables_of_rows(read_data(data, header=header, names=names, labelled=labelled), split=split)
 
 
 def tables_of_rows(tables: Tables, *, split: str | None = None) -> Tables:
-    """Tables whose labels are plain values, where they stand in lists of one each.
+    """Select the splits to use, and take labels out of the lists of one each that they may stand in.
 
     With `split`, only that split is kept, as the whole of the data. A dataset without a training split is trained
     on what it has: its validation split, or a lone test split, and a warning says so. Raises `OptionError`.
@@ -84,9 +92,16 @@ def read_data(data: Any, *, header: bool | None = None, names: Sequence[str] = (
     """Read a path, hub id, ``example:NAME``, data frame, `datasets` object, (texts, labels) or (images, labels).
 
     Cells hold what the data does: lists stay lists, so that sentences of tagged words are tables too, whether they
-    come from CoNLL files (`advisor.data.conll`) or from columns of lists. `header` and `names`, of columns that are
-    known to be there, are as for `read_file`. Where they need not be `labelled`, a folder may hold text files alone,
-    one text each. Raises `MissingFileError`, `DataError` and `OptionError`.
+    come from CoNLL files (`advisor.data.conll`) or from columns of lists.
+
+    Args:
+        data: any of these.
+        header: whether the first row of a file names its columns; None: it is judged (`advisor.data.header`).
+        names: columns that are known to be there.
+        labelled: whether rows need labels; where they do not, a folder may hold text files alone, one text each.
+
+    Raises:
+        TransferError: a `MissingFileError`, `DataError` or `OptionError`.
     """
     if header is not None and not isinstance(data, (str, Path)):
         raise OptionError(
@@ -154,7 +169,14 @@ def _read_named(data: str | Path, *, header: bool | None, names: Sequence[str], 
 
 
 def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = (), labelled: bool = True) -> Tables:
-    """A table file or an array file; `header`, `names` and `labelled` are as for `read_file`."""
+    """Read a table file or an array file, as the whole of the data.
+
+    Args:
+        path: of the file.
+        header: as for `advisor.data.files.read_file`.
+        names: columns that are known to be there.
+        labelled: whether rows need labels.
+    """
     check_regular(path)
     if path.suffix.lower() == ".npz":
         found = read_npz(path)
@@ -166,7 +188,7 @@ def read_path(path: Path, *, header: bool | None = None, names: Sequence[str] = 
 
 
 def tables_of_file(path: Path, result: FileTable) -> Tables:
-    """What was read of a single file, as the whole of the data."""
+    """Make tables of what was read of a single file, as the whole of the data."""
     return Tables(
         name=path.stem,
         place=str(path),
@@ -187,7 +209,7 @@ def _folder_of(path: Path) -> str:
 
 
 def missing_file(path: Path) -> MissingFileError:
-    """The error for a path that does not exist, with the closest name beside it; what is there and no file raises."""
+    """The error for a path that does not exist, with the closest name there is. A device or pipe raises `DataError`."""
     check_regular(path)
     folder = path.parent
     if not folder.is_dir():
@@ -317,7 +339,7 @@ def _read_part(file: Path | OpenFile, *, header: bool | None, names: Sequence[st
 
 
 def read_images_of_folder(folder: Path) -> Tables | None:
-    """A folder of class folders, or of images with metadata beside them, or None where it holds no images."""
+    """Read a folder of class folders, or of images with metadata beside them; None where it holds no images."""
     tree = read_tree(folder)
     metadata = read_metadata(tree)
     if metadata is not None:

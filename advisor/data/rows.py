@@ -66,11 +66,11 @@ class Rows:
 
     @property
     def noun(self) -> str:
-        """What is classified."""
+        """What is classified, in a word: text or image."""
         return "text" if self.contents is None else "image"
 
     def keep(self, mask: NDArray[np.bool_], *, reason: str) -> Rows:
-        """Only the rows where `mask` holds; the others are counted under `reason`."""
+        """A copy with only the rows where `mask` (n,) holds; the others are counted under `reason`."""
         import pyarrow as pa
 
         if mask.all():
@@ -88,6 +88,7 @@ class Rows:
         )
 
     def warn(self, message: str) -> Rows:
+        """A copy of these rows with one more warning."""
         return replace(self, warnings=(*self.warnings, message))
 
 
@@ -101,7 +102,7 @@ def names_paths(tables: Tables, image: str | None) -> bool:
 
 
 def held_within(held: Held, finder: ImageFinder, *, place: str) -> Held:
-    """What is held, where paths among encoded images are those that the table may name."""
+    """Confine what is held: paths among encoded images may only be those that the table may name."""
     if not finder.confined:
         return held
     return {
@@ -113,7 +114,10 @@ def held_within(held: Held, finder: ImageFinder, *, place: str) -> Held:
 
 
 def gather_rows(tables: Tables, columns: Columns, finders: Mapping[str, ImageFinder]) -> Rows:
-    """The columns that are read, all splits below each other. A split without labels cannot be used and is left out."""
+    """Take the columns that are read, all splits below each other.
+
+    A split without labels cannot be used: it is left out, with a warning.
+    """
     assert columns.label is not None
     asked = (columns.content, columns.text_pair, columns.label, columns.group)
     wanted = [name for name in asked if name is not None]
@@ -251,6 +255,7 @@ def _group_numbers(column: pa.ChunkedArray) -> NDArray[np.int32]:
 
 
 def rows_left_out(part: int, whole: int) -> str:
+    """Say how many of all rows were left out."""
     return f"{part:,} {'row was' if part == 1 else 'rows were'} left out ({percent_of(part, whole)})"
 
 
@@ -347,15 +352,18 @@ def _check_images_are_there(rows: Rows) -> None:
 
 
 def is_text_type(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds strings."""
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def shortened(name: str, longest: int = 40) -> str:
+    """Cut a name to so many characters, an ellipsis at its end where something is cut off."""
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def listed_names(names: Sequence[str], *, most: int = 5, longest: int = 40) -> str:
+    """List the first names, shortened, and say how many more there are."""
     shown = ", ".join(shortened(name, longest) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -85,7 +85,10 @@ def illegal_transitions(tags: Sequence[str], *, scheme: str) -> tuple[int, ...]:
 
 
 def regular_tags(tags: set[str], *, place: str) -> tuple[dict[str, str], list[str]]:
-    """Every tag as ``O`` or letter, hyphen and type, and warnings on what was read so. Raises for other tags."""
+    """Rewrite every tag as ``O`` or letter, hyphen and type, with warnings where that takes a guess.
+
+    Raises `DataError` for tags that are of no entities, and where all are ``O``.
+    """
     rest = tags - {OUTSIDE}
     if not rest:
         raise DataError(
@@ -115,6 +118,6 @@ def regular_tags(tags: set[str], *, place: str) -> tuple[dict[str, str], list[st
 
 
 def ordered_tags(tags: set[str]) -> list[str]:
-    """``O`` first, then type by type, letters as in SCHEMES."""
+    """Sort tags: ``O`` first, then type by type, letters in the order of ``BILESU``."""
     letters = "BILESU"
     return sorted(tags, key=lambda tag: ("", 0) if tag == OUTSIDE else (tag[2:], 1 + letters.index(tag[0])))

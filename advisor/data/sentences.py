@@ -44,12 +44,24 @@ def read_tagged(
     tag_names: Sequence[str] | None = None,
     split: str | None = None,
 ) -> TaggedData:
-    """Read sentences and the tags of their words from data of any kind (`advisor.data.read.read_data`)."""
+    """Read sentences and the tags of their words from data of any kind (`advisor.data.read.read_data`).
+
+    Args:
+        data: a path, hub id, data frame, `datasets` object, or (sentences, tags) in lists.
+        text: the column of words; None to go by its name.
+        label: the column of tags; None to go by its name.
+        group: the column of what sentences belong to; None where there is none.
+        tag_names: names of tags that are numbers, by position; None for those in the dataset's own features.
+        split: the only split to use; None for all.
+
+    Raises:
+        TransferError: what `advisor.data.read.read_data` and `tagged_data` raise.
+    """
     return tagged_data(read_data(data), text=text, label=label, group=group, tag_names=tag_names, split=split)
 
 
 def read_sentences(data: Any, *, text: str | None = None) -> tuple[list[list[str]], tuple[str, ...]]:
-    """The words of sentences without need of tags, in order and none dropped, and warnings.
+    """Read the words of sentences that need no tags, in order and none dropped, and warnings.
 
     `data` is as for `read_tagged`, its tags left out, or a list of lists of words; of several splits, the test split.
     In a CoNLL file a line may hold a word alone; a ``.txt`` file that is none holds a sentence a line, its words
@@ -97,7 +109,7 @@ def _are_lists(column: pa.ChunkedArray) -> bool:
 
 
 def column_named(names: Sequence[str], usual: Sequence[str]) -> str | None:
-    """The first of the usual names that a column has."""
+    """The column with the first of the `usual` names that any column has, in any case; None where none has one."""
     lowered = {name.strip().lower(): name for name in reversed(names)}
     return next((lowered[name] for name in usual if name in lowered), None)
 
@@ -123,15 +135,20 @@ def tagged_data(
     tag_names: Sequence[str] | None = None,
     split: str | None = None,
 ) -> TaggedData:
-    """The sentences in tables, checked.
+    """Take tagged sentences out of tables, and check them.
 
-    Words and tags are in the columns `text` and `label` (guessed by name: ``tokens``, ``tags``, ``ner_tags``...), as
-    lists or as lists written as JSON. Integer tags are positions in `tag_names`, by default the names in the dataset's
-    own features. What sentences belong to is in the column `group`; in a CoNLL file with two ``-DOCSTART-`` lines or
-    more it is the document.
+    Args:
+        tables: of all splits; words and tags are columns of lists, or of lists written as JSON.
+        text: the column of words; None to go by its name (``tokens``, ``words``...).
+        label: the column of tags; None to go by its name (``tags``, ``ner_tags``...).
+        group: the column of what sentences belong to; None where there is none. In a CoNLL file with two ``-DOCSTART-``
+            lines or more it is the document.
+        tag_names: what integer tags are positions in; None for the names in the dataset's own features.
+        split: the only split to use; None for all.
 
-    Raises `DataError` where tags do not match the words in number or belong to no scheme, and `OptionError` where
-    columns of a CoNLL file are named.
+    Raises:
+        DataError: where tags do not match the words in number or belong to no scheme.
+        OptionError: where columns of a CoNLL file are named.
     """
     tables = replace(tables, place=_place(tables))
     tables = only(tables, split) if split is not None else with_training_rows(tables)

@@ -40,7 +40,7 @@ class SplitFiles:
     unused: tuple[str, ...] = ()
 
     def notes(self, folder: Path) -> list[str]:
-        """A warning that names the tables that are not used."""
+        """A warning that names the tables that are not used; none where all are."""
         if not self.unused:
             return []
         shown = ", ".join(self.unused[:5]) + (f" and {len(self.unused) - 5:,} more" if len(self.unused) > 5 else "")

@@ -62,7 +62,7 @@ SHARD = re.compile(r"[-_.]\d{3,6}[-_]of[-_]\d{3,6}(-[0-9a-f]{8,40})?$")
 def split_of_name(name: str) -> str | None:
     """The split that the name of a file (without its ending) or folder stands for; None where it says none, or two.
 
-    The word for the split comes last, or first with nothing but numbers and words such as "set" behind it. Of several
+    The word for the split comes last, or first with nothing but numbers and words such as "set" after it. Of several
     names that stand beside each other, `splits_of_siblings` can tell more.
 
     >>> [split_of_name(name) for name in ("Training", "reviews_train", "test-set", "X_val", "train-00000-of-00002")]
@@ -230,9 +230,10 @@ def kept_together(text_ids: NDArray[np.integer[Any]], groups: NDArray[np.integer
 
 
 def sentence_units(text_ids: NDArray[np.integer[Any]], groups: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """As `kept_together`, but the groups alone where copies would link more than half of the rows to one set.
+    """Number the sets of sentences that folds must not part, as `kept_together` does.
 
-    Short sentences, such as datelines, stand in document after document: with them nothing could be divided.
+    The groups alone count where copies would link more than half of the rows to one set: short sentences, such as
+    datelines, stand in document after document, and with them nothing could be divided.
 
     >>> sentence_units(np.array([0, 1, 0, 2]), np.array([7, 8, 9, 9])).tolist()
     [0, 1, 2, 2]
@@ -252,11 +253,21 @@ def carve(
     keep: int = 1,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Choose `share` of the rows, `most` at most, the same share of every class, whole units only.
+    """Choose a share of the rows, the same share of every class, whole units only.
 
     A unit (copies of one text, or the rows of one group) counts for the rarest class it holds, so that rare classes
-    are spread. Every class with two units or more has one chosen, and keeps `keep` where it has as many. `units` and
-    `labels` have shape (n,), as has the mask that is returned.
+    are spread. Every class with two units or more has one chosen.
+
+    Args:
+        units: (n,) numbers of the units that the rows belong to.
+        labels: (n,) numbers of the rows' classes.
+        share: of all rows, 0 to 1.
+        most: rows to choose at most.
+        keep: units of each class that are not chosen, where it has as many.
+        rng: draws the units.
+
+    Returns:
+        (n,) booleans, True for the rows that are chosen.
 
     >>> chosen = carve(np.arange(10), np.array([0] * 5 + [1] * 5), share=0.4, most=100, rng=np.random.default_rng(0))
     >>> int(chosen[:5].sum()), int(chosen[5:].sum())
@@ -305,9 +316,19 @@ def _shares(totals: NDArray[Any], *, total: int) -> NDArray[np.int64]:
 def without_leaks(
     split: NDArray[np.int8], text_ids: NDArray[np.int32], *, place: str, noun: str
 ) -> tuple[NDArray[np.int8], int]:
-    """Rows whose text comes again in a later split leave theirs (-1); also how many later rows train had held.
+    """Leave out rows whose text occurs again in a later split, and count the later rows whose text train had held.
 
-    `split` (n,) indexes `SPLITS`. Raises `DataError` where most of a split would have to leave.
+    Args:
+        split: (n,) positions in `SPLITS`, -1 for rows in none.
+        text_ids: (n,) numbers of the distinct texts.
+        place: what messages call the data.
+        noun: what messages call a text.
+
+    Returns:
+        (n,) positions in `SPLITS`, -1 for rows that are left out, and the number of later rows that train had held.
+
+    Raises:
+        DataError: where most of a split would be left out.
 
     >>> without_leaks(np.array([0, 0, 0, 2, 2]), np.array([0, 1, 2, 2, 3]), place="data", noun="text")
     (array([ 0,  0, -1,  2,  2], dtype=int8), 1)
@@ -338,7 +359,18 @@ def carve_missing(
     to_carve: Sequence[str],
     seed: tuple[int, int],
 ) -> NDArray[np.int8]:
-    """The splits that were not given, test before validation, out of the training rows; see `carve`."""
+    """Move rows from training into the splits that were not given, test before validation (`carve`).
+
+    Args:
+        split: (n,) positions in `SPLITS`, -1 for rows in none.
+        units: (n,) numbers of what stays together.
+        labels: (n,) numbers of the rows' classes, or of other strata.
+        to_carve: ``test``, ``validation``, both in this order, or none.
+        seed: two numbers, of the draw; rows of the two splits are drawn with seeds of their own.
+
+    Returns:
+        (n,) positions in `SPLITS`; the array that was given is left as it is.
+    """
     split = split.copy()
     for name, share, most in (
         ("test", TEST_SHARE, MOST_TEST_ROWS),
@@ -358,7 +390,14 @@ def carve_missing(
 
 
 def leakage_note(n_leaked: int, n_left_out: int, *, noun: str, n_near: int = 0) -> str:
-    """What was done about rows of later splits that train had held, `n_near` of them written a little differently."""
+    """The warning of what was done about rows of later splits that train had held.
+
+    Args:
+        n_leaked: validation and test rows whose text also occurs in train.
+        n_left_out: earlier rows that were left out for it.
+        noun: what is classified: a text, an image.
+        n_near: how many of `n_leaked` are written a little differently; 0 omits them.
+    """
     near = ""
     if n_near:
         near = f" ({n_near:,} of them but for capitals, white space or forms of characters)"
@@ -369,7 +408,7 @@ def leakage_note(n_leaked: int, n_left_out: int, *, noun: str, n_near: int = 0) 
 
 
 def shared_groups(groups: NDArray[np.int32] | None, split: NDArray[np.int8]) -> list[str]:
-    """A warning where given splits share groups; splits made here never do."""
+    """A warning where given splits share groups, which splits made here never do; an empty list where they do not."""
     if groups is None:
         return []
     shared = int(np.isin(groups[split > 0], groups[split == 0]).sum())
@@ -397,7 +436,7 @@ def percent_of(part: int, whole: int) -> str:
 
 
 def with_article(noun: str) -> str:
-    """A noun with its article.
+    """Put the indefinite article before a noun.
 
     >>> with_article("image"), with_article("text")
     ('an image', 'a text')

@@ -67,7 +67,7 @@ class HubDataset:
 
 
 def only(tables: Tables, split: str) -> Tables:
-    """The tables without the other splits. Raises `OptionError` where that one is not there."""
+    """Keep one split, as the whole of the data. Raises `OptionError` where it is not there."""
     wanted = split if split in tables.parts else split_of_name(split) or split
     if wanted not in tables.parts:
         if set(tables.parts) == {"all"}:
@@ -85,7 +85,7 @@ def only(tables: Tables, split: str) -> Tables:
 
 
 def with_training_rows(tables: Tables) -> Tables:
-    """The tables with rows to train on: where nothing is called so, another split is taken for them, with a warning."""
+    """Make sure that there are rows to train on: without a training split another is taken for it, with a warning."""
     parts = {name: name for name in tables.parts}  # what each is called, and was
     warnings = list(tables.warnings)
     if "train" in parts or "all" in parts:
@@ -114,7 +114,7 @@ def _of_parts(tables: Tables, names: Mapping[str, str]) -> Tables:
 
 
 def merged_names(of_parts: Iterable[Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """The names of classes in columns of lists, those of every part behind those of the parts before it.
+    """Merge the names of classes in columns of lists, those of every part after those of the parts before it.
 
     >>> merged_names([{"tags": ("O", "B-a")}, {"tags": ("O", "B-b")}])
     {'tags': ('O', 'B-a', 'B-b')}
@@ -133,13 +133,14 @@ def refuse_no_rows(n_rows: int, *, place: str) -> None:
 
 
 def of_enum(value: Any) -> Any:
+    """The name of an enum's member; any other value as it is."""
     return value.name if isinstance(value, enum.Enum) else value
 
 
 def known_splits(given: Mapping[str, Any], *, place: str) -> tuple[dict[str, Any], list[str]]:
-    """By the usual names, the splits that are used, and what the others are called. A single one is all the data.
+    """Find the splits that are used, by their usual names, and the names of those that are not.
 
-    Raises `DataError` where none has a name that is known.
+    A single one is all the data. Raises `DataError` where none has a name that is known.
     """
     known: dict[str, Any] = {}
     ignored = []
@@ -162,7 +163,7 @@ def known_splits(given: Mapping[str, Any], *, place: str) -> tuple[dict[str, Any
 
 
 def concatenate(tables: Iterable[pa.Table], *, place: str) -> pa.Table:
-    """Tables below each other; a column whose type differs becomes the wider type, or text."""
+    """Put tables below each other; a column whose type differs becomes the wider type, or text."""
     import pyarrow as pa
 
     tables = list(tables)

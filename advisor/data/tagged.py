@@ -114,7 +114,7 @@ class EntityCounts(Record):
 
 
 def count_entities(tags: Sequence[Sequence[str]]) -> EntityCounts:
-    """The entities in the tags of some sentences, by type.
+    """Count the entities in the tags of some sentences, by type.
 
     >>> count_entities([["B-person", "I-person", "O", "B-place"], ["O", "O"], ["B-place"]])
     EntityCounts(total=3, by_type={'person': 1, 'place': 2}, n_sentences=2)
@@ -128,7 +128,7 @@ def count_entities(tags: Sequence[Sequence[str]]) -> EntityCounts:
 
 
 def refuse_numbers(tags: list[list[Any]], *, place: str) -> None:
-    """Raise `DataError` for tags that are numbers still, since nothing names them."""
+    """Raise `DataError` for tags that are still numbers, since nothing names them."""
     numbers = {tag for row in tags for tag in row if isinstance(tag, int)}
     if numbers:
         raise DataError(
@@ -155,7 +155,7 @@ def check_numbers(tokens: list[list[str]], tags: list[list[str]], *, place: str)
 
 
 def notes_on_sentences(sentences: TaggedSentences, *, place: str) -> list[str]:
-    """What was found in a part, said; by row and tag only, never by word."""
+    """Warnings of what was found in a split; they name rows and tags only, never words."""
     notes = []
     if sentences.n_empty:
         were = "sentence without a word was" if sentences.n_empty == 1 else "sentences without a word were"

@@ -32,7 +32,7 @@ class Thumbnail(Record):
 def make_thumbnails(
     target: TargetData, examples: Mapping[str, Sequence[int]], *, label_of: Callable[[int], str]
 ) -> tuple[Thumbnail, ...]:
-    """Thumbnails of some rows of image data, by where they lie, each with what `label_of` says of its row."""
+    """Make thumbnails of some rows of image data, by where they lie, each with what `label_of` says of its row."""
     made = []
     for place, rows in examples.items():
         for row, picture in zip(rows, target.pictures_at(rows)[:], strict=True):
@@ -46,7 +46,10 @@ def make_thumbnails(
 
 
 def write_thumbnails(thumbnails: Sequence[Thumbnail], folder: Path) -> None:
-    """Into the run folder, beside the advice, which holds nothing of the data itself; without any, none stay there."""
+    """Write thumbnails into the run folder, beside the advice, which holds nothing of the data itself.
+
+    Without any, the file of an earlier run is removed.
+    """
     path = folder / EXAMPLES
     if thumbnails:
         write_json(path, {"schema": SCHEMA, "images": list(thumbnails)})
@@ -58,7 +61,7 @@ def write_thumbnails(thumbnails: Sequence[Thumbnail], folder: Path) -> None:
 
 
 def read_thumbnails(folder: Path) -> tuple[Thumbnail, ...] | None:
-    """Those of a run folder, which may be none; None where the file is not what was written."""
+    """Read the thumbnails of a run folder, which may have none; None where the file is not what was written."""
     path = folder / EXAMPLES
     try:
         if not path.exists():

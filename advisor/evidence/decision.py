@@ -24,7 +24,7 @@ class Decision(Record):
 
 
 def check_preference(prefer: str) -> None:
-    """Raise `OptionError` for a preference that is none."""
+    """Raise `OptionError` for a preference other than ``score`` and ``speed``."""
     if prefer not in PREFERENCES:
         raise OptionError(
             f"unknown preference {prefer!r}.{did_you_mean(prefer, PREFERENCES)}",
@@ -34,15 +34,17 @@ def check_preference(prefer: str) -> None:
 
 
 def decide(predictions: Sequence[Prediction], *, prefer: str) -> Decision:
-    """Choose among predictions, best first; ``prefer`` is ``score`` or ``speed``. Fresh weights are a control, to see
-    what pretraining is worth, and never advised."""
+    """Choose among predictions, best first; ``prefer`` is ``score`` or ``speed``.
+
+    Fresh weights are a control, to see what pretraining is worth, and never advised.
+    """
     able = [prediction for prediction in predictions if prediction.candidate.start == "pretrained"]
     cheapest = cheapest_within(able, points=ONE_POINT)
     return Decision(best=able[0], cheapest=cheapest, chosen=able[0] if prefer == "score" else cheapest)
 
 
 def in_words(found: Prediction, *, n_blocks: int) -> str:
-    """A candidate with what it is expected to score.
+    """Say what a candidate is, and what it is expected to score, in percent.
 
     >>> from tuner.search.space import candidate_at
     >>> in_words(Prediction(candidate=candidate_at(2, 7), score=0.84, interval=(0.81, 0.87), learning_rate=4.5e-5,
@@ -54,7 +56,7 @@ def in_words(found: Prediction, *, n_blocks: int) -> str:
 
 
 def reasons(decision: Decision, *, n_blocks: int) -> list[str]:
-    """What is expected of the best candidate and of the cheapest near it, and where that comes from."""
+    """Say what is expected of the best candidate and of the cheapest near it, and where that comes from."""
     best, cheapest = decision.best, decision.cheapest
     said = f"best: {in_words(best, n_blocks=n_blocks)} (80 % interval)"
     if cheapest.candidate != best.candidate:
@@ -67,7 +69,7 @@ def counterfactuals(
     decision: Decision, predictions: Sequence[Prediction], *, n: int, n_blocks: int,
     at_rows: Callable[[int], Sequence[Prediction]], most_rows: int,
 ) -> list[str]:  # fmt: skip
-    """What would change the answer: ten times the rows, a model closer to the data, half the time.
+    """Say what would change the answer: ten times the rows, a model closer to the data, half the time.
 
     Args:
         decision: the answer.

@@ -61,14 +61,14 @@ def _noise(task: Task, weights: Floats, evidence: Evidence) -> float:
 
 
 def gains_of(task: Task, items: Sequence[str] | None = None) -> Floats:
-    """(m,) gains over the probe in log odds, of some items or of all that the task has."""
+    """The (m,) gains over the probe, in log odds, of some of a task's items, or of all that it has."""
     scores = [task.scores[item] for item in items or task.scores]
     gains: Floats = logit(np.array(scores), n=task.n_test) - logit(task.probe, n=task.n)
     return gains
 
 
 def weights_of_item(item: str, evidence: Evidence) -> Floats:
-    """(k,) how the evidence's items make up one at any share of frozen blocks."""
+    """How the evidence's k items make up one at any share of frozen blocks, as (k,) weights."""
     found = share_of(item)
     if found is None:
         weights: Floats = np.eye(len(evidence.items))[evidence.items.index(item)]

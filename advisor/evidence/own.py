@@ -79,7 +79,7 @@ class OwnRun(Record):
 
     @property
     def file_name(self) -> str:
-        """The same for every run of a dataset with a model by a metric, so that a later one takes its place."""
+        """The same name for every run of a dataset with a model by a metric, so that a later one takes its place."""
         identity = "\n".join((self.model_fingerprint, self.fingerprint, self.metric))
         named = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{self.model.rpartition('/')[2]}-{self.dataset}")[:80].strip("._")
         return f"{named}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
@@ -266,6 +266,13 @@ def read_own_run(path: Path) -> OwnRun:
 
 
 def fitting(found: Sequence[OwnRun], *, model_fingerprint: str, kind: str, metric: str) -> tuple[OwnRun, ...]:
-    """Those of the same model and kind of task, scored by the same metric."""
+    """Select the runs of the same model and kind of task that are scored by the same metric.
+
+    Args:
+        found: the user's own runs.
+        model_fingerprint: what the model's weights are told by.
+        kind: of the task, one of `KINDS`.
+        metric: by its name.
+    """
     wanted = (model_fingerprint, kind, metric)
     return tuple(run for run in found if (run.model_fingerprint, run.kind, run.metric) == wanted)

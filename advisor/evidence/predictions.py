@@ -49,8 +49,9 @@ class Prediction(Record):
 
 
 def rows_seen(n: int) -> int:
-    """Rows that a run of the evidence trained on, repeats included: so many epochs, so many steps at most; of larger
-    data three epochs.
+    """How many rows a run of the evidence trained on, repeats included.
+
+    That is `EPOCHS` epochs, but no more than `MOST_STEPS` steps of `BATCH` rows, and at least `LEAST_EPOCHS` epochs.
 
     >>> rows_seen(100), rows_seen(1_000), rows_seen(10_000)
     (2000, 6400, 30000)
@@ -59,8 +60,10 @@ def rows_seen(n: int) -> int:
 
 
 def for_model(evidence: Evidence, *, model: str, unlike: str | None = None) -> Evidence:
-    """Evidence for one model: at its own level where some of it was measured with the model, else with the mean of the
-    models that it is of, the nearest, and wider.
+    """Fit the evidence to one model.
+
+    It is at the model's own level where some of it was measured with the model, else with the mean of the models that
+    it is of, the nearest, and wider.
 
     Args:
         evidence: of the same kind of data.
@@ -82,7 +85,7 @@ def for_model(evidence: Evidence, *, model: str, unlike: str | None = None) -> E
 
 
 def is_stranger(evidence: Evidence, *, model: str, unlike: str | None) -> bool:
-    """Whether nothing of the evidence was measured with a model, or on a kind of task, itself."""
+    """Whether nothing of the evidence was measured with this model, or nothing on this kind of task."""
     measured = (*evidence.models, *(other.model for other in evidence.others))
     return unlike is not None or model.rstrip("/").rpartition("/")[2] not in measured
 

@@ -39,8 +39,11 @@ to two and a half in measured sets."""
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one dataset says of the evidence's k items: (m,) gains in log odds, the (m, k) items that each is made of,
-    and the (m, m) covariance of their noise."""
+    """What one dataset says of the evidence's k items.
+
+    ``gains`` (m,) are in log odds over the probe, ``of`` (m, k) are the items that each is made of, and ``noise``
+    (m, m) is the covariance of their noise.
+    """
 
     gains: Floats
     of: Floats
@@ -49,7 +52,7 @@ class Measured:
 
 
 def sharpen(evidence: Evidence, own: Sequence[OwnRun], *, model: str, unlike: str | None = None) -> Evidence:
-    """Evidence for one model after the user's own runs of it.
+    """Update the evidence for one model with the user's own runs of it.
 
     The gains of a dataset are the model's mean gains and what is particular to the dataset. Own runs are further
     datasets, so they speak of the mean, of which the shipped evidence is the prior: with it they share what is not
@@ -78,8 +81,10 @@ def sharpen(evidence: Evidence, own: Sequence[OwnRun], *, model: str, unlike: st
 
 
 def unknown_of_mean(evidence: Evidence) -> Floats:
-    """(k, k) covariance of what is not known of a model's mean gains, which all its datasets have in common; the
-    evidence is for that model (`for_model`). How candidates compare carries over between models, the level less."""
+    """The (k, k) covariance of what is not known of a model's mean gains, which all its datasets have in common.
+
+    The evidence is for that model (`for_model`). How candidates compare carries over between models, the level less.
+    """
     shape = (np.asarray(evidence.between) + np.asarray(evidence.within)) / evidence.wider_by**2
     known = 0.0 if evidence.learned is None else np.asarray(evidence.learned)
     unknown: Floats = unknown_level(evidence) + shape / (len(evidence.datasets) + 1) - known
@@ -87,14 +92,16 @@ def unknown_of_mean(evidence: Evidence) -> Floats:
 
 
 def unknown_level(evidence: Evidence) -> float:
-    """The variance of the level of a model's mean gains, before anything was measured with it: at the number of rows
-    where levels vary least, since all sizes share it."""
+    """The variance of the level of a model's mean gains, before anything was measured with it.
+
+    It is taken at the number of rows where levels vary least, since all sizes share it.
+    """
     shared = 1 - evidence.wider_by**-2 if evidence.wider_by > 1 else 1 / (len(evidence.datasets) + 1)
     return shared * min(evidence.level)
 
 
 def posterior_of_mean(evidence: Evidence, measured: Sequence[Measured], *, prior: Floats) -> tuple[Floats, Floats]:
-    """(k,) shift of the mean gains and (k, k) covariance of what is left unknown of it.
+    """The (k,) shift of the mean gains and the (k, k) covariance of what is left unknown of it.
 
     Args:
         evidence: for the model, before.
@@ -143,7 +150,7 @@ def measure(run: OwnRun, evidence: Evidence) -> Measured | None:
 
 
 def weights_of(score: OwnScore, n_blocks: int, evidence: Evidence) -> Floats | None:
-    """(k,) how the evidence's items make up what was scored; None of what they cannot.
+    """How the evidence's k items make up what was scored, as (k,) weights; None for what they cannot.
 
     A learning rate between the two of the evidence lies between them on a log scale, one beyond them at the nearer.
     """
@@ -214,7 +221,7 @@ class Effect(Record):
 
 
 def unlike(kind: str) -> str | None:
-    """What kind of task this is where the shipped evidence is of another one."""
+    """The nouns of a kind of task whose shipped evidence is of another kind; None where it is of its own."""
     labelled = KINDS[kind]
     return labelled.nouns if labelled.shipped != kind else None
 
@@ -278,7 +285,7 @@ def check_useful(run: OwnRun, *, folder: Path) -> None:
 
 
 def effect_lines(found: Effect) -> list[str]:
-    """What own runs change, as a small table."""
+    """Say what own runs change, as the lines of a small table."""
     by = "" if found.metric == METRICS[0] else f" by {found.metric}"
     lines = [f"{found.model} on {KINDS[found.kind].nouns}{by}, from {found.said}"]
     lines.append(f"  at {found.n:,} labelled rows and a probe score of {100 * found.probe:.1f} %, expected score:")

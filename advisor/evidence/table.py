@@ -32,7 +32,7 @@ _TRAINED = re.compile(r"trained (?P<share>0\.\d+) (?P<rate>low|high)")
 
 
 def trained(share: float, rate: str) -> str:
-    """The name of training all blocks behind a share of frozen ones, at the lower or the higher learning rate.
+    """The name of training all blocks after a share of frozen ones, at the lower or the higher learning rate.
 
     >>> trained(2 / 7, "low")
     'trained 0.286 low'
@@ -57,8 +57,10 @@ class Task(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleCost(Record):
-    """How many points the classic rule of a situation lay below the best candidate, in measured tasks of so many sets
-    whose likeliest situation it was."""
+    """How many points the classic rule of a situation lay below the best candidate.
+
+    It is measured in the tasks of so many sets whose likeliest situation it was.
+    """
 
     points: float
     cells: int
@@ -67,8 +69,11 @@ class RuleCost(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OtherModel(Record):
-    """What a few measured datasets say of another model: by how much the level of its gains differs from that of the
-    evidence (``shift``), and the variance of another model's level that this takes away (``learned``)."""
+    """What a few measured datasets say of another model.
+
+    ``shift`` is by how much the level of its gains differs from that of the evidence, and ``learned`` the variance of
+    another model's level that this takes away.
+    """
 
     model: str
     datasets: tuple[str, ...]
@@ -149,7 +154,7 @@ class Evidence(Record):
         return mean, covariance if self.learned is None else covariance - np.asarray(self.learned)
 
     def widened(self, by: float) -> Evidence:
-        """The same with standard deviations that are so many times as large."""
+        """This evidence with standard deviations that are so many times as large."""
         between, within = (np.asarray(part) * by**2 for part in (self.between, self.within))
         return replace(
             self,
@@ -160,7 +165,7 @@ class Evidence(Record):
         )
 
     def seeds_at(self, n: int) -> float:
-        """Variance of log odds over seeds at so many rows."""
+        """The variance of log odds over seeds at so many rows."""
         return float(np.interp(np.log10(n), np.log10(LEVEL_ROWS), self.seeds))
 
 
@@ -237,12 +242,12 @@ def _floats(values: Floats) -> tuple[float, ...]:
 
 @cache
 def load_evidence(kind: str) -> Evidence:
-    """The shipped evidence for texts or images."""
+    """Load the shipped evidence for texts or images."""
     return read_evidence(FOLDER / f"{kind}.json")
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Evidence from a file. Raises `DataError` where it is damaged or of another version."""
+    """Read evidence from a file. Raises `DataError` where it is damaged or of another version."""
     try:
         stored: dict[str, Any] = json.loads(path.read_bytes())
         if stored["version"] != VERSION:
@@ -269,8 +274,10 @@ def read_evidence(path: Path) -> Evidence:
 
 
 def load_rule(kind: str) -> Mapping[str, RuleCost]:
-    """What the classic rule cost by situation, as benchmarks/scoreboard.py measured it. Raises `DataError` where the
-    file is damaged."""
+    """Read what the classic rule cost by situation, as benchmarks/scoreboard.py measured it.
+
+    Raises `DataError` where the file is damaged.
+    """
     path = FOLDER / "rule.json"
     try:
         stored = json.loads(path.read_bytes())[kind]
@@ -285,6 +292,6 @@ def load_rule(kind: str) -> Mapping[str, RuleCost]:
 
 
 def share_of(item: str) -> tuple[float, str] | None:
-    """The frozen share and the rate of a trained item; None of a linear head."""
+    """The share of frozen blocks and the learning rate that a trained item's name says; None for a linear head."""
     found = _TRAINED.fullmatch(item)
     return None if found is None else (float(found["share"]), found["rate"])

@@ -37,7 +37,14 @@ PIXEL_SIDE = 16
 def majority_baseline(
     labels: np.ndarray, *, groups: np.ndarray | None = None, metric: str = "accuracy", seed: int = 0
 ) -> Baseline:
-    """Always the commonest class."""
+    """Score the prediction of the commonest class for every row.
+
+    Args:
+        labels: (n,) numbers of the rows' classes.
+        groups: (n,) numbers; the bootstrap draws rows of equal ones together. None draws every row alone.
+        metric: the one that gives the score (`tuner.tasks.metrics.METRICS`).
+        seed: of the bootstrap.
+    """
     predictions = np.full(len(labels), np.bincount(labels).argmax())
     return _classified(labels, predictions, metric=metric, groups=groups, seed=seed, method="the commonest class")
 
@@ -51,7 +58,19 @@ def tfidf_baseline(
     metric: str = "accuracy",
     seed: int = 0,
 ) -> Baseline | None:
-    """TF-IDF over words and word pairs with logistic regression; None where no text holds a word of two letters."""
+    """Score logistic regression on TF-IDF over words and word pairs, cross-validated.
+
+    Args:
+        texts: n of them.
+        labels: (n,) numbers of the rows' classes.
+        folds: (n,) numbers of the folds that rows are held out in (`advisor.measures.folds.assign_folds`).
+        groups: (n,) numbers; the bootstrap draws rows of equal ones together. None draws every row alone.
+        metric: the one that gives the score (`tuner.tasks.metrics.METRICS`).
+        seed: of the bootstrap.
+
+    Returns:
+        the baseline; None where no text holds a word of two letters.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -82,7 +101,16 @@ def pixel_baseline(
     metric: str = "accuracy",
     seed: int = 0,
 ) -> Baseline:
-    """Logistic regression on the pixels (n, c, h, w) as the model is fed them, averaged down to `PIXEL_SIDE` a side."""
+    """Score logistic regression on pixels as the model is fed them, cross-validated.
+
+    Args:
+        pixels: (n, c, h, w) images, which are averaged down to `PIXEL_SIDE` a side.
+        labels: (n,) numbers of the rows' classes.
+        folds: (n,) numbers of the folds that rows are held out in (`advisor.measures.folds.assign_folds`).
+        groups: (n,) numbers; the bootstrap draws rows of equal ones together. None draws every row alone.
+        metric: the one that gives the score (`tuner.tasks.metrics.METRICS`).
+        seed: of the bootstrap.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -100,7 +128,7 @@ def pixel_baseline(
 
 
 def small_pixels(pixels: np.ndarray) -> np.ndarray:
-    """(n, c, h, w) images as (n, c * side * side) floats, each value the mean of a patch.
+    """Average (n, c, h, w) images down to (n, c * side * side) floats, each value the mean of a patch.
 
     >>> small_pixels(np.arange(4.0).reshape(1, 1, 2, 2)).tolist()
     [[0.0, 1.0, 2.0, 3.0]]
@@ -127,16 +155,22 @@ LONGEST_AFFIX = 3
 
 
 def outside_baseline(truth: Truth) -> Baseline:
-    """Every word outside of entities: it finds none, so its F1 is 0, whatever the data."""
+    """Tag every word as outside of entities: that finds none, so its F1 is 0, whatever the data."""
     return Baseline(
         score=truth.score(np.full(len(truth.labels), OUTSIDE)), interval=(0.0, 0.0), method="every word tagged O"
     )
 
 
 def lookup_baseline(words: Sequence[Sequence[str]], truth: TagTruth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
-    """Entities that were seen with one type only are found again, the longest first: the baseline of CoNLL-2003.
+    """Look up entities that the other folds' sentences show with one type only, the longest first.
 
-    The entities are those of the other folds' sentences (Tjong Kim Sang & De Meulder 2003).
+    It is the baseline of CoNLL-2003 (Tjong Kim Sang & De Meulder 2003).
+
+    Args:
+        words: of n sentences.
+        truth: the tags of these words.
+        folds: (n,) numbers of the folds that sentences are held out in (`advisor.measures.words.sentence_folds`).
+        seed: of the bootstrap.
     """
     assert truth.n_words is not None
     predictions = np.full(len(truth.labels), OUTSIDE, dtype=np.int64)
@@ -188,9 +222,16 @@ def _look_up(sentence: Sequence[str], known: dict[tuple[str, ...], tuple[int, ..
 def token_baseline(
     words: Sequence[Sequence[str]], truth: TagTruth, *, folds: np.ndarray, seed: int = 0
 ) -> Baseline | None:
-    """A linear model of every word: itself, its neighbours, its beginning, end and shape (`word_cues`).
+    """Score a linear model of every word: itself, its neighbours, its beginning, end and shape (`word_cues`).
 
-    None where the sentences of a fold's training part show one tag only.
+    Args:
+        words: of n sentences.
+        truth: the tags of these words.
+        folds: (n,) numbers of the folds that sentences are held out in (`advisor.measures.words.sentence_folds`).
+        seed: of the model's fit and of the bootstrap.
+
+    Returns:
+        the baseline; None where the sentences of a fold's training part show one tag only.
     """
     from sklearn.feature_extraction import FeatureHasher
     from sklearn.linear_model import SGDClassifier
@@ -211,7 +252,7 @@ def token_baseline(
 
 
 def word_cues(sentence: Sequence[str]) -> list[list[str]]:
-    """What a linear model is told of every word, as texts: the words around it, its affixes and its shape.
+    """List what a linear model is told of every word, as texts: the words around it, its affixes and its shape.
 
     >>> word_cues(["In", "Oslo"])[1][:9]
     ['w=oslo', 'W=Oslo', 's=Xx', '-1=in', '-2=', '-1s=Xx', '+1=', '+2=', '+1s=']
@@ -232,7 +273,7 @@ def word_cues(sentence: Sequence[str]) -> list[list[str]]:
 
 
 def word_shape(word: str) -> str:
-    """A word with capitals as X, other letters as x, digits as 0; what repeats stands once.
+    """Write a word with capitals as X, other letters as x, digits as 0; what repeats stands once.
 
     >>> word_shape("McDonald's"), word_shape("B-52"), word_shape("@anna")
     ("XxXx'x", 'X-0', '@x')

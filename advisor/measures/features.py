@@ -46,11 +46,11 @@ class BlockFeatures:
 
     @property
     def probed_groups(self) -> np.ndarray | None:
-        """Groups of these rows."""
+        """Groups, (n,), of the rows that probes and baselines learn from; None where rows have none."""
         return None if self.groups is None else self.groups[: self.n_probed]
 
     def truth(self, task: Task, *, metric: str) -> Truth:
-        """What predictions of these rows are scored against."""
+        """What predictions of the rows that probes learn from are scored against."""
         return task.truth(self.labels, metric=metric, groups=self.groups)
 
     def folds(self, *, seed: int) -> np.ndarray:
@@ -58,7 +58,7 @@ class BlockFeatures:
         return assign_folds(self.labels, groups=self.groups, seed=seed)
 
     def probed(self, *, task: Task, metric: str, seed: int) -> ProbedRows:
-        """What the probes learn from."""
+        """The rows that probes learn from, with their features, truth and folds."""
         truth = self.truth(task, metric=metric)
         return ProbedRows(x=Standardised(self.features), truth=truth, folds=self.folds(seed=seed), task=task)
 
@@ -71,7 +71,7 @@ class PictureFeatures(BlockFeatures):
 
 
 def sample_rows(labels: np.ndarray, *, size: int, seed: int) -> np.ndarray:
-    """Positions of a stratified sample, in random order: every class by its share, but two rows where it has them.
+    """Draw a stratified sample of positions, in random order: every class by its share, but two rows where it has them.
 
     >>> sorted(sample_rows(np.array([0] * 8 + [1, 1]), size=5, seed=0).tolist())[-2:]
     [8, 9]

@@ -14,12 +14,23 @@ FOLDS = 5
 def assign_folds(
     labels: np.ndarray, *, groups: np.ndarray | None = None, n_folds: int = FOLDS, seed: int
 ) -> np.ndarray:
-    """(n,) fold numbers, stratified by class; with groups, a group's rows share a fold.
+    """Assign every row to a fold, stratified by class.
 
-    Raises `DataError` where too few groups leave one class to learn from.
     A class with fewer rows than folds is spread over as many as it has. Without groups every class is shuffled and
-    dealt out in turn, starting where the last class stopped, so that the folds stay equally large. Rows with several
-    labels, (n, L) zeros and ones, are stratified by the rarest one of each, numbers by their quantiles.
+    dealt out in turn, starting where the last class stopped, so that the folds stay equally large.
+
+    Args:
+        labels: (n,) numbers of the rows' classes. Rows with several labels, (n, L) zeros and ones, are stratified by
+            the rarest one of each, numbers to predict, (n,) floats, by their quantiles.
+        groups: (n,) numbers of what shares a fold; None deals out every row alone.
+        n_folds: folds to make; with groups, fewer where there are not as many groups, or rows of any class.
+        seed: of the shuffle.
+
+    Returns:
+        (n,) numbers of folds, from 0.
+
+    Raises:
+        DataError: where too few groups leave one class to learn from.
     """
     if labels.ndim == 2:
         labels = rarest_of(labels)

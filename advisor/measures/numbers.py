@@ -21,14 +21,24 @@ WORDS_ALPHA, PIXELS_ALPHA = 1.0, 1_000.0
 
 
 def mean_baseline(truth: NumberTruth, *, seed: int = 0) -> Baseline:
-    """Always the mean, which explains nothing: R² is 0."""
+    """Score the prediction of the mean for every row, which explains nothing: R² is 0."""
     return _scored(truth, np.full(len(truth.labels), truth.labels.mean()), method="the mean", seed=seed)
 
 
 def tfidf_ridge_baseline(
     texts: Sequence[str], truth: NumberTruth, *, folds: np.ndarray, seed: int = 0
 ) -> Baseline | None:
-    """TF-IDF over words and word pairs with ridge regression; None where no text holds a word of two letters."""
+    """Score ridge regression on TF-IDF over words and word pairs, cross-validated.
+
+    Args:
+        texts: n of them.
+        truth: their (n,) numbers.
+        folds: (n,) numbers of the folds that rows are held out in (`advisor.measures.folds.assign_folds`).
+        seed: of the bootstrap.
+
+    Returns:
+        the baseline; None where no text holds a word of two letters.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import Ridge
 
@@ -48,7 +58,14 @@ def tfidf_ridge_baseline(
 
 
 def pixel_ridge_baseline(pixels: np.ndarray, truth: NumberTruth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
-    """Ridge regression on the pixels (n, c, h, w) as the model is fed them, averaged down to few."""
+    """Score ridge regression on pixels as the model is fed them, averaged down to few, cross-validated.
+
+    Args:
+        pixels: (n, c, h, w) images.
+        truth: their (n,) numbers.
+        folds: (n,) numbers of the folds that rows are held out in (`advisor.measures.folds.assign_folds`).
+        seed: of the bootstrap.
+    """
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

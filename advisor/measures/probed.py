@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def take_rows(features: Sequence[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The features of some rows, of every block."""
+    """Select some rows from the features of every block."""
     return tuple(block[rows] for block in features)
 
 
@@ -57,7 +57,7 @@ class ProbedRows:
         return fitted.predictions, fitted.l2
 
     def fit(self, name: str, rows: np.ndarray, *, l2: float) -> LinearHead | None:
-        """A probe that is trained on some rows; None where they show one class only."""
+        """Train a probe on some rows; None where they show one class only."""
         labels = self.truth.labels[rows]
         if len(np.unique(labels)) < 2:
             return None
@@ -65,7 +65,7 @@ class ProbedRows:
         return self.task.fit_head(x, labels, l2=l2)
 
     def predict(self, head: LinearHead, name: str, rows: np.ndarray) -> np.ndarray:
-        """Predictions for some rows, in their order."""
+        """Predict the labels of some rows, in their order."""
         x = take_rows(select_features(self.x, name=name), rows)
         return self.task.decode(head.logits(x))
 

@@ -18,7 +18,7 @@ MOST_COMMON = 50
 
 
 def commonest_labels_baseline(truth: LabelsTruth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
-    """Always the same labels: the commonest ones, as many as score most on the other folds' rows."""
+    """Score always the same labels: the commonest ones, as many as score most on the other folds' rows."""
     predictions = np.zeros_like(truth.labels)
     for fold in np.unique(folds):
         others = truth.take(np.flatnonzero(folds != fold))
@@ -34,7 +34,17 @@ def commonest_labels_baseline(truth: LabelsTruth, *, folds: np.ndarray, seed: in
 def tfidf_labels_baseline(
     texts: Sequence[str], truth: LabelsTruth, *, folds: np.ndarray, seed: int = 0
 ) -> Baseline | None:
-    """TF-IDF over words and word pairs with a logistic regression for every label; None where no text has words."""
+    """Score a logistic regression for every label on TF-IDF over words and word pairs, cross-validated.
+
+    Args:
+        texts: n of them.
+        truth: their labels, (n, L) zeros and ones.
+        folds: (n,) numbers of the folds that rows are held out in (`advisor.measures.folds.assign_folds`).
+        seed: of the bootstrap.
+
+    Returns:
+        the baseline; None where no text has words.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -56,7 +66,14 @@ def tfidf_labels_baseline(
 
 
 def pixel_labels_baseline(pixels: np.ndarray, truth: LabelsTruth, *, folds: np.ndarray, seed: int = 0) -> Baseline:
-    """A logistic regression for every label on the pixels (n, c, h, w), averaged down as for classes."""
+    """Score a logistic regression for every label on pixels, averaged down as for classes, cross-validated.
+
+    Args:
+        pixels: (n, c, h, w) images.
+        truth: their labels, (n, L) zeros and ones.
+        folds: (n,) numbers of the folds that rows are held out in (`advisor.measures.folds.assign_folds`).
+        seed: of the bootstrap.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 

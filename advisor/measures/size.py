@@ -22,7 +22,7 @@ RESIDUAL_DOUBT = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Counting:
-    """In what words a size is told: ``rows`` names what is counted, ``noun`` the rows that a learning curve counts."""
+    """The words for a size: ``rows`` names what is counted, ``noun`` the rows that a learning curve counts."""
 
     rows: str
     noun: str

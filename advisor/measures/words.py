@@ -118,7 +118,7 @@ class ProbedWords(ProbedRows):
     at: np.ndarray
 
     def penalties(self, *, single: bool, best: float | None) -> Sequence[float]:
-        """As of rows, but mixes of blocks take the penalty of the best single one: others would cost minutes."""
+        """The L2 penalties to choose from; mixes take that of the best single block: others would cost minutes."""
         return WORD_L2_GRID if single or best is None else (best,)
 
     def cross_validated(self, name: str, *, l2: Sequence[float]) -> tuple[np.ndarray, float]:
@@ -134,7 +134,7 @@ class ProbedWords(ProbedRows):
         return _everywhere(fitted.predictions, seen, n=len(self.at)), fitted.l2
 
     def fit(self, name: str, rows: np.ndarray, *, l2: float) -> LinearHead | None:
-        """A probe that is trained on the words of some sentences; None where they have one tag only."""
+        """Train a probe on the words of some sentences; None where they have one tag only."""
         places = self.truth.places(rows)
         places = places[self.at[places] >= 0]
         labels = self.truth.labels[places]
@@ -144,14 +144,14 @@ class ProbedWords(ProbedRows):
         return self.task.fit_head(x, labels, l2=l2)
 
     def predict(self, head: LinearHead, name: str, rows: np.ndarray) -> np.ndarray:
-        """Predictions for the words of some sentences, in their order."""
+        """Predict the tags of the words of some sentences, in their order."""
         at = self.at[self.truth.places(rows)]
         seen = np.flatnonzero(at >= 0)
         x = take_rows(select_features(self.x, name=name), at[seen])
         return _everywhere(self.task.decode(head.logits(x)), seen, n=len(at))
 
     def by_metric(self, predictions: np.ndarray, *, seed: int) -> Mapping[str, Scored]:
-        """Nothing: entity F1 is the only metric of tags."""
+        """Empty, since entity F1 is the only metric of tags."""
         return {}
 
 

@@ -18,7 +18,7 @@ HOW_TO_BROADEN = (
 
 
 def breadth(profile: SourceProfile, bands: Collection[int] | None = None) -> str | None:
-    """How many documents the bands (by number; all of them without) rest on, in words; None where it is not known."""
+    """Say how many documents the bands (by number; all of them without) rest on; None where it is not known."""
     counted = [band.documents for band in _chosen(profile, bands)]
     known = [documents for documents in counted if documents is not None]
     if not known or len(known) < len(counted):

@@ -84,19 +84,19 @@ def build_profile(
     """Cut `texts` into passages, take one of each document, and measure them (`measure_passages`).
 
     Args:
-        texts: The source, in its order; copies count once.
-        backbone: The model whose profile it becomes.
-        name: What the profile is called.
-        description: What the texts are, for the report.
-        parts: The number of texts of each file, in order; every file counts the same.
-        documents: The number of the document that every text is from; None where
+        texts: the source, in its order; copies count once.
+        backbone: the model whose profile it becomes.
+        name: what the profile is called.
+        description: what the texts are, for the report.
+        parts: the number of texts of each file, in order; every file counts the same.
+        documents: the number of the document that every text is from; None where
             `advisor.similarity.documents.number_documents` is to say.
         stage_two: (name, pairs) of later training that the texts do not cover; None for what the model's folder lists.
-        seed: Draws passages and anchors.
-        progress: Told how far it is.
+        seed: draws passages and anchors.
+        progress: told how far it is.
 
     Raises:
-        DataError: No length has enough passages.
+        DataError: where no length has enough passages.
     """
     source = SourceText(
         texts=tuple(texts),
@@ -146,14 +146,14 @@ def measure_passages(
     The same passages, model, seed and machine give the same profile: features are computed in full precision.
 
     Args:
-        samples: The passages of every band.
-        backbone: The model whose profile it becomes.
-        name: What the profile is called.
-        description: What the texts are, for the report.
-        content_sha256: Of all that the passages were taken from.
+        samples: the passages of every band.
+        backbone: the model whose profile it becomes.
+        name: what the profile is called.
+        description: what the texts are, for the report.
+        content_sha256: of all that the passages were taken from.
         stage_two: (name, pairs) of later training that the texts do not cover; None for what the model's folder lists.
-        seed: Draws the anchors.
-        progress: Told how far it is.
+        seed: draws the anchors.
+        progress: told how far it is.
     """
     import torch
 

@@ -33,9 +33,17 @@ def knn_distances(target: np.ndarray, source: np.ndarray, *, k: int = 5, unit: b
     """Cosine distance of every target row to its k-th nearest source row, (n,), in 0..2.
 
     Small where the source is dense: the distance is the radius of a ball that holds k source rows, so its logarithm
-    grows as the source's density falls (Loftsgaarden & Quesenberry 1965; deep features: Sun et al. 2022). `unit` says
-    that the rows are already scaled, possibly before a projection that shortened them, and must not be scaled again.
-    Raises `ValueError` where the source has fewer than k rows or the widths differ.
+    grows as the source's density falls (Loftsgaarden & Quesenberry 1965; deep features: Sun et al. 2022).
+
+    Args:
+        target: (n, d) features.
+        source: (m, d) features.
+        k: the rank of the neighbour that is measured to, from 1.
+        unit: whether the rows are already scaled, possibly before a projection that shortened them, and must not be
+            scaled again.
+
+    Raises:
+        ValueError: where the source has fewer than k rows or the widths differ.
 
     >>> source = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     >>> knn_distances(np.array([[2.0, 0.0]]), source, k=2).tolist()
@@ -128,8 +136,18 @@ def frechet_infinity(
     """Fréchet distance at infinite sample size: a straight line through FD against 1/N, read off at 0.
 
     Equal numbers N of rows are drawn from both sides without replacement, N between half and all of the smaller side
-    (Chong & Forsyth 2020). May fall slightly below 0 for equal distributions. Raises `ValueError` where the smallest
-    subsample would have fewer rows than dimensions: its covariance is singular and the line is no line.
+    (Chong & Forsyth 2020). May fall slightly below 0 for equal distributions.
+
+    Args:
+        target: (n, d) features.
+        source: (m, d) features.
+        n_sizes: how many values of N the line is fitted to, at most.
+        repeats: draws at each of them, whose mean is used.
+        seed: of the draws.
+
+    Raises:
+        ValueError: where the smallest subsample would have fewer rows than dimensions: its covariance is singular and
+            the line is no line.
 
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(600, 8)), rng.normal(size=(600, 8))

@@ -32,7 +32,7 @@ _HEADING = re.compile(r"= [^=]+ =|<doc( [^>]*)?>")
 def number_documents(
     texts: Sequence[str], *, blocks: Sequence[int] | None = None, running: bool | None = None
 ) -> tuple[int, ...]:
-    """The number of the document that every text of a file comes from, where no column says so.
+    """Number the documents that the texts of a file come from, where no column says so.
 
     Titles as Wikipedia dumps have them (``= Title =``, ``<doc ...>``) begin a document. Without them, every text is one
     of its own unless neighbours are alike (`is_running_text`); then every block between empty lines is, by the same
@@ -91,7 +91,7 @@ def is_running_text(texts: Sequence[str]) -> bool:
 
 
 def documents_by_name(names: Sequence[object]) -> tuple[int, ...]:
-    """Numbers for a column's values; a missing value is a document of its own.
+    """Number documents by the values of a column; a missing value is a document of its own.
 
     >>> documents_by_name(["hen", "fox", None, "hen", None])
     (0, 1, 2, 0, 3)
@@ -103,7 +103,7 @@ def documents_by_name(names: Sequence[object]) -> tuple[int, ...]:
 
 
 def in_order(parts: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Documents of several files, each numbered from 0, as numbers that no two files share.
+    """Number the documents of several files, each numbered from 0, so that no two files share a number.
 
     >>> in_order([(0, 0, 1), (0, 1)])
     (0, 0, 1, 2, 3)

@@ -60,7 +60,7 @@ MOST_LOOKED_AT = 1000
 
 
 def read_source_pictures(paths: Sequence[Path]) -> Pictures:
-    """Images of files, folders (all below them, in order) and .npz files (see `ARRAYS`), not decoded yet.
+    """List the images of files, folders (all below them, in order) and .npz files (see `ARRAYS`), not decoded yet.
 
     Raises `MissingFileError` and `DataError` for what holds no images.
     """
@@ -131,7 +131,7 @@ def _are_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
 
 
 def looked_at(pictures: Pictures, *, seed: int) -> Pictures:
-    """The random part of a source that a profile is made of."""
+    """Draw the random part of a source that a profile is made of."""
     order = np.random.default_rng(seed).permutation(len(pictures))
     return pictures.take(order[:MOST_LOOKED_AT])
 
@@ -173,9 +173,20 @@ def build_image_profile(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ImageProfile:
-    """Embed a sample of `pictures` at every resolution up to their own and the model's, and measure the ladder.
+    """Embed a sample of images at every resolution up to their own and the model's, and measure the ladder.
 
-    The same images, model, seed and machine give the same profile. Raises `DataError` where there are too few images.
+    The same images, model, seed and machine give the same profile.
+
+    Args:
+        pictures: the source's images.
+        backbone: the model whose profile it becomes.
+        name: what the profile is called.
+        description: what the images are, for the report.
+        seed: draws the sample and the anchors.
+        progress: told how far it is.
+
+    Raises:
+        DataError: where there are too few images.
     """
     source = looked_at(pictures if isinstance(pictures, Pictures) else Pictures(pictures), seed=seed)
     if not len(source):

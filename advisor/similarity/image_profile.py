@@ -110,9 +110,18 @@ def bring_to(picture: Image, resolution: int) -> Image:
 def image_rows(
     backbone: Backbone, images: Sequence[Image], blocks: Iterable[int], *, progress: Progress | None = None
 ) -> dict[int, np.ndarray]:
-    """Pooled features (n, width) of some blocks, in full precision.
+    """Embed images and pool the features of some blocks, in full precision.
 
     Neighbours among images lie so close (a cosine distance of a hundredth) that half precision would show.
+
+    Args:
+        backbone: the model.
+        images: n of them, as the model's processor takes them.
+        blocks: the numbers of the blocks.
+        progress: told how far it is.
+
+    Returns:
+        (n, width) features, by the number of their block.
     """
     import torch
 

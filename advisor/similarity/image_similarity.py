@@ -67,16 +67,29 @@ def measure_image_similarity(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SimilarityProfile:
-    """Compare images with a source profile; `how_to_measure` is the command to print where there is none.
+    """Compare images with a source profile.
 
     A network sees resolution before it sees content, so every image is first brought to the largest resolution of the
     profile that does not exceed its own, and compared with source images brought there in the same way. The measure is
     the excess k-NN surprisal (`advisor.similarity.distance.excess_knn_surprisal`) at the middle blocks, divided by the
-    mean of three anchors at the images' own resolutions: noise, shuffled pixels and flat colour. At most `MOST_IMAGES`
-    are looked at; those that cannot be read are left out. ``examples`` are positions among those given. Where local
-    textures (`advisor.similarity.distance.texture_distance`) contradict, the verdict is "uncertain"; where the model's
-    features leave it uncertain and the textures lie at the far end, it is "dissimilar". Raises `ModelError` for a
-    profile of texts and `DataError` where most images cannot be read.
+    mean of three anchors at the images' own resolutions: noise, shuffled pixels and flat colour. Where local textures
+    (`advisor.similarity.distance.texture_distance`) contradict, the verdict is "uncertain"; where the model's features
+    leave it uncertain and the textures lie at the far end, it is "dissimilar".
+
+    Args:
+        pictures: the images, of which at most `MOST_IMAGES` are looked at; those that cannot be read are left out.
+        backbone: the model.
+        profile: what its pretraining data is like; None where that is not known, and nothing is measured.
+        how_to_measure: the command to print where there is no profile.
+        seed: draws the images that are looked at, and the bootstrap.
+        progress: told how far it is.
+
+    Returns:
+        the similarity, whose ``examples`` are positions among the images given.
+
+    Raises:
+        ModelError: for a profile of texts.
+        DataError: where most images cannot be read.
     """
     if profile is None:
         return unmeasured(

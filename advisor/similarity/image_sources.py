@@ -48,7 +48,7 @@ def build(
     seed: int,
     progress: Progress | None,
 ) -> ImageProfile:
-    """A profile of the images in files or folders (`advisor.similarity.library.build_from_files`)."""
+    """Build a profile of the images in files or folders (`advisor.similarity.library.Sources.build`)."""
     if group is not None:
         raise OptionError(
             f"--group {group} names a column, and {backbone.id} reads images",
@@ -84,7 +84,7 @@ def find(source: str | Path, *, backbone: Backbone, seed: int, progress: Progres
 
 
 def misfit(profile: ImageProfile, backbone: Backbone) -> tuple[str, str] | None:
-    """In what a profile of the same weights does not fit a model beside its pooling, and why that matters."""
+    """What of a profile does not fit a model of its weights and pooling, and why that matters; None where all fits."""
     if profile.settings_sha256 == settings_sha256(backbone):
         return None
     return "another image processor", "the model sees images cut and scaled in another way than the source was"

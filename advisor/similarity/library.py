@@ -34,16 +34,42 @@ class Sources(Protocol):
         self, paths: Sequence[Path], *, backbone: Backbone, name: str, description: str | None, group: str | None,
         seed: int, progress: Progress | None,
     ) -> Any:  # fmt: skip
-        """A profile of files or folders."""
+        """Build a profile from files or folders.
+
+        Args:
+            paths: files or folders with the texts or images.
+            backbone: the model whose profile it becomes.
+            name: what it is called.
+            description: what the texts or images are, for the report; None for a general one.
+            group: the column of tables that says which document a text is from; None where there is none.
+            seed: draws what is kept.
+            progress: told how far it is.
+
+        Raises:
+            TransferError: for files that hold no texts or images, or too few, and for a `group` beside images.
+        """
 
     def find(self, source: str | Path, *, backbone: Backbone, seed: int, progress: Progress | None) -> Any:
-        """A profile of what `source` names; None where it names no data."""
+        """Build a profile of the data that `source` names, or take it out of the cache.
+
+        Args:
+            source: a file or a folder, and of texts a hub dataset's id.
+            backbone: the model whose profile it becomes.
+            seed: draws what is kept.
+            progress: told how far it is.
+
+        Returns:
+            the profile; None where `source` names no data.
+
+        Raises:
+            TransferError: where it can only name a file, and there is none, or what it names cannot be read.
+        """
 
     def misfit(self, profile: Any, backbone: Backbone) -> tuple[str, str] | None:
-        """In what a profile of the same weights does not fit a model, and why that matters."""
+        """What of a profile does not fit a model with the same weights, and why that matters; None where all fits."""
 
     def describe(self, profile: Any, path: Path) -> dict[str, Any]:
-        """What a profile covers, as plain values."""
+        """Describe what a profile covers, as plain values."""
 
     @property
     def save(self) -> Any:
@@ -82,14 +108,17 @@ def build_from_files(
     A profile among the user's is found again by name, and without one where it is the only one of its model.
 
     Args:
-        paths: Files or folders: text or tables for a text model, images for an image model.
-        backbone: The model.
-        name: What it is called; by default as the files are.
-        description: What the texts or images are, for the report.
-        group: The column of tables that says which document a text is from.
-        out: The file to write.
-        seed: Draws what is kept.
-        progress: Told how far it is.
+        paths: files or folders: text or tables for a text model, images for an image model.
+        backbone: the model.
+        name: what it is called; by default as the files are.
+        description: what the texts or images are, for the report.
+        group: the column of tables that says which document a text is from.
+        out: the file to write.
+        seed: draws what is kept.
+        progress: told how far it is.
+
+    Raises:
+        OptionError: where the file is there already, or does not end as profiles do.
     """
     if out is not None and (out.exists() or out.suffix != SUFFIX):
         raise OptionError(
@@ -145,13 +174,26 @@ def _kind(values: Mapping[str, Any]) -> str:
 def find_profile(
     source: str | Path | None, *, backbone: Backbone, progress: Progress | None = None, seed: int = 0
 ) -> SourceProfile | ImageProfile | None:
-    """The profile to compare with: by name, profile file, data, or hub id; None for the model's own.
+    """Find the profile to compare with: by name, profile file, data, or hub id.
 
-    Data is a text file or a folder of them for a text model, which gets a `SourceProfile`, and an image, a folder of
-    images or an .npz file for an image model, which gets an `advisor.similarity.image_profile.ImageProfile`. It is
-    embedded on the spot and the profile is cached by model and content. Without `source`, the profile that is shipped
-    for the model, else the only one the user has built for it, else None. Raises `OptionError` for an unknown or
-    ambiguous name, `ModelError` for another model's profile, and what reading and building raise.
+    Data is embedded on the spot, and the profile is cached by model and content.
+
+    Args:
+        source: a profile's name or file, or data: a text file, a folder of them or a hub id for a text model; an image,
+            a folder of images or an .npz file for an image model. None for the profile that is shipped for the model,
+            else the only one the user has built for it.
+        backbone: the model.
+        progress: told how far the embedding is.
+        seed: draws what is kept of data.
+
+    Returns:
+        a `SourceProfile` for a text model, an `advisor.similarity.image_profile.ImageProfile` for an image model; None
+        where no `source` is named and the model has no profile.
+
+    Raises:
+        OptionError: for an unknown or ambiguous name.
+        ModelError: for another model's profile.
+        TransferError: what reading and building raise.
     """
     profiles = list_profiles()
     if source is None:

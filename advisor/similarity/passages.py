@@ -82,7 +82,7 @@ class Passage:
 
 
 def read_source_text(paths: Sequence[Path], *, group: str | None = None) -> SourceText:
-    """Texts of files and folders of files: plain text has one text a line, tables have a text column.
+    """Read the texts of files and folders of files: plain text has one text a line, tables have a text column.
 
     `group` names the column that says which document a row is from; without it, a column named so is looked for. Raises
     `OptionError` where no file has columns, `MissingFileError` and `DataError` for what cannot be read as text.
@@ -99,7 +99,10 @@ def read_source_text(paths: Sequence[Path], *, group: str | None = None) -> Sour
 
 
 def joined(files: Iterable[FileText]) -> SourceText:
-    """One source of several files; those too short to tell whether they hold one document each are judged together."""
+    """Join the texts of several files into one source.
+
+    Files too short to tell whether they hold one document each are judged together.
+    """
     found = list(files)
     short = [file for file in found if file.documents is None and len(file.texts) < ENOUGH_NEIGHBOURS]
     together = is_running_text([text for file in short for text in file.texts])
@@ -147,7 +150,7 @@ def _source_files(path: Path) -> list[Path]:
 
 
 def texts_of_table(table: pa.Table, *, place: str, group: str | None = None) -> FileText:
-    """The texts of a table, and the documents that they are from where a column says so."""
+    """Take the texts out of a table, and the documents that they are from where a column says so."""
     from advisor.data.columns import choose_columns
 
     columns = choose_columns(table, place=place, group=group, labelled=False)
@@ -209,7 +212,7 @@ def _read_file(path: Path, *, group: str | None = None) -> FileText:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of a text, by their final punctuation.
+    """Split a text into sentences, by their final punctuation.
 
     >>> split_sentences('Mrs. Reed slept. "Did she?" Yes!')
     ['Mrs. Reed slept.', '"Did she?"', 'Yes!']
@@ -227,10 +230,19 @@ def split_sentences(text: str) -> list[str]:
 def cut_passages(
     source: SourceText, *, tokenizer: PreTrainedTokenizerBase, bands: Sequence[tuple[int, int]] = BANDS, seed: int = 0
 ) -> tuple[tuple[Passage, ...], ...]:
-    """Passages of every band, in the order of the texts.
+    """Cut texts into passages of every length band, in the order of the texts.
 
     A passage is a run of neighbouring sentences of one text whose length falls into the band; where in the band it
     should end is drawn anew for every passage. Sentences with the placeholder ``<unk>`` break a run.
+
+    Args:
+        source: the texts; copies count once.
+        tokenizer: the model's, which counts the tokens.
+        bands: the shortest and longest passage of every band in tokens, special ones included.
+        seed: draws where passages end.
+
+    Returns:
+        the passages of each band.
     """
     runs = _sentence_runs(_thin(source), tokenizer)
     special = int(tokenizer.num_special_tokens_to_add())
@@ -259,7 +271,7 @@ def _thin(source: SourceText) -> list[_Text]:
 
 
 def even_quotas(available: Sequence[int], *, total: int) -> list[int]:
-    """The same number from everyone, and what the short ones lack from the others.
+    """Divide `total` among parts: the same number from each, and what the short ones lack from the others.
 
     >>> even_quotas([10, 100, 100], total=110)
     [10, 50, 50]
@@ -362,7 +374,7 @@ def segment_numbers(parts: Sequence[int], documents: Sequence[int]) -> list[int]
 
 
 def one_of_each(passages: Sequence[Passage], *, total: int, rng: np.random.Generator) -> list[Passage]:
-    """At most `total` passages: one of each document, evenly spaced, or as many of each as `total` has room for."""
+    """Choose at most `total` passages: one of each document, evenly spaced, or as many of each as there is room for."""
     by_document: dict[int, list[Passage]] = {}
     for passage in passages:
         by_document.setdefault(passage.document, []).append(passage)

@@ -52,7 +52,7 @@ class Reference(Protocol):
 
     @property
     def reference(self) -> np.ndarray:
-        """The rows."""
+        """The reference rows, (B, m, P) integers."""
 
 
 class NearestRows:
@@ -146,18 +146,19 @@ def middle_blocks(n_blocks: int) -> tuple[int, ...]:
 def quantise(
     bands: Sequence[np.ndarray], *, dtype: type[np.signedinteger[Any]] = np.int8
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Rows of every band, (B, m, P), as integers, and the scale (B, P) that undoes it."""
+    """Turn the rows of every band, (B, m, P), into integers, and return with them the scale (B, P) that undoes it."""
     largest = np.maximum(np.stack([np.abs(rows).max(1) for rows in bands]).max(0), 1e-8).astype(np.float32)
     scale = largest / np.iinfo(dtype).max
     return [np.rint(rows / scale[:, None, :]).astype(dtype) for rows in bands], scale
 
 
 def stored_id(backbone: Backbone) -> str:
-    """What a profile calls its model: a folder is named, not located, since profiles are passed on."""
+    """The name by which a profile calls its model: of a folder its name, not its path, since profiles are passed on."""
     return Path(backbone.id).name if Path(backbone.id).is_dir() else backbone.id
 
 
 def project(rows: np.ndarray, projection: np.ndarray) -> np.ndarray:
+    """Multiply the rows of every block by its projection: (B, n, width) by (B, width, P) gives (B, n, P)."""
     return np.stack([block @ matrix for block, matrix in zip(rows, projection, strict=True)])
 
 

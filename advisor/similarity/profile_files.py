@@ -20,7 +20,7 @@ Kept = TypeVar("Kept", "SourceProfile", "ImageProfile")
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The profile's scalars, without reading its arrays."""
+    """Read the profile's scalars, without its arrays."""
     if not path.is_file():
         raise MissingFileError(
             f"there is no profile file {path}",
@@ -49,7 +49,17 @@ def kept(
     build: Callable[[], Kept],
     save: Callable[[Kept, Path], None],
 ) -> Kept:
-    """A profile out of the cache file that it is kept in, else built and kept there."""
+    """Load a profile from its cache file, or build it and store it there.
+
+    A file that is cut off or of another version is built again; a cache that cannot be written is passed over.
+
+    Args:
+        path: of the cache file.
+        name: what the profile is called, whatever the file says.
+        load: reads a profile from a path, whose scalars have been read.
+        build: makes the profile.
+        save: writes a profile to a path.
+    """
     if path.is_file():
         try:
             return dataclasses.replace(load(path, read_values(path)), name=name)

@@ -81,13 +81,22 @@ def measure_similarity(
     how_to_measure: str,
     seed: int = 0,
 ) -> SimilarityProfile:
-    """Compare target rows with a source profile; `how_to_measure` is the command to print where there is none.
+    """Compare target rows with a source profile.
 
-    `features` is (n_blocks, n, width), `lengths` (n,) in tokens, special ones included. The measure is the excess k-NN
-    surprisal (`advisor.similarity.distance.excess_knn_surprisal`) within length bands at the middle blocks, divided by
-    that of random letters (mean over the bands). Both cuts come from the ladder at the target's own lengths: a quarter
-    of the way to random letters (nearer: similar) and half of it (farther: dissimilar). Raises `ModelError` for a
-    profile of images.
+    The measure is the excess k-NN surprisal (`advisor.similarity.distance.excess_knn_surprisal`) within length bands at
+    the middle blocks, divided by that of random letters (mean over the bands). Both cuts come from the ladder at the
+    target's own lengths: a quarter of the way to random letters (nearer: similar) and half of it (farther: dissimilar).
+
+    Args:
+        features: (n, width) of every block.
+        lengths: (n,) in tokens, special ones included.
+        texts: the n texts.
+        profile: what the model's pretraining data is like; None where that is not known, and nothing is measured.
+        how_to_measure: the command to print where there is no profile.
+        seed: of the bootstrap, and of the draws that the other measures need.
+
+    Raises:
+        ModelError: for a profile of images.
     """
     if profile is None:
         return unmeasured(
@@ -141,7 +150,7 @@ def measure_similarity(
 
 
 def judge(score: float, draws: np.ndarray, cuts: tuple[float, float]) -> tuple[str, tuple[float, float], float]:
-    """Verdict, interval and `p_similar` of a score, from its bootstrap draws (n,) and the cuts (dissimilar, similar).
+    """The verdict, interval and `p_similar` of a score, by bootstrap draws (n,) and the cuts (dissimilar, similar).
 
     A verdict holds where the whole interval lies beyond its cut; `p_similar` runs from 0 at the lower cut to 1 at the
     upper one, mean over the draws.
@@ -158,7 +167,14 @@ def judge(score: float, draws: np.ndarray, cuts: tuple[float, float]) -> tuple[s
 def unmeasured(
     why: str, *, source: str | None = None, measures: Mapping[str, Any] | None = None, warnings: tuple[str, ...] = ()
 ) -> SimilarityProfile:
-    """The answer where there is no score."""
+    """A similarity profile without a score, which says why there is none.
+
+    Args:
+        why: in a sentence.
+        source: the name of the profile that was compared with; None where there was none.
+        measures: what was measured nevertheless.
+        warnings: to be shown with it.
+    """
     return SimilarityProfile(
         verdict="unmeasured",
         score=None,
@@ -429,7 +445,7 @@ def _why(
 
 
 def clip_score(value: float) -> float:
-    """Within 0 and 1, to four digits.
+    """Clip a score to 0..1, and round it to four digits.
 
     >>> clip_score(1.25), clip_score(0.123456)
     (1.0, 0.1235)

@@ -46,7 +46,7 @@ def build(
     seed: int,
     progress: Progress | None,
 ) -> SourceProfile:
-    """A profile of the texts in files or folders (`advisor.similarity.library.build_from_files`)."""
+    """Build a profile of the texts in files or folders (`advisor.similarity.library.Sources.build`)."""
     source = read_source_text(paths, group=group)
     return build_profile(
         source.texts,
@@ -114,7 +114,7 @@ def _hub_text(name: str) -> SourceText:
 
 
 def misfit(profile: SourceProfile, backbone: Backbone) -> tuple[str, str] | None:
-    """In what a profile of the same weights does not fit a model beside its pooling, and why that matters."""
+    """None, since a profile of texts fits every model with its weights and pooling."""
     return None
 
 
