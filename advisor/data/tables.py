@@ -74,7 +74,7 @@ def only(tables: Tables, split: str) -> Tables:
             raise OptionError(
                 f"--split {split}: {tables.place} has no splits",
                 why="it is one table",
-                fix="leave --split out, or pass a folder with train.*, validation.* and test.*",
+                fix="omit --split, or pass a folder with train.*, validation.* and test.*",
             )
         raise OptionError(
             f"--split {split}: {tables.place} has no such split.{did_you_mean(split, tables.parts)}",
