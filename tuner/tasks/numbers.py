@@ -64,7 +64,7 @@ def spearman(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -
 
 
 def mean_absolute_error(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(r,) means of what (n,) predictions are off by, in the labels' units, for (r, n) weights of the rows.
+    """Mean absolute errors (r,) of (n,) predictions, in the labels' units, for (r, n) weights of the rows.
 
     >>> mean_absolute_error(np.array([1.0, 2.0]), np.array([1.5, 2.0]), np.array([[1, 1], [1, 0]])).tolist()
     [0.25, 0.5]
@@ -109,7 +109,7 @@ class Squared:
     deviation: float = 1.0
 
     def targets(self, labels: np.ndarray) -> torch.Tensor:
-        """(n,) standardised, in single precision."""
+        """The labels (n,), standardised, in single precision."""
         return torch.from_numpy((np.asarray(labels, dtype=np.float64) - self.mean) / self.deviation).float()
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -159,7 +159,7 @@ class NumberTruth:
 
     @property
     def n_units(self) -> int:
-        """How many rows or groups are drawn by the bootstrap."""
+        """Number of rows that the bootstrap draws from, or of groups where there are some."""
         return len(self.labels if self.groups is None else np.unique(self.groups))
 
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
@@ -176,11 +176,11 @@ class NumberTruth:
         return replace(self, labels=self.labels[rows], groups=groups)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
+        """The rows themselves: each has one label."""
         return rows
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """As they are."""
+        """The values as they are: each row has one label."""
         return values
 
     def assess(
@@ -264,7 +264,7 @@ class Numbers(OfRows):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The number's own."""
+        """The name of the number, which is the only output."""
         return (self.name,)
 
     @property
@@ -296,7 +296,7 @@ class Numbers(OfRows):
         return False
 
     def class_weights(self, labels: np.ndarray) -> np.ndarray:
-        """(1,) one."""
+        """An array (1,) of one."""
         return np.ones(1)
 
     def fit_head(
@@ -308,7 +308,7 @@ class Numbers(OfRows):
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> LinearHead:
-        """Ridge regression."""
+        """Fit a ridge regression."""
         return heads.fit_head(
             features, labels, n_classes=1, l2=l2, weighted=weighted, class_weights=class_weights, link=self._link
         )
@@ -323,7 +323,7 @@ class Numbers(OfRows):
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Its penalty out of `l2` by squared error, and out-of-fold predictions."""
+        """Choose the penalty of a ridge regression by squared error, and predict out of fold."""
         return heads.cross_validate(
             features, labels, n_classes=1, folds=folds, l2=l2, weighted=weighted, class_weights=class_weights,
             link=self._link,
@@ -344,7 +344,7 @@ class Numbers(OfRows):
         return self._link.decode(logits)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(n, 1) numbers in the labels' units."""
+        """The predicted numbers (n, 1) in the labels' units, which stand in for probabilities."""
         return self._link.decode(logits)[:, None]
 
     def told(self, predictions: np.ndarray, rows: Sequence[Any]) -> list[float]:
@@ -354,7 +354,7 @@ class Numbers(OfRows):
     def truth(
         self, labels: np.ndarray, *, metric: str, groups: np.ndarray | None = None, n_words: np.ndarray | None = None
     ) -> NumberTruth:
-        """What predicted numbers are scored against."""
+        """The true numbers of some rows, for scoring predictions of them."""
         return NumberTruth(labels=labels, metric=metric, groups=groups, link=self._link)
 
     # --- the decision
@@ -364,7 +364,7 @@ class Numbers(OfRows):
         return False
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:
-        """Never asked for."""
+        """Raise `ValueError`: numbers take no offsets, and nothing asks for them."""
         raise ValueError("numbers take no offsets")
 
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> Temperature | None:
@@ -372,11 +372,13 @@ class Numbers(OfRows):
         return None
 
     def uncalibrated(self, why: str) -> Temperature | None:
-        """None as well."""
+        """None: there are no probabilities."""
         return None
 
     def folding(self, *, temperature: float, offsets: np.ndarray | None) -> tuple[float, np.ndarray | None]:
-        """What turns a standardised output into the number: adding ``mean / deviation``, dividing by ``1 / deviation``.
+        """Undo the standardisation in the last layer, by an offset of ``mean / deviation`` and a temperature.
+
+        The temperature is ``1 / deviation``.
 
         >>> temperature, offsets = Numbers(mean=100.0, deviation=10.0).folding(temperature=1.0, offsets=None)
         >>> ((0.5 + offsets) / temperature).tolist()
@@ -387,14 +389,14 @@ class Numbers(OfRows):
     # --- the card
 
     def described(self, head: NativeHead) -> str:
-        """Such as "A text classifier with a number as its only output (regression)"."""
+        """A phrase such as "A text classifier with a number as its only output (regression)"."""
         return f"{head.described} with a number as its only output (regression)"
 
     def published(self, metric: str) -> str:
-        """A metric by the name that hubs know."""
+        """The name that model hubs use for a metric."""
         return HUB_METRICS.get(metric, metric)
 
     @property
     def card_notes(self) -> str:
-        """What a pipeline calls the number."""
+        """Markdown on what a pipeline calls the number."""
         return CARD_NOTES
