@@ -13,7 +13,7 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 def condition(
     mean: Floats, covariance: Floats, *, observed: Floats, of: Floats, noise: Floats
 ) -> tuple[Floats, Floats]:
-    """What a joint Gaussian says after linear combinations of its values were measured with noise.
+    """Condition a joint Gaussian on noisy measurements of linear combinations of its values.
 
     Args:
         mean: (k,) expectations before.

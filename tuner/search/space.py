@@ -19,7 +19,7 @@ features (`tuner.tasks.heads.FEATURES`, ``block_K``) is one of its own, so is an
 
 RATES, EPOCHS = (2e-5, 5e-4), (2, 12)
 SCRATCH_RATES, SCRATCH_EPOCHS = (1e-4, 2e-3), (10, 40)
-"""Of training from fresh weights, which takes larger steps and longer."""
+"""Learning rates and epochs of training from fresh weights, which takes larger steps and longer."""
 ENOUGH_FOR_SCRATCH = 10_000
 RATES_WITH_BATCH_NORM = (2e-4, 4e-3)
 """Learning rates that are searched. Convolutional networks with batch norms take ten times the steps of transformers:
@@ -47,7 +47,7 @@ class Candidate(Record):
     top: str = "linear"
 
     def label(self, n_blocks: int) -> str:
-        """In words.
+        """The candidate's name as users see it.
 
         >>> Candidate(strategy="freeze_part", frozen_blocks=5).label(7)
         '5 of 7 blocks frozen'
@@ -60,7 +60,7 @@ class Candidate(Record):
         )  # fmt: skip
 
     def frozenness(self, n_blocks: int) -> int:
-        """How many blocks stay as they are."""
+        """Number of blocks that stay as they are."""
         return self.frozen_blocks or 0 if self.trains_blocks else n_blocks
 
     @property

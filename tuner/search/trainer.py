@@ -44,8 +44,11 @@ CLASS_WEIGHTED = "class_weights"
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What a training gave: predictions of the validation rows, the recipe as it was followed, the seconds it took, and
-    its trained weights as the content of a safetensors file, None of a linear head."""
+    """The outcome of one training of a candidate.
+
+    It holds predictions of the validation rows, the recipe as it was followed, the seconds it took, and the trained
+    weights as the content of a safetensors file, None of a linear head.
+    """
 
     candidate: Candidate
     recipe: dict[str, float]
@@ -74,7 +77,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What training changed of a model: its trainable parameters, and the running statistics of batch norms."""
+    """The tensors of a model that training changes: trainable parameters, and the running statistics of batch norms."""
     trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
     stored = model.state_dict()
     return trained | {key: b.detach().contiguous() for key, b in model.named_buffers() if key in stored}
@@ -311,8 +314,10 @@ class Trainer:
     def within_memory(
         self, fit: Callable[[dict[str, float]], Fitted], recipe: dict[str, float]
     ) -> tuple[Fitted, dict[str, float]]:
-        """What `fit` makes of a recipe; where memory runs out, of half the rows a step and twice the steps, which is
-        said, and holds for all further runs."""
+        """Call `fit` with a recipe, and where memory runs out again with half the rows a step and twice the steps.
+
+        That is said, and holds for all further runs.
+        """
         while True:
             try:
                 return fit(recipe), recipe
@@ -398,8 +403,18 @@ class Trainer:
         most_seconds: float = math.inf,
         most_epochs: int = MOST_EPOCHS,
     ) -> Iterator[tuple[PreTrainedModel, int] | None]:
-        """The model of a fitted BiLSTM and its epochs, as long as it is entered; None where `on_step` stopped it. The
-        arguments are those of `fit_head`."""
+        """Fit a BiLSTM and lend its model, which holds only while the context is entered.
+
+        Args:
+            candidate: what is fitted.
+            seed: of the BiLSTM.
+            on_step: called after every epoch with ten times its number; may raise `Stopped`.
+            most_seconds: after which no epoch begins, and the best one so far counts.
+            most_epochs: after which it ends in any case.
+
+        Returns:
+            the model and its epochs; None where `on_step` stopped it.
+        """
         tagger = bilstm.fit_bilstm(
             str(candidate.features), self.prefixes.train_features, rows=self.rows, backbone=self.backbone, seed=seed,
             on_step=on_step, most_seconds=most_seconds, most_epochs=most_epochs,
@@ -422,11 +437,11 @@ class Trainer:
     # -- how long it takes
 
     def seconds_per_step(self, depth: int, *, shallowest: int = 0, most_s: float = math.inf) -> float:
-        """`Pace.seconds_per_step`, with steps that are timed here."""
+        """Seconds of a training step at a depth (`Pace.seconds_per_step`), with steps that are timed here."""
         return self.pace.seconds_per_step(depth, timed=self.time_steps, shallowest=shallowest, most_s=most_s)
 
     def seconds_for_views(self, candidate: Candidate) -> float:
-        """What it takes to run the frozen blocks over the views of every row."""
+        """Seconds of running the frozen blocks over the views of every row."""
         passes = self.views.passes(candidate)
         return passes * self.pace.steps_for(1) * self.seconds_per_step(0) / 3 if passes else 0.0
 
@@ -455,6 +470,6 @@ class Trainer:
         return per_token * float(tokens.mean())
 
     def first_validation_row(self) -> Rows:
-        """What a training predicts in the end whose predictions nobody asks for."""
+        """The first validation row alone, for trainings whose predictions nobody asks for."""
         rows = self.rows
         return Rows(encoded=rows.validation, labels=rows.data.validation.labels, task=rows.task).first()
