@@ -17,7 +17,7 @@ from tuner.block_tree import Part, has_parameters, is_head, is_list, walk, witho
 from tuner.errors import ModelError
 
 OUT_OF_ORDER = ("Twins", "HighResolutionNet", "HighResolutionNetFeatures", "Xcit", "EfficientViM", "CrossVit")
-"""Of timm: stages whose parts are held before or after them all, branches that run beside each other."""
+"""Architectures of timm that hold parts of stages before or after them all, or whose branches run beside each other."""
 TOWER = re.compile(r"(^|\.)((vision|visual|audio)(_tower|_model)?|image_(tower|model)|tower_\w+|r_layers)$")
 """Names of what reads a second kind of input (LXMERT's `r_layers` are those of images)."""
 
