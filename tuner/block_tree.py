@@ -194,10 +194,10 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def without_lists(model: nn.Module) -> list[Part]:
-    """Models that keep no list: children in order; what comes before the first of the commonest kind is the stem.
+    """List the parts of a model that keeps no list: its children in order.
 
-    Where one sequence holds everything (VGG's convolutions) it is opened: every operation with weights is a unit, with
-    the norm behind it.
+    What comes before the first of the commonest kind is the stem. Where one sequence holds everything (VGG's
+    convolutions) it is opened: every operation with weights is a unit, with the norm after it.
     """
     children = children_with_weights(model)
     while len(children) == 1 and isinstance(children[0][1], (nn.Sequential, nn.ModuleList)):

@@ -90,7 +90,7 @@ def encoder_end(blocks: Sequence[Block]) -> int | None:
 
 
 def head_parameters(model: nn.Module, blocks: Sequence[Block]) -> Iterator[nn.Parameter]:
-    """What is in no block: together with the blocks, every parameter exactly once."""
+    """The parameters that are in no block: together with the blocks, every parameter exactly once."""
     inside = {id(parameter) for block in blocks for parameter in block.parameters()}
     return (parameter for parameter in model.parameters() if id(parameter) not in inside)
 

@@ -227,7 +227,7 @@ def _norms(blocks: Sequence[Block]) -> list[nn.Module]:
 
 
 def has_statistics(blocks: Sequence[Block]) -> bool:
-    """Whether blocks hold batch norms."""
+    """Whether some of the blocks hold batch norms."""
     return bool(_norms(blocks))
 
 

@@ -43,8 +43,9 @@ class Arm:
 
     @property
     def rate_of_evidence(self) -> float | None:
-        """The learning rate that goes as far in the steps of the evidence as this one does in fewer: their squares are
-        as the steps.
+        """The learning rate that goes as far in the steps of the evidence as this one does in fewer.
+
+        The square of a learning rate times the number of its steps is the same for both.
 
         >>> Arm(candidate=Candidate(strategy="train_all", frozen_blocks=0), learning_rate=2e-4, share=0.5,
         ...     schedule=0.5).rate_of_evidence
@@ -98,7 +99,7 @@ class Expectations(Record):
 
 
 def cut_loss(share: float) -> float:
-    """Log odds that a schedule loses which is cut to a share.
+    """The loss in log odds of a schedule that is cut to a share.
 
     >>> cut_loss(1.0), round(cut_loss(0.5), 4), cut_loss(0.0)
     (0.0, 0.0208, inf)

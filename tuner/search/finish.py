@@ -319,7 +319,9 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison | None) -> list[
 
 
 def of_scratch(runs: Iterable[Run], *, n_train: int) -> list[str]:
-    """Warn of fresh weights that had few rows to learn from, or less of a schedule than is searched otherwise.
+    """Warn of fresh weights that had few rows to learn from, or a schedule that the budget cut.
+
+    Such a schedule is shorter than any that is searched otherwise.
 
     Args:
         runs: of the search, the best first.

@@ -57,7 +57,7 @@ def expected_score(mean: Floats, sd: Floats) -> Floats:
 
 
 def score_at(log_odds: Floats) -> Floats:
-    """Scores of log odds.
+    """Turn log odds into scores, 0 to 1.
 
     >>> score_at(np.array([0.0, 2.0])).round(3).tolist()
     [0.5, 0.881]

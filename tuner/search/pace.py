@@ -16,7 +16,7 @@ STEP_IN_PASSES = 3.0
 
 
 def usual_batch(n_train: int) -> int:
-    """Rows a step, for so many training rows."""
+    """Number of rows a step that is usual for so many training rows."""
     return SMALL_BATCH if n_train <= LARGE_DATA else LARGE_BATCH
 
 

@@ -258,7 +258,7 @@ def _rates(plan: Plan, name: str, n_blocks: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Tell a number of seconds in words.
 
     >>> duration(45), duration(160), duration(120)
     ('45 s', '2 min 40 s', '2 min')

@@ -135,7 +135,7 @@ def candidate_at(depth: int, n_blocks: int) -> Candidate:
 
 
 def default_space(n_blocks: int) -> SearchSpace:
-    """All depths, with no, three quarters and all blocks frozen as controls."""
+    """The space of all depths, with no, three quarters and all blocks frozen as controls."""
     controls = tuple(candidate_at(depth, n_blocks) for depth in (0, max(1, round(0.75 * n_blocks)), n_blocks))
     return SearchSpace(n_blocks=n_blocks, first=controls[1:2], controls=controls, depths=(0, n_blocks))
 
@@ -229,7 +229,7 @@ def check_strategy(name: str, *, widths: Sequence[int] | None = None, tops: Sequ
 
 
 def space_notes(space: SearchSpace) -> tuple[str, ...]:
-    """What is worth knowing before what a space tries first is followed: warnings.
+    """Warnings about what a space tries first, which a user should know before it is followed.
 
     >>> only = Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four")
     >>> space_notes(SearchSpace(n_blocks=3, first=(only,), controls=(), depths=(3, 3)))

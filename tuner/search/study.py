@@ -39,7 +39,7 @@ def open_study(
     from optuna.storages.journal import JournalFileBackend
 
     class Journal(JournalFileBackend):  # type: ignore[misc]  # which has no types
-        """One whose lock Ctrl-C does not leave behind, nor take for another's."""
+        """A journal whose lock Ctrl-C does not leave behind, nor take for another's."""
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             with uninterrupted():

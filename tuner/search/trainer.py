@@ -84,7 +84,7 @@ def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def as_exported(model: PreTrainedModel, *, backbone: Backbone) -> PreTrainedModel:
-    """A trained model as the architecture's own class where that is the same function."""
+    """Turn a trained model into the architecture's own class, where that is the same function."""
     if not isinstance(model, TransferClassifier):
         return model
     same = as_native(model, backbone=backbone)
@@ -135,7 +135,7 @@ class Trainer:
 
     @contextmanager
     def built(self, candidate: Candidate, *, seed: int) -> Iterator[Built]:
-        """A model at the candidate's depth with fresh weights, and the rows that feed it, as long as it is entered.
+        """Build a candidate's model as it starts, and the rows that feed it, which hold while the context is entered.
 
         The head starts from a probe, so that a random head does not tear at good features (Kumar et al. 2022); from
         scratch, it starts as random as the rest. Raises `ModelError` for a native head that the architecture lacks.
@@ -231,7 +231,7 @@ class Trainer:
 
     @contextmanager
     def loaded(self, candidate: Candidate, *, seed: int, weights: Mapping[str, torch.Tensor] | None) -> Iterator[Built]:
-        """A candidate's model with trained weights (None of a linear head), as long as it is entered."""
+        """Lend a candidate's model with trained weights (None of a linear head) while the context is entered."""
         with self.built(replace(candidate, augmentation=None), seed=seed) as built:
             if weights is not None:
                 built.model.load_state_dict(weights, strict=False)
@@ -314,7 +314,7 @@ class Trainer:
     def within_memory(
         self, fit: Callable[[dict[str, float]], Fitted], recipe: dict[str, float]
     ) -> tuple[Fitted, dict[str, float]]:
-        """Call `fit` with a recipe, and where memory runs out again with half the rows a step and twice the steps.
+        """Call `fit` with a recipe; where memory runs out, again with half the rows a step and twice the steps.
 
         That is said, and holds for all further runs.
         """
@@ -331,7 +331,7 @@ class Trainer:
             recipe = recipe | {"steps": 2 * recipe["steps"]}
 
     def asked(self, candidate: Candidate, recipe: Mapping[str, float], *, seed: int) -> Recipe:
-        """A stored recipe as what a training run takes."""
+        """Turn a stored recipe into what a training run takes."""
         weights = self.rows.class_weights.tolist() if candidate.option == CLASS_WEIGHTED else None
         return Recipe(
             learning_rate=recipe["learning_rate"],
@@ -446,7 +446,7 @@ class Trainer:
         return passes * self.pace.steps_for(1) * self.seconds_per_step(0) / 3 if passes else 0.0
 
     def time_steps(self, depth: int) -> float:
-        """Seconds of a step at a depth, on a few that are thrown away."""
+        """Seconds of a step at a depth, measured on a few that are thrown away."""
         size = self.pace.batch_size
         recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=size, seed=0)
         marks: list[float] = []

@@ -182,10 +182,10 @@ def fit_head(
     class_weights: np.ndarray | None = None,
     link: Link = SOFTMAX,
 ) -> LinearHead:
-    """Fit a linear head by L-BFGS: multinomial logistic regression, or with another link that one's model.
+    """Fit a linear head by L-BFGS: by default multinomial logistic regression, else the model of another link.
 
-    Minimises the mean loss plus ``l2 / (2 n) * |W|^2`` on standardised features; with the default link that is
-    scikit-learn's ``LogisticRegression(C=1 / l2)`` after a ``StandardScaler``.
+    Minimises the mean loss, by default cross-entropy, plus ``l2 / (2 n) * |W|^2`` on standardised features. By default
+    that is scikit-learn's ``LogisticRegression(C=1 / l2)`` after a ``StandardScaler``.
 
     Args:
         features: m arrays (n, d), one for each block that is read.

@@ -199,7 +199,7 @@ class Labels(OfRows):
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), weight=weights)
 
     def weighs(self, metric: str) -> bool:
-        """Never: a threshold does for rare labels what weights would."""
+        """False: a threshold does for rare labels what weights would."""
         return False
 
     def class_weights(self, labels: np.ndarray) -> np.ndarray:
@@ -261,7 +261,7 @@ class Labels(OfRows):
         return LabelsTruth(labels=labels, metric=metric, groups=groups, names=self.names)
 
     def moves(self, metric: str) -> bool:
-        """Always: the threshold that scores most is seldom 0.5."""
+        """True: the threshold that scores most is seldom 0.5."""
         return True
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:

@@ -121,7 +121,7 @@ class Squared:
         return logits
 
     def losses_of_outputs(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Half the squares."""
+        """Half the squared errors, on the standardised scale."""
         losses: np.ndarray = 0.5 * (outputs[:, 0] - self.targets(labels).numpy()) ** 2
         return losses
 
@@ -130,8 +130,10 @@ class Squared:
         return np.full(len(labels), class_weights[0])
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """(n,) numbers in the labels' units. An output that is no number, of a model that fell apart, says no more than
-        the mean does."""
+        """Turn outputs into (n,) numbers in the labels' units.
+
+        An output that is no number, of a model that fell apart, says no more than the mean does.
+        """
         numbers: np.ndarray = outputs[:, 0].astype(np.float64) * self.deviation + self.mean
         numbers[~np.isfinite(numbers)] = self.mean
         return numbers
@@ -223,7 +225,7 @@ class NumberTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers(OfRows):
-    """Every row has one number, which ``name`` calls.
+    """One number for every row, which ``name`` calls.
 
     Labels are (n,) numbers in the user's units. A model's one output is standardised: what it is times ``deviation``,
     plus ``mean``, both of the training labels, is the number. A saved model has these in its last layer (`folding`), so
@@ -292,7 +294,7 @@ class Numbers(OfRows):
         return mean if weights is None else mean * weights[0]
 
     def weighs(self, metric: str) -> bool:
-        """Never: there are no classes."""
+        """False: there are no classes."""
         return False
 
     def class_weights(self, labels: np.ndarray) -> np.ndarray:
@@ -360,7 +362,7 @@ class Numbers(OfRows):
     # --- the decision
 
     def moves(self, metric: str) -> bool:
-        """Never: offsets are of classes."""
+        """False: offsets are of classes."""
         return False
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:

@@ -82,7 +82,7 @@ class JoinedDepth:
 
     @property
     def layouts(self) -> tuple[tuple[Layout, ...], ...]:
-        """How the states are laid out in what the units return."""
+        """What the units return, as `CachedDepth` has it."""
         return self.upper.layouts
 
     @property
