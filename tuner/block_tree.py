@@ -24,7 +24,7 @@ HEAD_NAMES = frozenset(
 """What follows the last block under these names belongs to the head."""
 
 HEAD_PARTS = {"PerceiverModel": {"decoder", "output_postprocessor"}}
-"""The same by class, where the name says otherwise."""
+"""Parts of the head by class, where their names do not say so."""
 
 STAGES = frozenset(
     {"PvtV2EncoderLayer", "MobileViTMobileNetLayer", "MobileViTV2MobileNetLayer", "PPLCNetBlock", "AlbertLayerGroup"}
@@ -74,7 +74,7 @@ class Part:
 
 
 def has_parameters(module: nn.Module) -> bool:
-    """Whether there is something in it that training changes: parameters, or running statistics."""
+    """Whether a module holds something that training changes: parameters, or running statistics."""
     return next(module.parameters(), None) is not None or any(
         isinstance(part, _BatchNorm) and part.track_running_stats for part in module.modules()
     )
@@ -112,7 +112,15 @@ def _holds_units(module: nn.Module) -> bool:
 def walk(
     name: str, module: nn.Module, *, is_root: bool = False, in_stage: bool = False, has_head: bool = False
 ) -> list[Part]:
-    """The parts of a module that holds units."""
+    """List the parts of a module that holds units, in the order data flows.
+
+    Args:
+        name: dotted name of the module inside the base; empty for the base itself.
+        module: what is taken apart.
+        is_root: whether it is the base itself, among whose children heads are looked for.
+        in_stage: whether it is a stage of residual units, whose loose parts between units join the one before them.
+        has_head: whether what a root holds after its last unit is a head, unless it is a norm.
+    """
 
     def dotted(child: str) -> str:
         return f"{name}.{child}".lstrip(".")
@@ -175,7 +183,7 @@ def walk(
 
 
 def is_head(name: str) -> bool:
-    """Whether a part of the whole model is called as heads are."""
+    """Whether a part of the whole model has a name that heads have."""
     return name in HEAD_NAMES or name.lower().startswith("aux") or name.endswith(("classifier", "_head"))
 
 
@@ -186,10 +194,10 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def without_lists(model: nn.Module) -> list[Part]:
-    """Models that keep no list: children in order; what comes before the first of the commonest kind is the stem.
+    """List the parts of a model that keeps no list: its children in order.
 
-    Where one sequence holds everything (VGG's convolutions) it is opened: every operation with weights is a unit, with
-    the norm behind it.
+    What comes before the first of the commonest kind is the stem. Where one sequence holds everything (VGG's
+    convolutions) it is opened: every operation with weights is a unit, with the norm after it.
     """
     children = children_with_weights(model)
     while len(children) == 1 and isinstance(children[0][1], (nn.Sequential, nn.ModuleList)):

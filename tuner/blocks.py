@@ -17,7 +17,7 @@ from tuner.block_tree import Part, has_parameters, is_head, is_list, walk, witho
 from tuner.errors import ModelError
 
 OUT_OF_ORDER = ("Twins", "HighResolutionNet", "HighResolutionNetFeatures", "Xcit", "EfficientViM", "CrossVit")
-"""Of timm: stages whose parts are held before or after them all, branches that run beside each other."""
+"""Architectures of timm that hold parts of stages before or after them all, or whose branches run beside each other."""
 TOWER = re.compile(r"(^|\.)((vision|visual|audio)(_tower|_model)?|image_(tower|model)|tower_\w+|r_layers)$")
 """Names of what reads a second kind of input (LXMERT's `r_layers` are those of images)."""
 
@@ -90,7 +90,7 @@ def encoder_end(blocks: Sequence[Block]) -> int | None:
 
 
 def head_parameters(model: nn.Module, blocks: Sequence[Block]) -> Iterator[nn.Parameter]:
-    """What is in no block: together with the blocks, every parameter exactly once."""
+    """The parameters that are in no block: together with the blocks, every parameter exactly once."""
     inside = {id(parameter) for block in blocks for parameter in block.parameters()}
     return (parameter for parameter in model.parameters() if id(parameter) not in inside)
 

@@ -47,7 +47,7 @@ class FreezingAudit(TrainerCallback):  # type: ignore[misc]  # transformers is u
             self._optimizer_was_first = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any, **_: Any) -> None:
-        """Whether the trainer took over what was frozen; a model that it has just made is frozen first."""
+        """Check that the trainer took over what was frozen; a model that it has just made is frozen first."""
         self._gradients_seen = False
         if self.frozen_blocks is not None and (self.prefix is None or not is_prefix_of(self.prefix, model)):
             carried = count_trainable(model)
@@ -62,7 +62,7 @@ class FreezingAudit(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self._audit(model=model, optimizer=optimizer)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Whether gradients reach what is trained; asked once."""
+        """Check once that gradients reach what is trained."""
         prefix = self.prefix
         if self._gradients_seen or prefix is None or prefix.frozen_blocks == len(prefix.blocks):
             return
@@ -76,11 +76,11 @@ class FreezingAudit(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self._gradients_seen = True
 
     def on_save(self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any, **_: Any) -> None:
-        """Whether what is saved is what was frozen."""
+        """Check that what is saved is what was frozen."""
         self._audit(model=model, optimizer=optimizer)
 
     def on_train_end(self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any, **_: Any) -> None:
-        """Whether nothing frozen moved."""
+        """Check that nothing frozen moved."""
         self._audit(model=model, optimizer=optimizer)
 
     def _audit(self, *, model: Any, optimizer: Any) -> None:

@@ -51,7 +51,14 @@ class StorageError(TransferError, OSError):
 
 
 def damaged(path: Path, how: str, *, fix: str, why: str = "a search goes on from what is stored there") -> DataError:
-    """A stored file that is not as it was written, as what, why and fix."""
+    """Make the error for a stored file that is not as it was written, to be raised by the caller.
+
+    Args:
+        path: of the file.
+        how: in what it is damaged, as the end of a sentence.
+        fix: what the user can do.
+        why: it matters; by default, that a search goes on from what is stored there.
+    """
     return DataError(f"{path} is damaged: {how}", why=why, fix=fix)
 
 

@@ -85,7 +85,7 @@ class Support:
     radius: float
 
     def unlike(self, features: np.ndarray) -> np.ndarray:
-        """(n, d) features to (n,) booleans."""
+        """Say which rows of (n, d) features are unlike the training data, as (n,) booleans."""
         if len(self.features) < SUPPORT_NEIGHBOURS:
             return np.zeros(len(features), dtype=bool)
         found = np.empty(len(features), dtype=bool)
@@ -97,7 +97,7 @@ class Support:
 
 
 def normalised(features: np.ndarray) -> np.ndarray:
-    """Rows at unit length."""
+    """Scale the rows of features to unit length."""
     rows: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     return rows.astype(np.float32)
 
@@ -119,7 +119,15 @@ def measure_support(features: np.ndarray) -> Support:
 
 
 class TransferModel:
-    """A saved winner with its tokenizer or image processor: texts or images in, labels out; sentences in, tags out."""
+    """A saved winner with its tokenizer or image processor: texts or images in, labels out; sentences in, tags out.
+
+    Args:
+        classifier: the tuned model, which is put into evaluation mode.
+        reader: its tokenizer or image processor.
+        support: where its training data lies.
+        card: the README of its folder, as Markdown.
+        pairs: whether it was tuned on pairs of texts; None where that is not known.
+    """
 
     def __init__(
         self,
@@ -137,9 +145,9 @@ class TransferModel:
         self.pairs = pairs
         """Whether it was tuned on pairs of texts; None where that is not known."""
         self.task = task_of_config(classifier.config)
-        """What it predicts."""
+        """The task, which says what it predicts."""
         self.input = input_of_reader(reader) or INPUTS[-1]
-        """What it reads."""
+        """The input, which says what it reads."""
         self._backbone: Backbone | None = None
 
     @property
@@ -148,28 +156,31 @@ class TransferModel:
         return self.task.names
 
     def predict(self, rows: Sequence[Any]) -> list[Any]:
-        """What the task says of every text or image; of every sentence of words the list of its words' tags."""
+        """Predict every text or image; of every sentence of words the list of its words' tags."""
         rows = self._rows(rows)
         return self.task.told(self.task.decode(self.run(rows)[0]), rows)
 
     def tell(
         self, rows: Sequence[Any], *, progress: Progress | None = None
     ) -> tuple[list[Any], np.ndarray, np.ndarray]:
-        """What `predict` and `predict_with_support` say of rows that are labelled as a whole, from one pass."""
+        """Predict rows that are labelled as a whole, with their probabilities and which are unlike the training data.
+
+        From one pass, it returns what `predict` and `predict_with_support` say.
+        """
         rows = self._rows(rows)
         logits, features = self.run(rows, progress=progress)
         told = self.task.told(self.task.decode(logits), rows)
         return told, self.task.probabilities(logits), self.support.unlike(features)
 
     def predict_proba(self, rows: Sequence[Any]) -> np.ndarray:
-        """(n, C) probabilities in the order of `class_names`; of sentences of words (N, C), sentence below sentence.
+        """Probabilities (n, C) in the order of `class_names`; of sentences of words (N, C), sentence below sentence.
 
         A word that the model does not see has the same probability of every tag.
         """
         return self.predict_with_support(rows)[0]
 
     def unlike_training(self, rows: Sequence[Any]) -> np.ndarray:
-        """(n,) booleans: the rows that lie outside the training data's support."""
+        """Say which rows lie outside the training data's support, as (n,) booleans."""
         return self.predict_with_support(rows)[1]
 
     def predict_with_support(
@@ -179,12 +190,12 @@ class TransferModel:
         return self.predict_encoded(self.encode(rows, progress=progress), progress=progress)
 
     def predict_encoded(self, encoded: Encoded, *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """What `predict_with_support` says of rows that `encode` has read."""
+        """Predict rows that `encode` has read, as `predict_with_support` does."""
         logits, features = classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
         return self.task.probabilities(logits), self.support.unlike(features)
 
     def run(self, rows: Sequence[Any], *, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, C) and the features (n, d) that the last linear layer read.
+        """Compute the logits (n, C) and the features (n, d) that the last linear layer read.
 
         One text or image counts as a list; of pairs, `rows` are (text, text); of sentences, lists of words. Raises
         `DataError` for rows of another kind than the model was tuned on.
@@ -193,7 +204,7 @@ class TransferModel:
         return classify(self.classifier, backbone=self._read_by, encoded=encoded, progress=progress)
 
     def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
-        """The rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
+        """Read rows as the model is fed them; of sentences it says which words are seen. Raises as `run` does."""
         rows = self._rows(rows)
         return self._read_by.encode(self._form.checked(rows, self.pairs), progress=progress)
 
@@ -325,10 +336,26 @@ def model_card(
     metrics: Mapping[str, Any] | None = None, by_class: Sequence[Mapping[str, Any]] = (),
     calibration: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
-    """The README of the model folder, with the metadata that hubs and pipelines read.
+    """Write the README of the model folder, with the metadata that hubs and pipelines read.
 
-    A model that reads `whole_words` is shown without a pipeline, which could not feed it. Test scores by `metrics` and
-    `by_class`, and the `calibration`, are those of ``tuning.json``.
+    Args:
+        base: id or path of the pretrained model.
+        data: name of the dataset.
+        metric: that the model was chosen by.
+        score: on the test split, under that metric.
+        interval: 95 % interval of the score.
+        candidate: what was trained, in words.
+        recipe: settings that it was trained with, of which numbers are shown.
+        task: of the saved model (`tuner.tasks.base.Task.as_saved`).
+        head: the kind of classifier that transformers has for it.
+        n_train: rows that it was trained on.
+        n_test: rows of the test split.
+        times_tested: how many times the test split was scored, each time for another winner.
+        native: whether plain transformers knows the architecture, so that nothing has to be imported first.
+        whole_words: whether the model reads whole words, and is shown without a pipeline, which could not feed it.
+        metrics: test scores by metric, as in ``tuning.json``.
+        by_class: test scores by class, as in ``tuning.json``.
+        calibration: of the probabilities, as in ``tuning.json``; None for a task without any.
     """
     import yaml
 

@@ -20,12 +20,12 @@ class FreezingError(AssertionError):
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenPrefix:
-    """What was frozen, with a digest of its weights and buffers, to be compared after training.
+    """A record of what `freeze` froze, with digests of its weights and buffers, to be compared after training.
 
-    ``trainable`` counts the values that carry gradients, ``fixed`` those outside the frozen blocks that the model
-    itself (sinusoidal positions) or PEFT (the base under its adapters) keeps as they are. ``statistics`` is a digest of
-    the batch statistics that trained blocks keep, all but the last ``fresh_blocks``; None where they follow the
-    batches.
+    ``blocks`` are those of the whole model, of which the first ``frozen_blocks`` are frozen. ``trainable`` counts the
+    values that carry gradients, ``fixed`` those outside the frozen blocks that the model itself (sinusoidal positions)
+    or PEFT (the base under its adapters) keeps as they are. ``statistics`` is a digest of the batch statistics that
+    trained blocks keep, all but the last ``fresh_blocks``; None where they follow the batches.
     """
 
     frozen_blocks: int
@@ -45,16 +45,28 @@ def freeze(
     keep_statistics: bool = False,
     fresh_blocks: int = 0,
 ) -> FrozenPrefix:
-    """Freeze the first `frozen_blocks` blocks of a model (`find_blocks`): no gradients, and evaluation mode for good.
+    """Freeze the first blocks of a model: no gradients, and evaluation mode for good.
 
     Evaluation mode switches dropout off and keeps batch statistics; it stays when a trainer calls ``model.train()``,
     because the frozen modules no longer listen. What holds the blocks (an encoder with dropout of its own) is in
     evaluation mode until the data enters the first block that is trained. All other parameters are made trainable, but
     those that the model itself keeps fixed; a model with adapters of PEFT trains only what PEFT trains, since the rest
-    is not saved with them. With `keep_statistics`, batch norms of the trained blocks too normalise
-    with the statistics they came with, and only their weights are trained: a few small batches say less about means
-    and variances than pretraining did; not so of the last `fresh_blocks`, whose weights the statistics know nothing of.
-    Raises `OptionError` for a depth the model does not have.
+    is not saved with them.
+
+    Args:
+        model: what is frozen, in place.
+        blocks: of the model; by default those that `find_blocks` finds.
+        frozen_blocks: number of blocks that are frozen, from the first one on; 0 for none.
+        keep_statistics: whether batch norms of the trained blocks too normalise with the statistics they came with, and
+            only their weights are trained: a few small batches say less about means and variances than pretraining did.
+        fresh_blocks: number of the last blocks of which that does not hold: the statistics know nothing of their
+            weights.
+
+    Returns:
+        what was frozen, for `audit`.
+
+    Raises:
+        OptionError: for a depth that the model does not have.
     """
     if blocks is None:
         blocks = find_blocks(model)
@@ -215,12 +227,12 @@ def _norms(blocks: Sequence[Block]) -> list[nn.Module]:
 
 
 def has_statistics(blocks: Sequence[Block]) -> bool:
-    """Whether blocks hold batch norms."""
+    """Whether some of the blocks hold batch norms."""
     return bool(_norms(blocks))
 
 
 def count_trainable(model: nn.Module) -> int:
-    """Parameters that carry gradients."""
+    """Count the values of the parameters that carry gradients."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -253,7 +265,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def is_prefix_of(prefix: FrozenPrefix, model: nn.Module) -> bool:
-    """Whether all blocks of a prefix, frozen and trained, are this model's own modules and parameters."""
+    """Whether all blocks of a prefix, frozen and trained, are modules and parameters of this very model."""
     return not _foreign_blocks(prefix, model)
 
 
@@ -278,10 +290,15 @@ def audit(
     exactly the trainable parameters.
 
     Args:
-        prefix: what `freeze` returned. model: the model that is trained, with or without what distributed training or
-        torch.compile put around it. optimizer: of that training. optimizer_was_first: whether it was made before
-        freezing: it may then hold frozen parameters, without any state. compact: whether a table of the rows that occur
-        stands in for the trained input embedding (`tuner.training.vocabulary`).
+        prefix: what `freeze` returned.
+        model: the model that is trained, with or without what distributed training or torch.compile put around it.
+        optimizer: of that training; None omits the check of it.
+        optimizer_was_first: whether it was made before freezing: it may then hold frozen parameters, without any state.
+        compact: whether a table of the rows that occur stands in for the trained input embedding
+            (`tuner.training.vocabulary`).
+
+    Raises:
+        FreezingError: where anything differs.
     """
     foreign = _foreign_blocks(prefix, model)
     if len(foreign) == len(prefix.blocks):

@@ -36,7 +36,10 @@ def no_network() -> Iterator[None]:
 
 @functools.cache
 def ask_hub(name: str, repo_type: str) -> str:
-    """``found``, ``missing`` or ``unreachable`` for a dataset or model, within `HUB_SECONDS` in any network."""
+    """Ask the hub for a dataset or model, within `HUB_SECONDS` in any network.
+
+    The answer is ``found``, ``missing`` or ``unreachable``.
+    """
     answers: list[str] = []
 
     def ask() -> None:

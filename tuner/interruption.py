@@ -20,12 +20,12 @@ _entered: list[Interruption] = []
 
 
 class Interruption:
-    """While it is entered, the first signal raises `KeyboardInterrupt` and later ones do nothing; after `hold`, none
-    does anything.
+    """Make the first signal raise `KeyboardInterrupt` and later ones do nothing, while the context is entered.
 
-    A search goes on to save its best model, so the signal waits where it would leave something in halves: until an
-    `uninterrupted` block has ended, and until a module is imported, since one that was cut off may fail to import a
-    second time. Signals reach Python's main thread only; in any other thread entering it changes nothing.
+    After `hold`, none does anything. A search goes on to save its best model, so the signal waits where it would leave
+    something in halves: until an `uninterrupted` block has ended, and until a module is imported, since one that was
+    cut off may fail to import a second time. Signals reach Python's main thread only; in any other thread entering it
+    changes nothing.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Interruption:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let what belongs together come to its end: a signal that comes meanwhile interrupts behind it."""
+    """Let what belongs together come to its end: a signal that comes meanwhile interrupts after it."""
     interruption = _entered[-1] if _entered and threading.current_thread() is threading.main_thread() else None
     if interruption is None:
         yield

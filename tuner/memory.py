@@ -10,7 +10,7 @@ from tuner.errors import ModelError
 
 
 def check_memory(files: Sequence[Path], name: str) -> int | None:
-    """How many numbers the weights hold; None where the files are damaged, which loading says.
+    """Count the numbers that the weights hold; None where the files are damaged, which loading says.
 
     Raises `ModelError` where they are, in full precision, more than the memory that is free.
     """

@@ -116,7 +116,7 @@ HUB_METRICS: Mapping[str, str] = {
 
 
 def metric_name(metric: str) -> str:
-    """A metric in words.
+    """The name of a metric in words.
 
     >>> metric_name("macro_f1"), metric_name("top_5")
     ('macro F1', 'top 5')
@@ -125,7 +125,7 @@ def metric_name(metric: str) -> str:
 
 
 def baseline_name(baseline: str) -> str:
-    """What needs no pretrained model, in words.
+    """The name of a baseline, which needs no pretrained model, in words.
 
     >>> baseline_name("tfidf_linear")
     'TF-IDF + logistic regression'
@@ -134,7 +134,7 @@ def baseline_name(baseline: str) -> str:
 
 
 def feature_name(features: str) -> str:
-    """What is read of a frozen model, in words.
+    """The name of features that are read of a frozen model, in words.
 
     >>> feature_name("block_3"), feature_name("concat_last_four")
     ('block 3', 'last four blocks, side by side')
@@ -145,7 +145,7 @@ def feature_name(features: str) -> str:
 
 
 def feature_words(features: str) -> str:
-    """The key of what is read, as words: its short name, which candidates and reasons use.
+    """The short name of features, as candidates and reasons use it: their key as words.
 
     >>> feature_words("concat_last_four")
     'concat last four'
@@ -156,7 +156,17 @@ def feature_words(features: str) -> str:
 def strategy_sentence(
     strategy: str, *, start: str = "pretrained", frozen_blocks: int | None, n_blocks: int | None, features: str | None
 ) -> str:
-    """What to do, as an imperative without its full stop; empty where the strategy is not known.
+    """Say what to do, as an imperative without its full stop.
+
+    Args:
+        strategy: a key of `STRATEGIES`.
+        start: ``pretrained`` or ``scratch``.
+        frozen_blocks: how many blocks are frozen; None where that is not known, or means nothing.
+        n_blocks: of the model; None where it is not known.
+        features: what is read where nothing of the base is trained; None where that is not known.
+
+    Returns:
+        the sentence; empty where the strategy is not known.
 
     >>> strategy_sentence("freeze_part", frozen_blocks=5, n_blocks=7, features=None)
     'Freeze the first 5 of 7 blocks and train the rest'

@@ -38,14 +38,14 @@ class Misfits:
 
     @property
     def distance(self) -> tuple[int, int]:
-        """How far a value is from its kind: what is missing says most, then how much does not fit."""
+        """How far a value is from the kind that was asked for: what is missing says most, then what does not fit."""
         return len(self.missing), len(self)
 
     def __len__(self) -> int:
         return len(self.missing) + len(self.wrong) + len(self.unknown)
 
     def in_words(self, *, noun: str) -> str:
-        """All of them in one line; `noun` says what the unknown names are not part of.
+        """Tell all misfits in one line; `noun` says what the unknown names are not part of.
 
         >>> found = Misfits(missing={"a.b": None}, wrong={"c": "a number"}, unknown={"d": None, "e": None})
         >>> found.in_words(noun="run")
@@ -58,7 +58,7 @@ class Misfits:
         return "; ".join(parts)
 
     def take(self, other: Misfits) -> None:
-        """Add those of another."""
+        """Add the misfits of another."""
         self.missing |= other.missing
         self.wrong |= other.wrong
         self.unknown |= other.unknown
@@ -151,7 +151,7 @@ def _parse_fields(kind: Any, value: Any, *, at: str, ignores: bool, found: Misfi
 
 
 def _parse_union(kinds: tuple[Any, ...], value: Any, *, at: str, ignores: bool, found: Misfits) -> Any:
-    """As the first kind that fits; else the misfits of the one that fits best."""
+    """Read a value as the first kind that fits; else the misfits are those of the kind that fits best."""
     nearest: Misfits | None = None
     for kind in kinds:
         own = Misfits()

@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 def in_time(call: Callable[[], T], *, seconds: float) -> T:
-    """What `call` returns, or raises; `TimeoutError` where it does neither in time.
+    """Call a function and return what it does, or raise `TimeoutError` where it has not ended in time.
 
-    It runs in a thread of its own, which nothing can stop: it ends with the program, which is about to end.
+    It runs in a thread of its own, which nothing can stop: it ends with the program, which is about to end. What the
+    function raises is raised here.
     """
     results: list[T] = []
     failures: list[BaseException] = []

@@ -18,7 +18,7 @@ from tuner.parsing import AsText, Misfits, parse
 from tuner.regular import check_regular
 
 SCHEMA = 1
-"""Of advice.json and tuning.json: keys may be added to it, not changed."""
+"""Version of advice.json and tuning.json: keys may be added to it, not changed."""
 
 Progress = Callable[[str, float], None]
 """Called with a one-line message and the fraction done, 0 to 1."""
@@ -82,7 +82,7 @@ class Record:
 
 
 def to_jsonable(value: Any) -> Any:
-    """Records, enums, tuples, paths and NumPy values as JSON values; NaN and infinities become null."""
+    """Turn records, enums, tuples, paths and NumPy values into JSON values; NaN and infinities become null."""
     if isinstance(value, Record):
         return value.to_json()
     if isinstance(value, AsText):
@@ -128,7 +128,7 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 
 
 def folder_error(path: Path, error: OSError) -> RunFolderError:
-    """An operating system's refusal to write `path`, as what, why and fix."""
+    """Put an operating system's refusal to write `path` into words, as what, why and fix."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunFolderError(
             f"the disk is full: {path} could not be written",
@@ -143,7 +143,10 @@ def folder_error(path: Path, error: OSError) -> RunFolderError:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """As `write_bytes_atomically`, UTF-8; what a file name holds beyond it is written as an escape."""
+    """Write a text as UTF-8, whole or not at all (`write_bytes_atomically`).
+
+    What a file name holds beyond UTF-8 is written as an escape.
+    """
     write_bytes_atomically(path, text.encode(errors="backslashreplace"))
 
 
@@ -158,7 +161,7 @@ def read_record(
     expected: Mapping[str, type],
     fix: str = "run the command that wrote it again with a new --out",
 ) -> dict[str, Any]:
-    """A run's JSON file, checked for being one: the schema of this version, and values of these types.
+    """Read a run's JSON file, checked for being one: the schema of this version, and values of these types.
 
     Raises `DataError` for anything else; `fix` says what can still be done where it is damaged.
     """

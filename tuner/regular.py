@@ -17,7 +17,7 @@ _KINDS = (
 
 
 def irregular(path: str | Path) -> str | None:
-    """What lies there where that is neither a file nor a folder, behind links too; None of what is not there.
+    """Name what is at a path, such as "a device"; None for a file, a folder, or what is not there. Links are followed.
 
     >>> irregular("/dev/null"), irregular("/"), irregular("no such file")
     ('a device', None, None)

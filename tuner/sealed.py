@@ -64,7 +64,7 @@ def read_sealed(path: Path, *, fix: str, sealed: bool = True) -> dict[str, Any]:
 
 
 def unsealed(values: dict[str, Any], *, path: Path, fix: str) -> dict[str, Any]:
-    """Stored values without their checksum, where they carry one. Raises `DataError` where they differ from it."""
+    """Remove the checksum of stored values, where they carry one. Raises `DataError` where they differ from it."""
     plain = {name: value for name, value in values.items() if name != SEAL}
     if values.get(SEAL) not in (None, _seal_of(plain)):
         raise damaged(path, "its content differs from its checksum", fix=fix)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What all trials of a search share, made by `open_bench`.
+    """Everything that the trials of a search share, made by `open_bench`.
 
     ``rows`` are encoded and ``prefixes`` cached once. ``trainer`` turns a candidate into what came out of its training,
     ``store`` keeps that. ``space`` is what may be tried, ``expectations`` what is expected of it beforehand. ``refits``
@@ -86,7 +86,19 @@ class Bench:
         on_check: Callable[[int, np.ndarray], None] | None = None,
         on_step: Callable[[int], int | None] | None = None,
     ) -> Run | None:
-        """Train a candidate that trains blocks (`Trainer.train`) and keep the run; None where it was stopped."""
+        """Train a candidate that trains blocks (`Trainer.train`) and keep the run.
+
+        Args:
+            name: of the run.
+            candidate: what is trained.
+            recipe: learning rate, its ratio for the head, steps.
+            seed: of the batches, dropout and whatever starts random.
+            on_check: as `tuner.training.train.train` has it; without it there are no checks on the way.
+            on_step: as `tuner.training.train.train` has it.
+
+        Returns:
+            the run; None where it was stopped or diverged, which is not kept.
+        """
         return self._kept(
             name, self.trainer.train(candidate, recipe=recipe, seed=seed, on_check=on_check, on_step=on_step)
         )
@@ -101,8 +113,19 @@ class Bench:
         most_seconds: float = math.inf,
         most_epochs: int = MOST_EPOCHS,
     ) -> Run | None:
-        """Fit what reads features that never change (`Trainer.fit_head`) and keep the run; None where it was
-        stopped."""
+        """Fit a linear head or a BiLSTM on features that never change (`Trainer.fit_head`) and keep the run.
+
+        Args:
+            name: of the run.
+            candidate: what is fitted.
+            seed: of a BiLSTM.
+            on_step: called after every epoch of a BiLSTM with ten times its number; may raise `Stopped`.
+            most_seconds: after which no epoch begins, and the best one so far counts.
+            most_epochs: after which a BiLSTM ends in any case.
+
+        Returns:
+            the run; None where `on_step` stopped it, which is not kept.
+        """
         finished = self.trainer.fit_head(
             candidate, seed=seed, on_step=on_step, most_seconds=most_seconds, most_epochs=most_epochs
         )
@@ -144,7 +167,7 @@ class Bench:
 
     @contextmanager
     def loaded(self, run: Run) -> Iterator[PreTrainedModel]:
-        """The trained model of a run, as long as it is entered."""
+        """Lend the trained model of a run; it holds only while the context is entered."""
         with self.trainer.loaded(run.candidate, seed=run.seed, weights=self._weights(run)) as built:
             yield built.model
 

@@ -24,8 +24,11 @@ class Borrowed:
 
     @contextmanager
     def lent(self) -> Iterator[torch.nn.Module]:
-        """The model, to be frozen, trained and overwritten as one likes. On leaving, by an exception too, its weights
-        and statistics, what of it is frozen and the modes of its modules are as they were on entering."""
+        """Lend the model, to be frozen, trained and overwritten as one likes.
+
+        On leaving, by an exception too, its weights and statistics, what of it is frozen and the modes of its modules
+        are as they were on entering.
+        """
         parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in self._model.parameters()]
         modes = [(module, module.training) for module in self._model.modules()]
         try:

@@ -16,7 +16,7 @@ from tuner.tasks.truth import Truth
 SEEDS_KNOWN = 4
 """How many repetitions the variance over seeds that is known beforehand counts for, beside those made here."""
 ONE_POINT = 0.01
-"""Of the score, which a faster winner may be expected to lose where speed is preferred."""
+"""Loss in score that a faster winner may be expected to bring where speed is preferred."""
 ALIKE, ALIKE_S = 1.1, 1.0
 """Within this factor and so many seconds of each other, two runs take as long as each other."""
 
@@ -115,7 +115,7 @@ def compare(scored: Scored) -> list[Comparison]:
 
 
 def arm_of(run: Run) -> Arm:
-    """What a run says something of."""
+    """The arm that a run measured."""
     rate, share = run.recipe.get("learning_rate"), run.recipe.get("share", 1.0)
     return Arm(candidate=run.candidate, learning_rate=rate, share=share, schedule=SCHEDULE_SHARE)
 
@@ -151,8 +151,11 @@ def measure(scored: Scored) -> Measurement:
 
 
 def expected_scores(scored: Scored) -> np.ndarray:
-    """Scores that all candidates are expected to reach on new rows, in the order of `Scored.leaders`: at their full
-    schedule where the winner is fitted again, else at the one that they were trained for."""
+    """Scores that all candidates are expected to reach on new rows, in the order of `Scored.leaders`.
+
+    They are expected at their full schedule where the winner is fitted again, else at the one that they were trained
+    for.
+    """
     arms = [arm_of(run) for run in scored.leaders()]
     mean, covariance = update(scored.expectations, arms, measured=range(len(arms)), measurement=measure(scored))
     cut = np.array([cut_loss(arm.share) if scored.refits else 0.0 for arm in arms])
@@ -181,11 +184,13 @@ def pooled_variance(scored: Scored) -> float | None:
 
 
 def difference(scored: Scored, run: Run, other: Run) -> tuple[float, tuple[float, float], int, bool]:
-    """By how much one run scores more than another on the same validation rows, a 95 % interval, the number of seeds,
-    and whether the interval covers the noise of seeds.
+    """Measure by how much one run scores more than another on the same validation rows.
 
     Where both were repeated, the repeats count and not the trials that were picked. A paired bootstrap over rows makes
     the interval; the variance over seeds widens it, where anything was repeated that it could be taken from.
+
+    Returns:
+        the difference, its 95 % interval, the number of seeds, and whether the interval covers the noise of seeds.
     """
     seeds = {repeat.seed: repeat for repeat in scored.repeats(run)[1:]}
     pairs = [(seeds[repeat.seed], repeat) for repeat in scored.repeats(other)[1:] if repeat.seed in seeds]
@@ -200,7 +205,7 @@ def difference(scored: Scored, run: Run, other: Run) -> tuple[float, tuple[float
 
 
 def choose_winner(scored: Scored) -> tuple[Run, list[Comparison]]:
-    """The candidate with the highest expected score; of equals the cheapest, which is the most frozen.
+    """Choose the candidate with the highest expected score; of equals the cheapest, which is the most frozen.
 
     Where leaders were repeated with further seeds, one of these wins, or a linear head, which has no seeds: a single
     run of the others was picked for its score. Where speed is preferred, the fastest within a point of it; of those

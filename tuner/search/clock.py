@@ -12,7 +12,7 @@ from tuner.search.plan import MOST_SEEDS
 from tuner.search.space import SCRATCH_EPOCHS, Candidate
 
 TIMING_SHARE = 0.1
-"""Of the time that is left, which timing a few steps may take."""
+"""Share of the time that is left that timing a few steps may take."""
 SAVING_S = 5.0
 """Seconds for saving the model and writing the report."""
 
@@ -83,7 +83,7 @@ class Clock:
 
     @property
     def growth(self) -> float:
-        """How many times as many rows the final fit has as a run."""
+        """How many times as many rows the final fit trains on as a run does."""
         return 1 + len(self._bench.rows.validation) / len(self._bench.rows.train)
 
     def usual_final_s(self, candidate: Candidate) -> float:

@@ -16,13 +16,15 @@ CONFIRMATION_SEEDS = 2
 
 
 def confirm(bench: Bench, *, clock: Clock, telling: Telling) -> bool:
-    """Repeat what would win, and the leading candidates, with further seeds, as far as the budget reaches; False where
-    Ctrl-C cut it short.
+    """Repeat what would win, and the leading candidates, with further seeds, as far as the budget reaches.
 
     Args:
         bench: of the search.
         clock: its time.
         telling: told what is being confirmed.
+
+    Returns:
+        False where Ctrl-C cut it short.
     """
 
     def leaders() -> list[Run]:

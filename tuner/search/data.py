@@ -31,7 +31,7 @@ class LabelledRows:
     n_words: np.ndarray | None = None
 
     def take(self, positions: np.ndarray) -> LabelledRows:
-        """Some of the rows."""
+        """The rows at some positions, in their order."""
         groups, n_words = (None if values is None else values[positions] for values in (self.groups, self.n_words))
         return LabelledRows(
             rows=take_rows(self.rows, positions),
@@ -50,7 +50,7 @@ class LabelledRows:
         )  # fmt: skip
 
     def truth(self, task: Task, *, metric: str) -> Truth:
-        """What predictions of these rows are scored against."""
+        """What is true of these rows, for scoring predictions of them."""
         return task.truth(self.labels, metric=metric, groups=self.groups, n_words=self.n_words)
 
 
@@ -70,10 +70,20 @@ class TuningData:
 def encode_rows(
     backbone: Backbone, part: LabelledRows, *, what: str, progress: Progress | None = None
 ) -> tuple[Encoded, LabelledRows, tuple[str, ...]]:
-    """The rows as the model is fed them, those rows, and a warning where some pictures could not be read, or words are
-    not seen.
+    """Encode some rows, without those that could not be read.
 
-    Raises `DataError` where most of them could not.
+    Args:
+        backbone: the model that is fed them.
+        part: the rows with their labels.
+        what: the name of the split, for the warning.
+        progress: told how far it is.
+
+    Returns:
+        the rows as the model is fed them, those rows, and a warning where some pictures could not be read, or words are
+        not seen.
+
+    Raises:
+        DataError: where most of them could not be read.
     """
     encoded = backbone.encode(part.rows, progress=progress)
     kept, notes = backbone.inputs.readable(part.rows, what=what)

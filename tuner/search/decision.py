@@ -35,7 +35,7 @@ class Decision(Record):
         return np.array(self.offsets.values) if self.offsets is not None and self.offsets.helps else None
 
     def option(self, candidate: Candidate) -> tuple[dict[str, Any], ...]:
-        """What the offsets were worth to the candidate that was chosen, as an option of the search is told."""
+        """What the offsets were worth to the candidate that was chosen, as an entry of the result's options."""
         if self.why_no_offsets is not None:
             return ({"option": OFFSETS, "difference": None, "why": self.why_no_offsets},)
         if self.offsets is None:
@@ -99,7 +99,15 @@ def decide(
 
 
 def decide_and_fold(linear: torch.nn.Linear, *, logits: np.ndarray | None, rows: EncodedRows, seed: int) -> Decision:
-    """Decide from the validation rows' `logits`, and put it into the last layer of the model that is shipped."""
+    """Decide on offsets and temperature, and put both into the last layer of the model that is shipped, in place.
+
+    Args:
+        linear: that layer.
+        logits: (n, C) of the validation rows, or of their words, under a model that they did not train; None where
+            there is no such model.
+        rows: encoded training and validation rows.
+        seed: of the interval of what offsets change.
+    """
     decision = decide(
         logits, task=rows.task, truth=rows.truth, train_labels=rows.data.train.labels, seen=rows.validation.seen,
         seed=seed, takes_offsets=linear.bias is not None,

@@ -20,7 +20,7 @@ UNKNOWN_SD, LEVEL_SD, SMOOTHNESS = 0.5, 2.0, 0.5
 """Where nothing is known beforehand: the spread of candidates and of their common level in log odds, and the share of
 the blocks over which neighbouring depths are alike."""
 SCHEDULE_SHARE = 0.5
-"""Of the rows that the runs of the evidence trained on, which a search trains on: half as many steps at a higher
+"""Share of the rows that the runs of the evidence trained on which a search trains on: half as many steps at a higher
 learning rate scored no less on three sets of 300 rows (docs/concepts.md)."""
 CUT_LOSS = 0.03
 """What a schedule loses in log odds for every factor e that it is cut by."""
@@ -30,8 +30,11 @@ UNKNOWN_SEEDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What is asked about: a candidate, trained at a learning rate (None of what trains no block) for a share of its
-    schedule. ``schedule`` is that schedule, as a share of the one that the expectations are of."""
+    """A candidate that is asked about, with the learning rate and the share of its schedule that it is trained for.
+
+    ``learning_rate`` is None of what trains no block. ``schedule`` is the full schedule, as a share of the one that the
+    expectations are of.
+    """
 
     candidate: Candidate
     learning_rate: float | None = None
@@ -40,8 +43,9 @@ class Arm:
 
     @property
     def rate_of_evidence(self) -> float | None:
-        """The learning rate that goes as far in the steps of the evidence as this one does in fewer: their squares are
-        as the steps.
+        """The learning rate that goes as far in the steps of the evidence as this one does in fewer.
+
+        The square of a learning rate times the number of its steps is the same for both.
 
         >>> Arm(candidate=Candidate(strategy="train_all", frozen_blocks=0), learning_rate=2e-4, share=0.5,
         ...     schedule=0.5).rate_of_evidence
@@ -95,7 +99,7 @@ class Expectations(Record):
 
 
 def cut_loss(share: float) -> float:
-    """Log odds that a schedule loses which is cut to a share.
+    """The loss in log odds of a schedule that is cut to a share.
 
     >>> cut_loss(1.0), round(cut_loss(0.5), 4), cut_loss(0.0)
     (0.0, 0.0208, inf)
@@ -119,7 +123,7 @@ def _between(rates: Sequence[float | None], rate: float | None) -> Floats:
 
 
 def unknown(space: SearchSpace, *, rows_seen: int) -> Expectations:
-    """Where there is no evidence: nothing is known but that neighbouring depths score alike."""
+    """Expectations without any evidence: nothing is known but that neighbouring depths score alike."""
     rate = math.sqrt(space.learning_rate[0] * space.learning_rate[1])
     depths = range(space.depths[0], min(space.depths[1], space.n_blocks - 1) + 1)
     sampled = (replace(candidate_at(d, space.n_blocks), start=space.start, option=space.option) for d in depths)
@@ -151,7 +155,17 @@ class Measurement:
 
 def update(expectations: Expectations, arms: Sequence[Arm], *, measured: Sequence[int],
            measurement: Measurement) -> tuple[Floats, Floats]:  # fmt: skip
-    """(k,) means and (k, k) covariance of the arms' log odds after those at the places `measured` were measured."""
+    """Update what arms are expected to score after some of them were measured.
+
+    Args:
+        expectations: before.
+        arms: k candidates that are asked about.
+        measured: m places among the arms, of those that were measured.
+        measurement: their scores and the noise of these, in this order.
+
+    Returns:
+        (k,) means and (k, k) covariance of the arms' log odds.
+    """
     mean, covariance = expectations.of(arms)
     if not measured:
         return mean, covariance

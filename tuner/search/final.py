@@ -32,7 +32,7 @@ FOLDER = "final"
 
 @dataclass(frozen=True, kw_only=True)
 class FittedSeed(Record):
-    """What is stored beside the weights of one seed, whose SHA-256 is ``weights``: what was asked, and what it took."""
+    """What is stored beside the weights of one seed, whose SHA-256 is ``weights``: its recipe, and what it took."""
 
     weights: str
     seconds: float
@@ -112,8 +112,7 @@ def final_fit(
     left: Callable[[], float],
     on_step: Callable[[int, int, int], None],
 ) -> Iterator[tuple[PreTrainedModel, FinalFit]]:
-    """A candidate trained on training and validation rows together, and what was done; the model holds as long as it
-    is entered.
+    """Train a candidate on training and validation rows together, and lend the model while the context is entered.
 
     What is trained of a seed is kept at once, so that a search that is resumed goes on with the next one.
 
@@ -128,6 +127,9 @@ def final_fit(
         left: seconds that are left for training.
         on_step: called with the seed's place, the number of steps done and of those asked for; may raise `Stopped`,
             as Ctrl-C may, which both leave the search's own model to be saved.
+
+    Returns:
+        the model, and what was done.
 
     Raises:
         Diverged: where the loss is no number any more.

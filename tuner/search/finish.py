@@ -47,7 +47,18 @@ def finish(
     earlier: TuningResult | None,
     interruption: Interruption | None,
 ) -> TuningResult:
-    """Fit and save the winner, score it on the test split, and put everything measured into one record."""
+    """Fit and save the winner, score it on the test split, and put everything measured into one record.
+
+    Args:
+        bench: of the search.
+        trials: what was planned and run.
+        folder: the run folder, which the model is saved in.
+        stopped_because: why the trials ended: ``interrupted`` omits the final fit.
+        baselines: measured beforehand, by name; None for one that could not be measured.
+        limited_to: the strategy that the search was restricted to, if any.
+        earlier: the result of an earlier stop of this search, whose seconds are added.
+        interruption: of the search; it holds back further signals once the model is fitted.
+    """
     data = bench.rows.data
     with ship(bench, trials=trials, interrupted=stopped_because == "interrupted") as shipped:
         if INTERRUPTED_FIT in shipped.notes:
@@ -198,7 +209,7 @@ def _by_depth(ranked: Sequence[Mapping[str, Any]], *, option: str | None) -> tup
 
 
 def tested(work: Path) -> dict[str, dict[str, Any]]:
-    """What was scored on the test split before, by run. Raises `DataError` where that is damaged."""
+    """Read the scores on the test split that were made before, by run. Raises `DataError` where they are damaged."""
     path = work / TESTED
     fix = "delete it: --resume then scores the test split again, and cannot say how often it was looked at before"
     scored = read_sealed(path, fix=fix, sealed=False) if path.exists() else {}
@@ -308,8 +319,17 @@ def _beaten_by(baselines: Mapping[str, Any], chosen: Comparison | None) -> list[
 
 
 def of_scratch(runs: Iterable[Run], *, n_train: int) -> list[str]:
-    """What to say of fresh weights where the search trained some: few rows to learn from, or a schedule that the budget
-    cut to less than is searched otherwise. `runs` are the best first, `n_train` the rows that they were trained on."""
+    """Warn of fresh weights that had few rows to learn from, or a schedule that the budget cut.
+
+    Such a schedule is shorter than any that is searched otherwise.
+
+    Args:
+        runs: of the search, the best first.
+        n_train: the rows that they were trained on.
+
+    Returns:
+        the warnings; none where the search trained no fresh weights.
+    """
     best = next((run for run in runs if run.candidate.start == "scratch"), None)
     if best is None:
         return []

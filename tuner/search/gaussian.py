@@ -13,7 +13,7 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 def condition(
     mean: Floats, covariance: Floats, *, observed: Floats, of: Floats, noise: Floats
 ) -> tuple[Floats, Floats]:
-    """What a joint Gaussian says after linear combinations of its values were measured with noise.
+    """Condition a joint Gaussian on noisy measurements of linear combinations of its values.
 
     Args:
         mean: (k,) expectations before.
@@ -57,7 +57,7 @@ def expected_score(mean: Floats, sd: Floats) -> Floats:
 
 
 def score_at(log_odds: Floats) -> Floats:
-    """Scores of log odds.
+    """Turn log odds into scores, 0 to 1.
 
     >>> score_at(np.array([0.0, 2.0])).round(3).tolist()
     [0.5, 0.881]

@@ -37,11 +37,11 @@ class LinearHeads:
 
     @property
     def note(self) -> str | None:
-        """What a user should know of what they are fitted on."""
+        """A note for the user on the rows that heads are fitted on; None where those are all."""
         return self._rows.task.probe_note(len(self._rows.data.train.labels))
 
     def on(self, features: str, of: Features, *, class_weighted: bool = False) -> FittedHead:
-        """The head on some features.
+        """The linear head on some features, fitted where it was not yet.
 
         Args:
             features: their name, such as "last" (`tuner.tasks.heads.select_features`).

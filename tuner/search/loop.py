@@ -186,9 +186,12 @@ class Trials:
 
 
 def check_budget(trials: Trials, *, asked: Sequence[Candidate]) -> None:
-    """Raise `OptionError` where a budget is smaller than any plan: it does not even hold the saving of a model, or only
-    candidates are asked for that train blocks and not even an under-trained run of the fastest fits into what is left.
-    Fitting a head takes seconds, so that one is fitted whatever measuring took."""
+    """Raise `OptionError` where a budget is smaller than any plan.
+
+    It then does not even hold the saving of a model, or only candidates are asked for that train blocks and not even
+    an under-trained run of the fastest fits into what is left. Fitting a head takes seconds, so that one is fitted
+    whatever measuring took.
+    """
     bench, clock, deadline = trials.bench, trials.clock, trials.clock.deadline
     if deadline.budget_s is None or bench.runs:
         return

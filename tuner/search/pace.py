@@ -16,13 +16,14 @@ STEP_IN_PASSES = 3.0
 
 
 def usual_batch(n_train: int) -> int:
-    """Rows a step, for so many training rows."""
+    """Number of rows a step that is usual for so many training rows."""
     return SMALL_BATCH if n_train <= LARGE_DATA else LARGE_BATCH
 
 
 class Pace:
-    """Steps of the runs of a search and the seconds that they take. It learns from the runs: what a step took
-    (`note`), and that memory does not hold the rows of one (`halve`).
+    """Steps of the runs of a search and the seconds that they take.
+
+    It learns from the runs: what a step took (`note`), and that memory does not hold the rows of one (`halve`).
 
     Args:
         n_train: training rows.
@@ -57,7 +58,7 @@ class Pace:
 
     @property
     def check_steps(self) -> float:
-        """What a run's checks on the validation rows cost, in training steps: a forward pass is a third of one."""
+        """Cost of a run's checks on the validation rows, in training steps: a forward pass is a third of one."""
         rows = (CHECKS - 1) * min(self.n_validation, CHECK_ROWS) + self.n_validation
         return rows / self.batch_size / 3
 
@@ -84,8 +85,10 @@ class Pace:
         return speeds(self.step_seconds, self.n_blocks)[min(depth, self.n_blocks - 1)]
 
     def note(self, depth: int, seconds: float) -> None:
-        """Seconds of a step as a run just showed them. Where other work on the machine changed them by a third, they
-        changed at every depth."""
+        """Take note of the seconds of a step, as a run just showed them.
+
+        Where other work on the machine changed them by a third, they changed at every depth.
+        """
         if self.step_seconds:
             before = speeds(self.step_seconds, self.n_blocks)[depth]
             change = seconds / before if before > 0 else 1.0
@@ -94,6 +97,6 @@ class Pace:
         self.step_seconds[depth] = seconds
 
     def halve(self) -> None:
-        """Half the rows a step from here on, which take half the time."""
+        """Halve the rows a step from here on, which take half the time."""
         self.batch_size //= 2
         self.step_seconds = {depth: seconds / 2 for depth, seconds in self.step_seconds.items()}

@@ -13,19 +13,19 @@ from tuner.search.expectations import SCHEDULE_SHARE, Arm, cut_loss
 from tuner.search.gaussian import Floats, condition, score_at
 
 LEAST_SHARE = 0.2
-"""Of its schedule, below which a run is under-trained."""
+"""Share of its schedule below which a run is under-trained."""
 LEAST_GAIN = 5e-4
-"""Of the score, which a run has to be expected to gain to be planned."""
+"""Gain in score that a run has to be expected to bring to be planned."""
 LEAST_WORTH = 5e-3
-"""Of the score, which all runs and the average of seeds together have to gain in expectation over a final fit at once:
+"""Gain in score that all runs and the average of seeds together have to bring in expectation over a final fit at once:
 on left-out datasets, choosing with the scores of one or two runs gained a fifth of a point."""
 AVERAGE_GAIN = 5e-3
-"""Of the score, by which the average of three seeds' weights beats a single one: measured on twelve text sets."""
+"""Gain in score by which the average of three seeds' weights beats a single one: measured on twelve text sets."""
 MOST_SEEDS = 3
 LONGEST = 1 / SCHEDULE_SHARE
 """How many times its schedule a final fit may take that nothing was measured for: as long as the evidence's runs."""
 SPENT = 0.95
-"""Of the time that is left, which such a fit may take: nothing after it makes up for a slower machine."""
+"""Share of the time that is left that such a fit may take: nothing after it makes up for a slower machine."""
 NEVER = -100.0
 """Log odds of what may not be chosen."""
 DRAWS = 1_024
@@ -33,9 +33,10 @@ DRAWS = 1_024
 
 @dataclass(frozen=True, kw_only=True)
 class Offer(Record):
-    """A run that may be bought: what it trains, the seconds of a run on the training rows, for the arm's share of its
-    schedule, and of a final fit on all labelled rows at its full schedule. ``run_s`` is None of what was measured
-    already.
+    """A run that may be bought: what it trains, and the seconds that it and its final fit take.
+
+    ``run_s`` are the seconds of a run on the training rows, for the arm's share of its schedule, and None of what was
+    measured already. ``final_s`` are those of a final fit on all labelled rows at its full schedule.
     """
 
     arm: Arm
@@ -155,8 +156,10 @@ def make_plan(
 
 
 def validated(plan: Plan, offers: Sequence[Offer], *, left_s: float) -> Plan:
-    """A plan without runs as one with a run of what it fits in the end, where there is time for both: it tells nothing
-    of what to fit, but gives the model a validation score, and logits to calibrate it with. Others as they are.
+    """Add a run of what a plan without runs fits in the end, where there is time for both.
+
+    Such a run tells nothing of what to fit, but gives the model a validation score, and logits to calibrate it with.
+    Other plans stay as they are.
 
     Args:
         plan: of these offers.
@@ -216,7 +219,14 @@ def _value(
 
 
 def in_words(plan: Plan, *, n_blocks: int, rows: int, tail_s: float, refits: bool = True) -> str:
-    """The plan in one sentence.
+    """Tell a plan in one sentence, without its full stop.
+
+    Args:
+        plan: what is told.
+        n_blocks: of the model.
+        rows: all labelled rows, which the final fit trains on.
+        tail_s: seconds of what follows the training, which are added to the plan's.
+        refits: whether there is a final fit; else the best run is saved.
 
     >>> from tuner.search.space import candidate_at
     >>> offer = Offer(arm=Arm(candidate=candidate_at(2, 7), learning_rate=1e-4), run_s=30.0, final_s=40.0)
@@ -248,7 +258,7 @@ def _rates(plan: Plan, name: str, n_blocks: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Tell a number of seconds in words.
 
     >>> duration(45), duration(160), duration(120)
     ('45 s', '2 min 40 s', '2 min')

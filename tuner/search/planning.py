@@ -17,9 +17,9 @@ from tuner.search.plan import Offer, Plan, in_words, make_plan, validated
 from tuner.search.space import Candidate
 
 SHARES = (1.0, 0.5, 0.25)
-"""Of its schedule that a run is planned with: less than all of it only where nothing else fits."""
+"""Shares of its schedule that a run is planned with: less than all of it only where nothing else fits."""
 FINAL_SHARE = 0.6
-"""Of its schedule that a final fit keeps where runs turn out slower than planned."""
+"""Share of its schedule that a final fit keeps where runs turn out slower than planned."""
 DEFAULT_HEAD_RATIO = 5.0
 
 
@@ -39,7 +39,7 @@ class Planner:
         self._said_speed = 0.0
 
     def plan(self) -> Plan | None:
-        """What the time that is left is best spent on; None without a budget. Said where it is new."""
+        """Plan what the time that is left is best spent on; None without a budget. Said where it is new."""
         if not self._clock.by_time:
             return None
         plans: list[Plan] = []
@@ -70,8 +70,11 @@ class Planner:
         return plan
 
     def offers(self, share: float) -> tuple[list[Offer], list[int]]:
-        """What may be run and fitted: all depths at their learning rates, for a share of their schedule, and what was
-        measured; and the places of what trains blocks among the latter."""
+        """List what may be run and fitted: all depths at their learning rates, for a share of their schedule.
+
+        Returns:
+            offers of these and of what was measured; and the places of what trains blocks among the latter.
+        """
         bench, n_blocks = self._bench, self._bench.backbone.n_blocks
         entries = zip(bench.expectations.candidates, bench.expectations.rates, strict=True)
         tried = {(run.candidate, run.recipe.get("learning_rate")) for run in bench.runs.values()}
@@ -96,8 +99,10 @@ class Planner:
         return offers, measured
 
     def at_share(self, rate: float | None, share: float) -> float | None:
-        """The learning rate for a share of the schedule: one that was measured on longer runs has to go as far in fewer
-        steps, up to the highest that was."""
+        """The learning rate for a share of the schedule.
+
+        One that was measured on longer runs has to go as far in fewer steps, up to the highest that was.
+        """
         known = [value for value in self._bench.expectations.rates if value is not None]
         return rate if rate is None else min(rate / math.sqrt(SCHEDULE_SHARE * share), max(known))
 
@@ -144,14 +149,17 @@ class Planner:
             self._said_speed = self._clock.step_s(0)
 
     def expected(self, candidate: Candidate, recipe: Mapping[str, float]) -> float:
-        """The score that a candidate is expected to reach which was not measured."""
+        """The score that a candidate which was not measured is expected to reach."""
         arm = Arm(candidate=candidate, learning_rate=recipe.get("learning_rate"), schedule=SCHEDULE_SHARE)
         mean, covariance = self._posterior([arm])
         return float(scores(mean, covariance)[0])
 
     def usual(self, candidate: Candidate, *, rate: float | None = None, share: float = 1.0) -> dict[str, float]:
-        """The parameters that a depth is tried with before any are sampled: the learning rate that is expected to score
-        most at this depth, or the middle of them, and a share of the full schedule."""
+        """The recipe that a depth is tried with before any are sampled.
+
+        It has the learning rate that is expected to score most at this depth, or the middle of them, and a share of the
+        full schedule.
+        """
         space, expected = self._bench.space, self._bench.expectations
         plain = dataclasses.replace(candidate, augmentation=None, option=None, head="own")
         entries = [

@@ -74,7 +74,7 @@ class Prefixes:
 
     @property
     def notes(self) -> Mapping[int, str]:
-        """What is known of a depth's cache, in words."""
+        """Notes in words, by depth: what is known of its cache."""
         return MappingProxyType(self._notes)
 
     @property
@@ -84,17 +84,17 @@ class Prefixes:
 
     @property
     def validation_features(self) -> Features:
-        """The same of the validation rows."""
+        """(n, width) pooled states of the validation rows after every block; of words one state a word."""
         return self._features[1]
 
     @property
     def pass_seconds(self) -> float:
-        """Of running the frozen blocks over all rows."""
+        """Seconds of running the frozen blocks over all rows."""
         return self._measured[0]
 
     @property
     def row_seconds(self) -> float:
-        """Of a forward pass of one row."""
+        """Seconds of a forward pass of one row."""
         return self._measured[1]
 
     def bytes_left(self, *, beside: Iterable[Path]) -> int:
@@ -104,12 +104,14 @@ class Prefixes:
         return min(left, shutil.disk_usage(self._work).free // 2)
 
     def note(self, depth: int, text: str) -> None:
-        """Say how a depth is trained."""
+        """Note in words how a depth is trained."""
         self._notes[depth] = text
 
     def prepare(self, depths: Sequence[int]) -> None:
-        """Cache these depths, the first ones first, and measure how long that takes. What an earlier process of this
-        search measured is read back, since the outputs that lie there cost nothing."""
+        """Cache these depths, the first ones first, and measure how long that takes.
+
+        What an earlier process of this search measured is read back, since the outputs that lie there cost nothing.
+        """
         start = time.perf_counter()
         self.cache(depths)
         stored = self._work / "pass.json"
@@ -159,8 +161,17 @@ class Prefixes:
         )
 
     def replays(self, model: PreTrainedModel, *, candidate: Candidate, prefix: FrozenPrefix, rows: Rows) -> bool:
-        """Whether the cached prefix gives what the full model does, in logits and gradients; compared once for every
-        depth, head and augmentation. A depth that differs is no longer cached, which is said."""
+        """Whether a model gives the same logits and gradients from the cached prefix as in full.
+
+        It is compared once for every depth, head and augmentation, and taken for granted after that. A depth that
+        differs is no longer cached, which is said.
+
+        Args:
+            model: the candidate's, frozen at its depth.
+            candidate: what is trained.
+            prefix: what of the model is frozen.
+            rows: training rows, with the cached prefix that is checked; without one there is nothing to compare.
+        """
         depth = candidate.frozenness(self._backbone.n_blocks)
         kind = (depth, candidate.head, candidate.augmentation)
         if rows.cached is None or kind in self._checked:

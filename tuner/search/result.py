@@ -25,7 +25,7 @@ from tuner.search.stored import (
 
 @dataclass(frozen=True, kw_only=True)
 class TuningResult(Record):
-    """What ``tuning.json`` holds; ``model`` loads the winner.
+    """The result of a search, as ``tuning.json`` holds it; ``model`` loads the winner.
 
     What is annotated with a record is a plain mapping of that record's values.
     """
@@ -66,7 +66,7 @@ class TuningResult(Record):
 
 
 def read_result(path: Path) -> TuningResult:
-    """A stored ``tuning.json``. Raises `DataError` where it is damaged."""
+    """Read a stored ``tuning.json``. Raises `DataError` where it is damaged."""
     fix = f"put the file back as it was; the model in {path.parent / 'model'} is not touched and still predicts"
     if (path.parent / WORK).exists():
         fix = "delete it: --resume writes it again from the finished runs, which are kept"
@@ -76,5 +76,8 @@ def read_result(path: Path) -> TuningResult:
 
 
 def result_from(stored: Mapping[str, Any], *, path: Path, fix: str) -> TuningResult:
-    """The values of a ``tuning.json``. Raises `DataError`, which names `path`, for what is no result of a search."""
+    """Turn the values of a ``tuning.json`` into a result.
+
+    Raises `DataError`, which names `path`, for what is no result of a search.
+    """
     return TuningResult.from_json(stored, path=path, fix=fix, noun="result", ignores_added=True)

@@ -17,8 +17,10 @@ from tuner.tasks.truth import Truth
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedRows:
-    """Training and validation rows with their labels (``data``, without the rows that could not be read), and what
-    predictions of the validation rows are scored against."""
+    """Training and validation rows as the model is fed them, with their labels and what predictions are scored against.
+
+    ``data`` is without the rows that could not be read; ``truth`` is of the validation rows.
+    """
 
     data: TuningData
     train: Encoded
@@ -27,7 +29,7 @@ class EncodedRows:
 
     @property
     def task(self) -> Task:
-        """What is predicted."""
+        """The task, which says what is predicted."""
         return self.data.task
 
     @property
@@ -36,11 +38,11 @@ class EncodedRows:
         return self.task.class_weights(self.data.train.labels)
 
     def decode(self, logits: np.ndarray) -> np.ndarray:
-        """(N, C) logits of the validation rows as predictions; what the model does not see is predicted the usual."""
+        """Turn (N, C) logits of the validation rows into predictions; what the model does not see gets the usual."""
         return self.task.decode(logits, seen=self.validation.seen)
 
     def joined(self) -> EncodedRows:
-        """The same with all labelled rows as training rows: the training rows, and below them the validation rows."""
+        """These rows with all labelled ones as training rows: the training rows, and below them the validation rows."""
         return replace(
             self,
             data=replace(self.data, train=self.data.train.joined(self.data.validation)),

@@ -45,7 +45,7 @@ class RunName(AsText):
 
     @property
     def variant(self) -> str | None:
-        """What was changed last, None where the run is a trial as it was sampled or planned."""
+        """The change that was made last; None where the run is a trial as it was sampled or planned."""
         return self.variants[-1] if self.variants else None
 
     @property

@@ -35,7 +35,7 @@ class Sampling:
         return low > min(high, self._bench.backbone.n_blocks - 1)
 
     def widen(self) -> None:
-        """Where a control outside the sampled range leads, the range grows to it."""
+        """Widen the sampled range to the leader's depth, where that is a control outside it."""
         leaders = [run for run in self._bench.leaders() if run.candidate.start == "pretrained"]
         if leaders and leaders[0].candidate.strategy != "feature_based":
             depth = leaders[0].candidate.frozenness(self._bench.backbone.n_blocks)
@@ -47,7 +47,18 @@ class Sampling:
     def suggest(
         self, trial: optuna.Trial, queued: Candidate | None, *, steps: float | None, most_s: float
     ) -> tuple[Candidate, dict[str, float]]:
-        """What the trial trains: the queued candidate, or a sampled one that fits into so many seconds."""
+        """Choose what a trial trains, and with which recipe: the queued candidate, or one that the sampler draws.
+
+        Args:
+            trial: of the study, which the values are drawn from.
+            queued: the candidate whose turn it is; None to draw one.
+            steps: optimizer steps, where they are planned; None for those of the epochs that are drawn.
+            most_s: seconds that the run may take; it gets fewer steps where they do not suffice, down to `LEAST_SHARE`
+                of a schedule.
+
+        Returns:
+            the candidate and its recipe, which is empty where no block is trained.
+        """
         space, n_blocks = self._bench.space, self._bench.backbone.n_blocks
         if queued is not None and not queued.trains_blocks:
             return queued, {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FIT_SHARE = 0.4
-"""Of its schedule, below which fitting the winner again on all rows loses more than the further rows gain."""
+"""Share of its schedule below which fitting the winner again on all rows loses more than the further rows gain."""
 INTERRUPTED_FIT = "the final fit on all labelled rows was interrupted: the best model of the search is saved"
 
 
@@ -51,7 +51,7 @@ class Shipped:
 def ship(bench: Bench, *, trials: Trials, interrupted: bool) -> Iterator[Shipped]:
     """Choose the winner and fit it on all labelled rows, as far as there is time; Ctrl-C leaves the search's model.
 
-    What is shipped holds as long as it is entered: its model stands on the base that all candidates share.
+    What is shipped holds only while the context is entered: its model stands on the base that all candidates share.
     """
     with ExitStack() as loan:
         yield _fitted(bench, trials, loan) if bench.refits and not interrupted else _of_search(bench, loan)
@@ -124,7 +124,7 @@ def _of_search(bench: Bench, loan: ExitStack, *, notes: tuple[str, ...] = ()) ->
 
 
 def _best(bench: Bench, winner: Run) -> Run:
-    """Of a winner's repeats the best."""
+    """The run with the highest score among a winner and its repeats."""
     return max(bench.scored.repeats(winner), key=lambda run: run.score)
 
 

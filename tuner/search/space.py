@@ -19,7 +19,7 @@ features (`tuner.tasks.heads.FEATURES`, ``block_K``) is one of its own, so is an
 
 RATES, EPOCHS = (2e-5, 5e-4), (2, 12)
 SCRATCH_RATES, SCRATCH_EPOCHS = (1e-4, 2e-3), (10, 40)
-"""Of training from fresh weights, which takes larger steps and longer."""
+"""Learning rates and epochs of training from fresh weights, which takes larger steps and longer."""
 ENOUGH_FOR_SCRATCH = 10_000
 RATES_WITH_BATCH_NORM = (2e-4, 4e-3)
 """Learning rates that are searched. Convolutional networks with batch norms take ten times the steps of transformers:
@@ -47,7 +47,7 @@ class Candidate(Record):
     top: str = "linear"
 
     def label(self, n_blocks: int) -> str:
-        """In words.
+        """The candidate's name as users see it.
 
         >>> Candidate(strategy="freeze_part", frozen_blocks=5).label(7)
         '5 of 7 blocks frozen'
@@ -60,7 +60,7 @@ class Candidate(Record):
         )  # fmt: skip
 
     def frozenness(self, n_blocks: int) -> int:
-        """How many blocks stay as they are."""
+        """Number of blocks that stay as they are."""
         return self.frozen_blocks or 0 if self.trains_blocks else n_blocks
 
     @property
@@ -135,7 +135,7 @@ def candidate_at(depth: int, n_blocks: int) -> Candidate:
 
 
 def default_space(n_blocks: int) -> SearchSpace:
-    """All depths, with no, three quarters and all blocks frozen as controls."""
+    """The space of all depths, with no, three quarters and all blocks frozen as controls."""
     controls = tuple(candidate_at(depth, n_blocks) for depth in (0, max(1, round(0.75 * n_blocks)), n_blocks))
     return SearchSpace(n_blocks=n_blocks, first=controls[1:2], controls=controls, depths=(0, n_blocks))
 
@@ -229,7 +229,7 @@ def check_strategy(name: str, *, widths: Sequence[int] | None = None, tops: Sequ
 
 
 def space_notes(space: SearchSpace) -> tuple[str, ...]:
-    """What is worth knowing before what a space tries first is followed: warnings.
+    """Warnings about what a space tries first, which a user should know before it is followed.
 
     >>> only = Candidate(strategy="feature_based", frozen_blocks=None, features="concat_last_four")
     >>> space_notes(SearchSpace(n_blocks=3, first=(only,), controls=(), depths=(3, 3)))

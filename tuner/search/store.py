@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 2
-"""Of a search's files. Those of format 1, which named none, carry no checksums."""
+"""Version of the format of a search's files. Those of format 1, which named none, carry no checksums."""
 IDENTITY = "run.json"
 EARLIER = {"own_journal": None, "format": 1}
 """What the identities of earlier versions do not say."""
@@ -30,7 +30,7 @@ EARLIER = {"own_journal": None, "format": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Record):
-    """What tells a search from all others: made once, kept in its work folder."""
+    """What tells a search from all others: made once, and kept in its work folder."""
 
     run: str
     own_journal: bool | None
@@ -91,8 +91,10 @@ class Pruned(Record):
 
 
 class RunStore:
-    """The runs and pruned trials of one search, in memory and on disk. A run's weights are written before the run, so
-    that a stored run is whole; both carry checksums."""
+    """The runs and pruned trials of one search, in memory and on disk.
+
+    A run's weights are written before the run, so that a stored run is whole; both carry checksums.
+    """
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -154,8 +156,16 @@ class RunStore:
         return self.read_weights(run.name, sha256=None, fix=self._without(run.name))
 
     def read_weights(self, name: RunName | str, *, sha256: str | None, fix: str) -> dict[str, torch.Tensor]:
-        """Weights by the name that they were kept under. Raises `DataError` where they are missing or damaged, or have
-        another checksum than expected; runs of an earlier version have none."""
+        """Read weights by the name that they were kept under.
+
+        Args:
+            name: of the run.
+            sha256: the checksum that is expected; with None it is not compared. Runs of an earlier version have none.
+            fix: what the user can do where they are damaged, for the message.
+
+        Raises:
+            DataError: where they are missing or damaged, or have another checksum than expected.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

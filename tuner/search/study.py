@@ -23,16 +23,23 @@ OWNER_SECONDS = 2.0
 def open_study(
     folder: Path, *, seed: int, storage: optuna.storages.BaseStorage | None, name: str | None, run_key: str
 ) -> optuna.Study:
-    """The study in the run folder's journal, or in another storage.
+    """Open the study in the run folder's journal, or in another storage, and make it where there is none.
 
-    Raises `OptionError` where a study of that storage holds the trials of another run, which would count and steer
-    here.
+    Args:
+        folder: the run folder, which is made where it is missing.
+        seed: of the sampler.
+        storage: holds the study; None for the journal.
+        name: of the study; by default ``freeze-depth``, in another storage with `run_key` after it.
+        run_key: tells this run from all others.
+
+    Raises:
+        OptionError: where a study of that storage holds the trials of another run, which would count and steer here.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
     class Journal(JournalFileBackend):  # type: ignore[misc]  # which has no types
-        """One whose lock Ctrl-C does not leave behind, nor take for another's."""
+        """A journal whose lock Ctrl-C does not leave behind, nor take for another's."""
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             with uninterrupted():
@@ -79,6 +86,12 @@ def reconcile(study: optuna.Study, trials: Sequence[Run | Pruned], *, space: Sea
 
     A trial that was stored and not told is told now; one that the study does not know is added; whatever else still
     runs or waits belongs to a dead process, since one process works on a run, and is marked failed.
+
+    Args:
+        study: that is changed.
+        trials: finished and pruned ones, as they are stored.
+        space: the ranges that a sampler takes the values of an added trial from.
+        seed: of the sampler that goes on; a study that holds trials gets another one.
     """
     from optuna.trial import TrialState, create_trial
 

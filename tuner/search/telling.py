@@ -39,7 +39,7 @@ class Telling:
         self._bench.progress(f"{message}: {', '.join(parts)}", fraction)
 
     def of_final_fit(self, candidate: Candidate) -> Callable[[int, int, int], None]:
-        """What is called with the seed's place, the steps done and those asked for, to tell how far a final fit is."""
+        """A function that tells how far a final fit is, from the seed's place, the steps done and those asked for."""
         label = f"final fit of {candidate.label(self._bench.backbone.n_blocks)} on all labelled rows"
 
         def told(place: int, done: int, of: int) -> None:

@@ -44,8 +44,11 @@ CLASS_WEIGHTED = "class_weights"
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What a training gave: predictions of the validation rows, the recipe as it was followed, the seconds it took, and
-    its trained weights as the content of a safetensors file, None of a linear head."""
+    """The outcome of one training of a candidate.
+
+    It holds predictions of the validation rows, the recipe as it was followed, the seconds it took, and the trained
+    weights as the content of a safetensors file, None of a linear head.
+    """
 
     candidate: Candidate
     recipe: dict[str, float]
@@ -74,14 +77,14 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What training changed of a model: its trainable parameters, and the running statistics of batch norms."""
+    """The tensors of a model that training changes: trainable parameters, and the running statistics of batch norms."""
     trained = {key: p.detach().contiguous() for key, p in model.named_parameters() if p.requires_grad}
     stored = model.state_dict()
     return trained | {key: b.detach().contiguous() for key, b in model.named_buffers() if key in stored}
 
 
 def as_exported(model: PreTrainedModel, *, backbone: Backbone) -> PreTrainedModel:
-    """A trained model as the architecture's own class where that is the same function."""
+    """Turn a trained model into the architecture's own class, where that is the same function."""
     if not isinstance(model, TransferClassifier):
         return model
     same = as_native(model, backbone=backbone)
@@ -132,7 +135,7 @@ class Trainer:
 
     @contextmanager
     def built(self, candidate: Candidate, *, seed: int) -> Iterator[Built]:
-        """A model at the candidate's depth with fresh weights, and the rows that feed it, as long as it is entered.
+        """Build a candidate's model as it starts, and the rows that feed it, which hold while the context is entered.
 
         The head starts from a probe, so that a random head does not tear at good features (Kumar et al. 2022); from
         scratch, it starts as random as the rest. Raises `ModelError` for a native head that the architecture lacks.
@@ -228,7 +231,7 @@ class Trainer:
 
     @contextmanager
     def loaded(self, candidate: Candidate, *, seed: int, weights: Mapping[str, torch.Tensor] | None) -> Iterator[Built]:
-        """A candidate's model with trained weights (None of a linear head), as long as it is entered."""
+        """Lend a candidate's model with trained weights (None of a linear head) while the context is entered."""
         with self.built(replace(candidate, augmentation=None), seed=seed) as built:
             if weights is not None:
                 built.model.load_state_dict(weights, strict=False)
@@ -311,8 +314,10 @@ class Trainer:
     def within_memory(
         self, fit: Callable[[dict[str, float]], Fitted], recipe: dict[str, float]
     ) -> tuple[Fitted, dict[str, float]]:
-        """What `fit` makes of a recipe; where memory runs out, of half the rows a step and twice the steps, which is
-        said, and holds for all further runs."""
+        """Call `fit` with a recipe; where memory runs out, again with half the rows a step and twice the steps.
+
+        That is said, and holds for all further runs.
+        """
         while True:
             try:
                 return fit(recipe), recipe
@@ -326,7 +331,7 @@ class Trainer:
             recipe = recipe | {"steps": 2 * recipe["steps"]}
 
     def asked(self, candidate: Candidate, recipe: Mapping[str, float], *, seed: int) -> Recipe:
-        """A stored recipe as what a training run takes."""
+        """Turn a stored recipe into what a training run takes."""
         weights = self.rows.class_weights.tolist() if candidate.option == CLASS_WEIGHTED else None
         return Recipe(
             learning_rate=recipe["learning_rate"],
@@ -398,8 +403,18 @@ class Trainer:
         most_seconds: float = math.inf,
         most_epochs: int = MOST_EPOCHS,
     ) -> Iterator[tuple[PreTrainedModel, int] | None]:
-        """The model of a fitted BiLSTM and its epochs, as long as it is entered; None where `on_step` stopped it. The
-        arguments are those of `fit_head`."""
+        """Fit a BiLSTM and lend its model, which holds only while the context is entered.
+
+        Args:
+            candidate: what is fitted.
+            seed: of the BiLSTM.
+            on_step: called after every epoch with ten times its number; may raise `Stopped`.
+            most_seconds: after which no epoch begins, and the best one so far counts.
+            most_epochs: after which it ends in any case.
+
+        Returns:
+            the model and its epochs; None where `on_step` stopped it.
+        """
         tagger = bilstm.fit_bilstm(
             str(candidate.features), self.prefixes.train_features, rows=self.rows, backbone=self.backbone, seed=seed,
             on_step=on_step, most_seconds=most_seconds, most_epochs=most_epochs,
@@ -422,16 +437,16 @@ class Trainer:
     # -- how long it takes
 
     def seconds_per_step(self, depth: int, *, shallowest: int = 0, most_s: float = math.inf) -> float:
-        """`Pace.seconds_per_step`, with steps that are timed here."""
+        """Seconds of a training step at a depth (`Pace.seconds_per_step`), with steps that are timed here."""
         return self.pace.seconds_per_step(depth, timed=self.time_steps, shallowest=shallowest, most_s=most_s)
 
     def seconds_for_views(self, candidate: Candidate) -> float:
-        """What it takes to run the frozen blocks over the views of every row."""
+        """Seconds of running the frozen blocks over the views of every row."""
         passes = self.views.passes(candidate)
         return passes * self.pace.steps_for(1) * self.seconds_per_step(0) / 3 if passes else 0.0
 
     def time_steps(self, depth: int) -> float:
-        """Seconds of a step at a depth, on a few that are thrown away."""
+        """Seconds of a step at a depth, measured on a few that are thrown away."""
         size = self.pace.batch_size
         recipe = Recipe(learning_rate=0.0, head_ratio=1.0, steps=TIMED_STEPS, batch_size=size, seed=0)
         marks: list[float] = []
@@ -456,6 +471,6 @@ class Trainer:
         return per_token * float(tokens.mean())
 
     def first_validation_row(self) -> Rows:
-        """What a training predicts in the end whose predictions nobody asks for."""
+        """The first validation row alone, for trainings whose predictions nobody asks for."""
         rows = self.rows
         return Rows(encoded=rows.validation, labels=rows.data.validation.labels, task=rows.task).first()

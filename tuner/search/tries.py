@@ -57,8 +57,14 @@ class Tries:
     def one(
         self, queued: Candidate | None, *, rate: float | None = None, share: float = 1.0, most_s: float = math.inf
     ) -> None:
-        """One trial of the study: a queued candidate, at the learning rate and share of its schedule that are planned,
-        or a sampled one."""
+        """Run one trial of the study: train a candidate, store what came out, and tell the study.
+
+        Args:
+            queued: the candidate whose turn it is; None for a sampled one.
+            rate: the learning rate that is planned for a queued one; by default the usual one of its depth.
+            share: of its schedule that is planned for a queued one.
+            most_s: seconds that a sampled one may take.
+        """
         from optuna.trial import TrialState
 
         steps_planned = None
@@ -132,8 +138,15 @@ class Tries:
             seal_journal(self._journal_of, work=self._bench.store.work)
 
     def sooner(self, done: int, steps: int, *, per_step: float) -> int | None:
-        """After how many steps a run has to end for its final fit to have time, on a machine that is slower than
-        planned; None where it is not. No run is cut to less than half of what it was begun with."""
+        """After how many steps a run has to end for its final fit to have time; None where it may go on to its end.
+
+        A machine may be slower than planned. No run is cut to less than half of what it was begun with.
+
+        Args:
+            done: steps that are done.
+            steps: that the run was begun with.
+            per_step: seconds of a step, as they were until now.
+        """
         if not self._clock.by_time or not steps:
             return None
         bench = self._bench

@@ -58,7 +58,7 @@ class TrainingViews:
         return whole
 
     def of(self, rows: Rows, *, candidate: Candidate) -> Rows:
-        """The training rows as views of themselves, where the candidate asks for such.
+        """Replace the training rows by views of themselves, where the candidate asks for such.
 
         Where their prefix is cached, a few views of every row are cached too, as far as there is room; else every step
         makes its own.

@@ -21,7 +21,7 @@ from tuner.tasks.metrics import effective_rows, wilson
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore(Record):
-    """How the ``n`` rows of a class fare, and the ``n_predicted`` rows that are taken for it.
+    """Recall, precision and F1 of a class that has ``n`` rows and is predicted for ``n_predicted``.
 
     ``interval`` is the recall's, 95 %. What there are no rows for is None.
     """
@@ -37,7 +37,7 @@ class ClassScore(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(Record):
-    """What probabilities say against what is right, on ``n`` rows (or words), before and after a temperature.
+    """How far a model's confidence is from its accuracy on ``n`` rows (or words), before and after a temperature.
 
     ``ece_*`` are expected calibration errors (`tuner.tasks.calibration`) with 95 % intervals; ``ece_by_chance`` is what
     perfect probabilities would show on so few rows. ``confidence_*`` are mean probabilities of what is predicted,
@@ -59,9 +59,15 @@ class Calibration(Record):
 def scores_by_class(
     labels: np.ndarray, predictions: np.ndarray, *, names: Sequence[str], groups: np.ndarray | None = None
 ) -> tuple[ClassScore, ...]:
-    """Recall, precision and F1 of every class, from (n,) true and predicted class numbers.
+    """Recall, precision and F1 of every class.
 
     The recall's interval is Wilson's; rows of a group that are right or wrong together count as fewer.
+
+    Args:
+        labels: (n,) true class numbers.
+        predictions: (n,) predicted class numbers.
+        names: of the classes, in the order of their numbers.
+        groups: (n,) groups of the rows; by default every row counts as one of its own.
 
     >>> rare, common = scores_by_class(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 1]), names=("rare", "common"))
     >>> rare.recall, rare.precision, common.recall, common.precision
@@ -92,7 +98,15 @@ def scores_by_class(
 def measure_calibration(
     logits: np.ndarray, labels: np.ndarray, *, temperature: float, groups: np.ndarray | None = None, seed: int = 0
 ) -> Calibration:
-    """Of (n, C) logits that were divided by a temperature already: what they say, and what they said before."""
+    """Compare confidence with accuracy, with a temperature and without it.
+
+    Args:
+        logits: (n, C), divided by the temperature already.
+        labels: (n,) true class numbers.
+        temperature: what the logits were divided by; they are multiplied by it for the figures before.
+        groups: (n,) groups of the rows, which the bootstrap draws together; by default it draws rows.
+        seed: of the bootstrap and of the error by chance.
+    """
     before, after = softmax(temperature * logits.astype(np.float64)), softmax(logits)
     options: dict[str, Any] = {"groups": groups, "seed": seed}
     return Calibration(
@@ -118,10 +132,18 @@ def assess_calibration(
     groups: np.ndarray | None,
     seed: int,
 ) -> dict[str, Any]:
-    """``calibration`` of (N, C) logits with a temperature in them, as JSON values; nothing without a temperature.
+    """Measure the ``calibration`` of a model's outputs as JSON values.
 
-    It counts the units that are `seen` only, (N,) booleans, since others have no probabilities. Units of equal `groups`
-    (N,) are drawn together.
+    Args:
+        logits: (N, C), with the temperature in them.
+        labels: (N,) true class numbers.
+        temperature: what the logits were divided by; None where the task has no probabilities.
+        seen: (N,) booleans: only these units are counted, since others have no probabilities; None counts all.
+        groups: (N,) groups of the units, which the bootstrap draws together; None draws units.
+        seed: of the bootstrap.
+
+    Returns:
+        ``calibration`` with its figures (`Calibration`); empty without a temperature, or without any unit that is seen.
     """
     counted = np.ones(len(labels), dtype=bool) if seen is None else seen
     if temperature is None or not counted.any():

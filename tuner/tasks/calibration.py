@@ -31,7 +31,10 @@ MOST_DRAWN = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class Temperature(Record):
-    """What logits are divided by, fitted on ``n`` rows; ``why`` says what the rows could not show, if anything."""
+    """The number that logits are divided by, fitted on ``n`` rows.
+
+    ``why`` says what these rows could not show, if anything.
+    """
 
     value: float
     n: int
@@ -84,7 +87,7 @@ def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BINS) -> float:
-    """By how much confidence differs from accuracy, on average over rows: 0 is perfect, 1 the worst.
+    """Average difference between confidence and accuracy over rows: 0 is perfect, 1 the worst.
 
     Rows are binned by the probability of their most probable class, in bins of equal width (Guo et al. 2017, equation
     3); the absolute differences of the bins' mean confidence and accuracy are averaged by their numbers of rows.
@@ -100,10 +103,19 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *,
 def calibration_interval(
     probabilities: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of the expected calibration error, by a bootstrap of rows, or of whole (n,) `groups`.
+    """95 % interval of the expected calibration error, by a bootstrap of rows or of whole groups.
 
     Drawing rows again adds noise to every bin, which the error counts, so that the draws' mean is moved back to what
     was measured.
+
+    Args:
+        probabilities: (n, C) of the classes.
+        labels: (n,) true class numbers.
+        groups: (n,) groups of the rows; with them, whole groups are drawn.
+        seed: of the draws.
+
+    Returns:
+        the lower and upper end, 0 to 1.
     """
     gaps, sizes = _gaps(*_confidence(probabilities, labels), bins=BINS), np.ones(len(labels))
     if groups is not None:  # what is drawn together is summed first: there may be many rows in a group

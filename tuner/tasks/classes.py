@@ -34,7 +34,7 @@ class ClassTruth:
 
     @property
     def n_units(self) -> int:
-        """How many rows or groups are drawn by the bootstrap."""
+        """Number of rows that the bootstrap draws from, or of groups where there are some."""
         return len(self.labels if self.groups is None else np.unique(self.groups))
 
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
@@ -51,11 +51,11 @@ class ClassTruth:
         return replace(self, labels=self.labels[rows], groups=groups)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
+        """The rows themselves: each has one label."""
         return rows
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """As they are."""
+        """The values as they are: each row has one label."""
         return values
 
     def assess(
@@ -80,11 +80,11 @@ class Classes(OneOf, OfRows):
 
     @classmethod
     def of_config(cls, config: Any) -> Classes:
-        """Classes, which any configuration of a classifier has."""
+        """Classes, by the names that the configuration of any classifier has."""
         return cls(names=tuple(config.id2label[index] for index in range(len(config.id2label))))
 
     def config(self) -> dict[str, Any]:
-        """The names, and that there is one a row."""
+        """The classes' names, and that every row has one of them."""
         return super().config() | {"problem_type": "single_label_classification"}
 
     def decode(self, logits: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
@@ -103,10 +103,10 @@ class Classes(OneOf, OfRows):
     def truth(
         self, labels: np.ndarray, *, metric: str, groups: np.ndarray | None = None, n_words: np.ndarray | None = None
     ) -> ClassTruth:
-        """What predicted classes are scored against."""
+        """The true classes of some rows, for scoring predictions of them."""
         return ClassTruth(labels=labels, metric=metric, groups=groups, names=self.names)
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:
-        """By how much rare classes are best raised (`tuner.tasks.imbalance.choose_offsets`)."""
+        """Choose by how much the logits of rare classes are raised (`tuner.tasks.imbalance.choose_offsets`)."""
         shares = imbalance.log_shares(trained_on, n_classes=self.n_outputs)
         return imbalance.choose_offsets(logits, truth, shares=shares, seed=seed)

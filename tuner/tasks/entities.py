@@ -149,10 +149,18 @@ def f1_of(counts: np.ndarray) -> np.ndarray:
 def bootstrap_f1(
     counts: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> np.ndarray:
-    """(resamples,) micro F1 of sentences drawn with replacement (Efron 1979), from their (n, 3) `entity_counts`.
+    """Micro F1 of sentences drawn with replacement, many times over (Efron 1979).
 
-    With (n,) `groups`, such as documents, whole groups are drawn. Equal seeds draw equal sentences, so differences
-    between two sets of predictions for the same sentences are paired.
+    Equal seeds draw equal sentences, so differences between two sets of predictions for the same sentences are paired.
+
+    Args:
+        counts: (n, 3) `entity_counts` of the sentences.
+        groups: (n,) groups of the sentences, such as documents; with them, whole groups are drawn.
+        seed: of the draws.
+        resamples: how many times sentences are drawn.
+
+    Returns:
+        (resamples,) scores, 0 to 1.
 
     >>> counts = np.array([[1, 1, 1], [0, 1, 1]])
     >>> sorted(set(bootstrap_f1(counts).tolist()))
@@ -175,10 +183,19 @@ def bootstrap_f1(
 def f1_interval(
     counts: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Confidence interval of micro F1 over sentences, or whole `groups`: the percentiles of `bootstrap_f1`.
+    """Confidence interval of micro F1 over sentences, or over whole groups: the percentiles of `bootstrap_f1`.
 
     Where every entity is found, or none, a bootstrap sees no spread at all; the interval is then Wilson's (1927) for
     as many rows as sentences (or groups) hold an entity, true or predicted.
+
+    Args:
+        counts: (n, 3) `entity_counts` of the sentences.
+        groups: (n,) groups of the sentences, which are drawn together; by default sentences are drawn.
+        seed: of the bootstrap.
+        level: confidence, 0 to 1.
+
+    Returns:
+        the lower and upper end, 0 to 1.
 
     >>> f1_interval(np.array([[1, 1, 1]] * 30 + [[0, 1, 1]] * 10))
     (0.625, 0.875)
@@ -215,7 +232,7 @@ def _counts_by_type(gold: Tags, predicted: Tags) -> tuple[dict[str, int], dict[s
 
 
 def count_types(entities: Iterable[Entity]) -> dict[str, int]:
-    """How many entities are of each type, types by name.
+    """Count the entities of every type, types by name.
 
     >>> count_types([Entity("place", 0, 1), Entity("person", 2, 4), Entity("place", 5, 6)])
     {'person': 1, 'place': 2}

@@ -63,7 +63,7 @@ def feature_blocks(name: str, *, n_blocks: int) -> tuple[int, ...]:
 
 
 def fits(name: str, *, widths: Sequence[int]) -> bool:
-    """Whether blocks of these widths can be combined so: a weighted mix needs equal ones.
+    """Whether a feature variant can be read from blocks of these widths: a weighted mix needs equal ones.
 
     >>> fits("weighted_all", widths=(8, 8)), fits("weighted_all", widths=(8, 16))
     (True, False)
@@ -119,38 +119,41 @@ class Standardised(Sequence[np.ndarray]):
 
 
 def select_features(features: Sequence[np.ndarray], *, name: str) -> Sequence[np.ndarray]:
-    """Of the (n, d) features of every block, those that a variant reads."""
+    """The features that a variant reads, out of the (n, d) features of every block."""
     blocks = feature_blocks(name, n_blocks=len(features))
     return features[blocks[0] : blocks[-1] + 1]  # every variant reads neighbouring blocks
 
 
 class Link(Protocol):
-    """How the C logits of a linear head become predictions of labels; for F heads at once, (n, F, C)."""
+    """How the C logits of a linear head become predictions, and what loss it is fitted by.
+
+    F heads that are fitted at once have logits (n, F, C).
+    """
 
     def targets(self, labels: np.ndarray) -> torch.Tensor:
-        """The (n, ...) labels as what `losses` is computed against."""
+        """Turn (n, ...) labels into what `losses` compares logits with."""
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(n, F) losses of (n, F, C) logits."""
+        """Losses (n, F) of (n, F, C) logits."""
 
     def outputs(self, logits: torch.Tensor) -> torch.Tensor:
-        """(..., C) probabilities, or other values, out of (..., C) logits."""
+        """Turn (..., C) logits into (..., C) probabilities, or other values."""
 
     def losses_of_outputs(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(n,) losses of (n, C) outputs."""
+        """Losses (n,) of (n, C) outputs."""
 
     def row_weights(self, class_weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(n,) factors of the rows' losses, out of (C,) by class."""
+        """Factors of the rows' losses, (n,), out of (C,) factors of the classes."""
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions, shaped as the labels, out of (n, C) outputs."""
+        """Turn (n, C) outputs into predictions, shaped as the labels."""
 
 
 class Softmax:
-    """One of C classes: labels are (n,) numbers."""
+    """One of C classes for every row, by a softmax: labels are (n,) class numbers."""
 
     def targets(self, labels: np.ndarray) -> torch.Tensor:
-        """(n,) 64-bit integers."""
+        """The labels as (n,) 64-bit integers."""
         return torch.from_numpy(np.asarray(labels, dtype=np.int64))
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -168,7 +171,7 @@ class Softmax:
         return losses
 
     def row_weights(self, class_weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Those of the rows' classes."""
+        """The weight of every row's class."""
         weights: np.ndarray = class_weights[labels]
         return weights
 
@@ -193,7 +196,7 @@ class LinearHead:
     mix: np.ndarray | None = None
 
     def logits(self, features: Sequence[np.ndarray]) -> np.ndarray:
-        """m arrays (n, d) to (n, C)."""
+        """Logits (n, C) of m arrays (n, d) of features."""
         scores: np.ndarray = _concatenate(features) @ self.weight.T + self.bias
         return scores
 
@@ -218,13 +221,21 @@ def fit_head(
     class_weights: np.ndarray | None = None,
     link: Link = SOFTMAX,
 ) -> LinearHead:
-    """Multinomial logistic regression on m arrays (n, d) of features and (n,) integer labels, by L-BFGS.
+    """Fit a linear head by L-BFGS: by default multinomial logistic regression, else the model of another link.
 
-    Minimises the mean cross-entropy plus ``l2 / (2 n) * |W|^2`` on standardised features: scikit-learn's
-    ``LogisticRegression(C=1 / l2)`` behind a ``StandardScaler``. With `weighted`, the m blocks are mixed by softmaxed
-    scalars that are learned along (Peters et al. 2018, equation 1; its scale is part of W here). (C,) `class_weights`
-    are factors of the rows' losses by class (`tuner.tasks.imbalance.class_weights`). With another `link` it is the
-    generalised linear model of that loss.
+    Minimises the mean loss, by default cross-entropy, plus ``l2 / (2 n) * |W|^2`` on standardised features. By default
+    that is scikit-learn's ``LogisticRegression(C=1 / l2)`` after a ``StandardScaler``.
+
+    Args:
+        features: m arrays (n, d), one for each block that is read.
+        labels: (n,) class numbers; another link's in its own shape.
+        n_classes: number of logits, C.
+        l2: the penalty.
+        weighted: whether the m blocks are mixed by softmaxed scalars that are learned along (Peters et al. 2018,
+            equation 1; its scale is part of W here). By default they are concatenated.
+        class_weights: (C,) factors of the rows' losses by class (`tuner.tasks.imbalance.class_weights`); by default
+            every row counts once.
+        link: loss and outputs of the head, which is the generalised linear model of that loss.
 
     >>> x = np.array([[[-1.0], [-2.0], [1.0], [2.0]]], dtype=np.float32)
     >>> head = fit_head(x, np.array([0, 0, 1, 1]), n_classes=2, l2=1.0)
@@ -250,9 +261,22 @@ def cross_validate(
 ) -> CrossValidated:
     """Fit one head a fold on the other folds' rows, all folds at once, for weaker and weaker penalties.
 
-    `folds` is (n,) with values 0 to F - 1; a row with fold -1 is trained on everywhere and never predicted (its
-    prediction is -1). The penalty is chosen by log loss, not by the score that is reported, to keep that one honest;
-    (C,) `class_weights` weigh it as they weigh the loss that is fitted.
+    The penalty is chosen by log loss, not by the score that is reported, to keep that one honest.
+
+    Args:
+        features: m arrays (n, d), one for each block that is read.
+        labels: (n,) class numbers; another link's in its own shape.
+        n_classes: number of logits, C.
+        folds: (n,) with values 0 to F - 1; a row with fold -1 is trained on everywhere and never predicted (its
+            prediction is -1).
+        l2: penalties to try; once the log loss rises, weaker ones are not tried.
+        weighted: whether the m blocks are mixed by learned weights (`fit_head`).
+        class_weights: (C,) factors of the rows' losses by class; they weigh the log loss as they weigh the loss that
+            is fitted.
+        link: loss and outputs of the heads.
+
+    Raises:
+        ValueError: where `l2` is empty.
     """
     problem = _Problem(
         features, labels, n_classes=n_classes, weighted=weighted, folds=folds, class_weights=class_weights, link=link
@@ -287,7 +311,7 @@ class Head(nn.Module):
         self.linear = nn.Linear(width, n_classes)
 
     def forward(self, pooled: Sequence[torch.Tensor]) -> torch.Tensor:
-        """m tensors (b, d) to logits (b, C)."""
+        """Logits (b, C) of m tensors (b, d)."""
         logits: torch.Tensor = self.linear(self.dropout(torch.cat(tuple(pooled), dim=-1)))
         return logits
 
@@ -308,7 +332,7 @@ def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def mixture(scalars: torch.Tensor) -> torch.Tensor:
-    """Softmaxed scalars at unit length, (..., m).
+    """Softmaxed scalars (..., m), scaled to unit length.
 
     Averaging blocks shrinks their variance, which a penalty on W would punish: without the scale the mix collapses
     onto one block. ELMo learns that scale freely; here it is fixed, since W can absorb the rest.

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 BALANCED_METRICS = ("macro_f1", "balanced_accuracy")
 """Metrics that average over classes, whatever the classes' numbers of rows."""
 STRENGTHS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-"""Of the logarithm of the classes' shares, how much is taken off the logits: 1 makes a calibrated classifier's errors
-balanced, less keeps precision; below 0 takes back what weights in the loss gave rare classes too much."""
+"""Multiples of the logarithm of the classes' shares that may be taken off the logits: 1 makes a calibrated classifier's
+errors balanced, less keeps precision; below 0 takes back what weights in the loss gave rare classes too much."""
 FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offsets(Record):
-    """What is added to the logits of every class, (C,) ``values``, chosen on ``n`` rows.
+    """Numbers that are added to the logits, (C,) ``values`` in the order of the classes, chosen on ``n`` rows.
 
     ``difference`` in score and its 95 % ``interval`` are measured on rows that did not choose the strength: it is
     chosen on four fifths of them and scored on the others, in turn.
@@ -37,7 +37,7 @@ class Offsets(Record):
 
     @property
     def helps(self) -> bool:
-        """Whether they change anything, for the better."""
+        """Whether the offsets change anything, for the better."""
         return self.strength != 0 and self.difference > 0
 
 
@@ -66,9 +66,18 @@ def log_shares(labels: np.ndarray, *, n_classes: int) -> np.ndarray:
 
 
 def choose_strength(logits: np.ndarray, labels: np.ndarray, *, shares: np.ndarray, metric: str) -> float:
-    """By how much of the (C,) `log_shares` the (n, C) logits are best lowered for a metric; of equals the nearest to 0.
+    """Choose the multiple of the classes' `log_shares` that is best taken off the logits for a metric.
 
     Post-hoc logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.1).
+
+    Args:
+        logits: (n, C) of rows that trained nothing.
+        labels: (n,) true class numbers.
+        shares: (C,) `log_shares` of the training rows.
+        metric: one of `tuner.tasks.metrics.METRICS`.
+
+    Returns:
+        one of `STRENGTHS`; of equally good ones the nearest to 0.
 
     >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.4, 0.0]])
     >>> choose_strength(logits, np.array([0, 0, 0, 1]), shares=np.array([0.5, -0.5]), metric="balanced_accuracy")
@@ -81,9 +90,15 @@ def choose_strength(logits: np.ndarray, labels: np.ndarray, *, shares: np.ndarra
 
 
 def choose_offsets(logits: np.ndarray, truth: Truth, *, shares: np.ndarray, seed: int = 0) -> Offsets:
-    """Offsets of the classes for the metric of `truth`, from (n, C) logits of rows that trained nothing.
+    """Choose offsets of the classes for a metric, and measure what they change.
 
-    `shares` are the `log_shares` of the training rows. Rows of a group are held out together.
+    Rows of a group are held out together.
+
+    Args:
+        logits: (n, C) of rows that trained nothing.
+        truth: of these rows, with the metric and the groups.
+        shares: (C,) `log_shares` of the training rows.
+        seed: of the folds and of the interval.
     """
     labels, n = truth.labels, len(truth.labels)
     unit = np.unique(np.arange(n) if truth.groups is None else truth.groups, return_inverse=True)[1]

@@ -37,7 +37,7 @@ class Sigmoids:
     """C labels, each of which a row may have: labels are (n, C) zeros and ones (`tuner.tasks.heads.Link`)."""
 
     def targets(self, labels: np.ndarray) -> torch.Tensor:
-        """(n, C) in single precision."""
+        """The labels (n, C) in single precision."""
         return torch.from_numpy(np.asarray(labels, dtype=np.float32))
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -95,7 +95,7 @@ class LabelsTruth:
 
     @property
     def n_units(self) -> int:
-        """How many rows or groups are drawn by the bootstrap."""
+        """Number of rows that the bootstrap draws from, or of groups where there are some."""
         return len(self.labels if self.groups is None else np.unique(self.groups))
 
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
@@ -122,11 +122,11 @@ class LabelsTruth:
         return replace(self, labels=self.labels[rows], groups=groups)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
+        """The rows themselves: the labels of each are one row of the array."""
         return rows
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """As they are."""
+        """The values as they are: the labels of each row are one row of the array."""
         return values
 
     def assess(
@@ -171,12 +171,12 @@ class Labels(OfRows):
 
     @property
     def n_outputs(self) -> int:
-        """One a label."""
+        """The number of labels that a row may have."""
         return len(self.names)
 
     @classmethod
     def of_config(cls, config: Any) -> Labels | None:
-        """Labels, where that is what transformers trains by sigmoids."""
+        """Labels, where the configuration says that transformers trains by sigmoids; else None."""
         if getattr(config, "problem_type", None) != PROBLEM:
             return None
         return cls(names=tuple(config.id2label[index] for index in range(len(config.id2label))))
@@ -199,11 +199,11 @@ class Labels(OfRows):
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), weight=weights)
 
     def weighs(self, metric: str) -> bool:
-        """Never: a threshold does for rare labels what weights would."""
+        """False: a threshold does for rare labels what weights would."""
         return False
 
     def class_weights(self, labels: np.ndarray) -> np.ndarray:
-        """Ones."""
+        """Ones, (L,)."""
         return np.ones(self.n_outputs)
 
     def fit_head(
@@ -215,7 +215,7 @@ class Labels(OfRows):
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> LinearHead:
-        """A logistic regression for every label, all with the same penalty."""
+        """Fit a logistic regression for every label, all with the same penalty."""
         return heads.fit_head(
             features, labels, n_classes=self.n_outputs, l2=l2, weighted=weighted, class_weights=class_weights,
             link=SIGMOIDS,
@@ -231,7 +231,7 @@ class Labels(OfRows):
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Their penalty out of `l2` by log loss, and out-of-fold predictions."""
+        """Choose the penalty of all labels' logistic regressions by log loss, and predict out of fold."""
         return heads.cross_validate(
             features, labels, n_classes=self.n_outputs, folds=folds, l2=l2, weighted=weighted,
             class_weights=class_weights, link=SIGMOIDS,
@@ -242,7 +242,7 @@ class Labels(OfRows):
         return decode(logits)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(n, L) sigmoids, which need not sum to 1."""
+        """The probability of every label, (n, L): sigmoids, which need not sum to 1."""
         probabilities: np.ndarray = torch.from_numpy(logits).double().sigmoid().numpy()
         return probabilities
 
@@ -257,15 +257,15 @@ class Labels(OfRows):
     def truth(
         self, labels: np.ndarray, *, metric: str, groups: np.ndarray | None = None, n_words: np.ndarray | None = None
     ) -> LabelsTruth:
-        """What predicted labels are scored against."""
+        """The true labels of some rows, for scoring predictions of them."""
         return LabelsTruth(labels=labels, metric=metric, groups=groups, names=self.names)
 
     def moves(self, metric: str) -> bool:
-        """Always: the threshold that scores most is seldom 0.5."""
+        """True: the threshold that scores most is seldom 0.5."""
         return True
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:
-        """One threshold for all labels, as what is added to all logits so that 0.5 does what the threshold would.
+        """Choose one threshold for all labels, as the shift of all logits after which 0.5 does what it would.
 
         It is measured on rows that did not choose it, of which groups are held out together.
         """
@@ -296,20 +296,20 @@ class Labels(OfRows):
         return Temperature(value=1.0, n=0, why=why)
 
     def folding(self, *, temperature: float, offsets: np.ndarray | None) -> tuple[float, np.ndarray | None]:
-        """Both as they are."""
+        """Temperature and offsets as they are."""
         return temperature, offsets
 
     def described(self, head: NativeHead) -> str:
-        """Such as "A text classifier that gives a row any of 3 labels"."""
+        """A phrase such as "A text classifier that gives a row any of 3 labels"."""
         return f"{head.described} that gives a row any of {self.n_outputs} labels"
 
     def published(self, metric: str) -> str:
-        """A metric by the name that hubs know."""
+        """The name that model hubs use for a metric."""
         return HUB_METRICS.get(metric, metric)
 
     @property
     def card_notes(self) -> str:
-        """How the pipeline's probabilities are read."""
+        """Markdown on how the pipeline's probabilities are read."""
         return CARD_NOTES.format(n=self.n_outputs)
 
 
@@ -333,7 +333,7 @@ def as_pairs(logits: np.ndarray) -> np.ndarray:
 
 
 def choose_shift(logits: np.ndarray, truth: Truth) -> float:
-    """What is best added to all (n, L) logits for the metric of `truth`; of equals the nearest to 0.
+    """Choose the number that is best added to all (n, L) logits for the metric of `truth`; of equals the nearest to 0.
 
     >>> truth = LabelsTruth(labels=np.array([[1, 0], [1, 0]]), metric="micro_f1", names=("a", "b"))
     >>> choose_shift(np.array([[2.0, -3.0], [-0.6, -1.2]]), truth)

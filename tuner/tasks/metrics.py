@@ -100,9 +100,20 @@ def bootstrap_scores(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """(resamples,) scores of rows drawn with replacement (Efron 1979); with (n,) `groups`, of whole groups.
+    """Score the rows drawn with replacement, many times over (Efron 1979).
 
     Equal seeds draw equal rows, so differences between two sets of predictions for the same rows are paired.
+
+    Args:
+        labels: (n,) true class numbers.
+        predictions: (n,) predicted class numbers.
+        metric: one of `METRICS`.
+        groups: (n,) groups of the rows; with them, whole groups are drawn.
+        seed: of the draws.
+        resamples: how many times rows are drawn.
+
+    Returns:
+        (resamples,) scores, 0 to 1.
     """
     unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     n = int(unit.max()) + 1
@@ -119,12 +130,23 @@ def interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Confidence interval of a score over rows, or over whole groups where (n,) `groups` are given.
+    """Confidence interval of a score over rows, or over whole groups.
 
     Accuracy: Wilson's interval (1927), which stays honest at 0 and 1, where a bootstrap sees no spread at all; rows of
     a group that are right or wrong together count as fewer (`effective_rows`). Other metrics: the bootstrap's
     percentiles; where all rows are right, which it takes for certain, the doubts of Wilson's intervals of the classes'
     recalls together (square and add: Newcombe 1998).
+
+    Args:
+        labels: (n,) true class numbers.
+        predictions: (n,) predicted class numbers.
+        metric: one of `METRICS`.
+        groups: (n,) groups of the rows; by default every row counts as one of its own.
+        seed: of the bootstrap.
+        level: confidence, 0 to 1.
+
+    Returns:
+        the lower and upper end, 0 to 1.
 
     >>> tuple(round(end, 3) for end in interval(np.zeros(20), np.zeros(20)))
     (0.839, 1.0)
@@ -146,7 +168,13 @@ def interval(
 def scores_by_metric(
     labels: np.ndarray, predictions: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
 ) -> Mapping[str, Scored]:
-    """The score under every metric, each with its interval.
+    """Score predictions under every metric, each score with its 95 % interval.
+
+    Args:
+        labels: (n,) true class numbers.
+        predictions: (n,) predicted class numbers.
+        groups: (n,) groups of the rows, for the intervals (`interval`); by default every row counts as one of its own.
+        seed: of the bootstrap.
 
     >>> found = scores_by_metric(np.array([0, 0, 0, 1]), np.zeros(4, dtype=int))
     >>> {metric: round(scored.score, 3) for metric, scored in found.items()}

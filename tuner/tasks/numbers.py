@@ -64,7 +64,7 @@ def spearman(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -
 
 
 def mean_absolute_error(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(r,) means of what (n,) predictions are off by, in the labels' units, for (r, n) weights of the rows.
+    """Mean absolute errors (r,) of (n,) predictions, in the labels' units, for (r, n) weights of the rows.
 
     >>> mean_absolute_error(np.array([1.0, 2.0]), np.array([1.5, 2.0]), np.array([[1, 1], [1, 0]])).tolist()
     [0.25, 0.5]
@@ -109,7 +109,7 @@ class Squared:
     deviation: float = 1.0
 
     def targets(self, labels: np.ndarray) -> torch.Tensor:
-        """(n,) standardised, in single precision."""
+        """The labels (n,), standardised, in single precision."""
         return torch.from_numpy((np.asarray(labels, dtype=np.float64) - self.mean) / self.deviation).float()
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -121,7 +121,7 @@ class Squared:
         return logits
 
     def losses_of_outputs(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Half the squares."""
+        """Half the squared errors, on the standardised scale."""
         losses: np.ndarray = 0.5 * (outputs[:, 0] - self.targets(labels).numpy()) ** 2
         return losses
 
@@ -130,8 +130,10 @@ class Squared:
         return np.full(len(labels), class_weights[0])
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """(n,) numbers in the labels' units. An output that is no number, of a model that fell apart, says no more than
-        the mean does."""
+        """Turn outputs into (n,) numbers in the labels' units.
+
+        An output that is no number, of a model that fell apart, says no more than the mean does.
+        """
         numbers: np.ndarray = outputs[:, 0].astype(np.float64) * self.deviation + self.mean
         numbers[~np.isfinite(numbers)] = self.mean
         return numbers
@@ -159,7 +161,7 @@ class NumberTruth:
 
     @property
     def n_units(self) -> int:
-        """How many rows or groups are drawn by the bootstrap."""
+        """Number of rows that the bootstrap draws from, or of groups where there are some."""
         return len(self.labels if self.groups is None else np.unique(self.groups))
 
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
@@ -176,11 +178,11 @@ class NumberTruth:
         return replace(self, labels=self.labels[rows], groups=groups)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
+        """The rows themselves: each has one label."""
         return rows
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """As they are."""
+        """The values as they are: each row has one label."""
         return values
 
     def assess(
@@ -223,7 +225,7 @@ class NumberTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers(OfRows):
-    """Every row has one number, which ``name`` calls.
+    """One number for every row, which ``name`` calls.
 
     Labels are (n,) numbers in the user's units. A model's one output is standardised: what it is times ``deviation``,
     plus ``mean``, both of the training labels, is the number. A saved model has these in its last layer (`folding`), so
@@ -264,7 +266,7 @@ class Numbers(OfRows):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The number's own."""
+        """The name of the number, which is the only output."""
         return (self.name,)
 
     @property
@@ -292,11 +294,11 @@ class Numbers(OfRows):
         return mean if weights is None else mean * weights[0]
 
     def weighs(self, metric: str) -> bool:
-        """Never: there are no classes."""
+        """False: there are no classes."""
         return False
 
     def class_weights(self, labels: np.ndarray) -> np.ndarray:
-        """(1,) one."""
+        """An array (1,) of one."""
         return np.ones(1)
 
     def fit_head(
@@ -308,7 +310,7 @@ class Numbers(OfRows):
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> LinearHead:
-        """Ridge regression."""
+        """Fit a ridge regression."""
         return heads.fit_head(
             features, labels, n_classes=1, l2=l2, weighted=weighted, class_weights=class_weights, link=self._link
         )
@@ -323,7 +325,7 @@ class Numbers(OfRows):
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Its penalty out of `l2` by squared error, and out-of-fold predictions."""
+        """Choose the penalty of a ridge regression by squared error, and predict out of fold."""
         return heads.cross_validate(
             features, labels, n_classes=1, folds=folds, l2=l2, weighted=weighted, class_weights=class_weights,
             link=self._link,
@@ -344,7 +346,7 @@ class Numbers(OfRows):
         return self._link.decode(logits)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(n, 1) numbers in the labels' units."""
+        """The predicted numbers (n, 1) in the labels' units, which stand in for probabilities."""
         return self._link.decode(logits)[:, None]
 
     def told(self, predictions: np.ndarray, rows: Sequence[Any]) -> list[float]:
@@ -354,17 +356,17 @@ class Numbers(OfRows):
     def truth(
         self, labels: np.ndarray, *, metric: str, groups: np.ndarray | None = None, n_words: np.ndarray | None = None
     ) -> NumberTruth:
-        """What predicted numbers are scored against."""
+        """The true numbers of some rows, for scoring predictions of them."""
         return NumberTruth(labels=labels, metric=metric, groups=groups, link=self._link)
 
     # --- the decision
 
     def moves(self, metric: str) -> bool:
-        """Never: offsets are of classes."""
+        """False: offsets are of classes."""
         return False
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:
-        """Never asked for."""
+        """Raise `ValueError`: numbers take no offsets, and nothing asks for them."""
         raise ValueError("numbers take no offsets")
 
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> Temperature | None:
@@ -372,11 +374,13 @@ class Numbers(OfRows):
         return None
 
     def uncalibrated(self, why: str) -> Temperature | None:
-        """None as well."""
+        """None: there are no probabilities."""
         return None
 
     def folding(self, *, temperature: float, offsets: np.ndarray | None) -> tuple[float, np.ndarray | None]:
-        """What turns a standardised output into the number: adding ``mean / deviation``, dividing by ``1 / deviation``.
+        """Undo the standardisation in the last layer, by an offset of ``mean / deviation`` and a temperature.
+
+        The temperature is ``1 / deviation``.
 
         >>> temperature, offsets = Numbers(mean=100.0, deviation=10.0).folding(temperature=1.0, offsets=None)
         >>> ((0.5 + offsets) / temperature).tolist()
@@ -387,14 +391,14 @@ class Numbers(OfRows):
     # --- the card
 
     def described(self, head: NativeHead) -> str:
-        """Such as "A text classifier with a number as its only output (regression)"."""
+        """A phrase such as "A text classifier with a number as its only output (regression)"."""
         return f"{head.described} with a number as its only output (regression)"
 
     def published(self, metric: str) -> str:
-        """A metric by the name that hubs know."""
+        """The name that model hubs use for a metric."""
         return HUB_METRICS.get(metric, metric)
 
     @property
     def card_notes(self) -> str:
-        """What a pipeline calls the number."""
+        """Markdown on what a pipeline calls the number."""
         return CARD_NOTES

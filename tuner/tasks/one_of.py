@@ -37,7 +37,7 @@ class OneOf:
 
     @property
     def n_outputs(self) -> int:
-        """One a name."""
+        """The number of names."""
         return len(self.names)
 
     def config(self) -> dict[str, Any]:
@@ -48,15 +48,15 @@ class OneOf:
         }
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """`cross_entropy`."""
+        """Cross-entropy, as the function `cross_entropy` averages it."""
         return cross_entropy(logits, targets, weights)
 
     def weighs(self, metric: str) -> bool:
-        """Under metrics that average over classes."""
+        """Whether the metric averages over classes."""
         return metric in imbalance.BALANCED_METRICS
 
     def class_weights(self, labels: np.ndarray) -> np.ndarray:
-        """(C,) weights in a loss that counts all classes alike."""
+        """Weights of the classes, (C,), with which a loss counts all classes alike."""
         return imbalance.class_weights(labels, n_classes=self.n_outputs)
 
     def fit_head(
@@ -68,7 +68,7 @@ class OneOf:
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> LinearHead:
-        """Multinomial logistic regression."""
+        """Fit a multinomial logistic regression."""
         return heads.fit_head(
             features, labels, n_classes=self.n_outputs, l2=l2, weighted=weighted, class_weights=class_weights
         )
@@ -83,7 +83,7 @@ class OneOf:
         weighted: bool = False,
         class_weights: np.ndarray | None = None,
     ) -> CrossValidated:
-        """Its penalty by log loss, and out-of-fold predictions."""
+        """Choose the penalty of a logistic regression by log loss, and predict out of fold."""
         return heads.cross_validate(
             features, labels, n_classes=self.n_outputs, folds=folds, l2=l2, weighted=weighted,
             class_weights=class_weights,
@@ -95,7 +95,7 @@ class OneOf:
         return probabilities
 
     def moves(self, metric: str) -> bool:
-        """Under metrics that average over classes."""
+        """Whether the metric averages over classes."""
         return metric in imbalance.BALANCED_METRICS
 
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> Temperature:
@@ -107,13 +107,13 @@ class OneOf:
         return Temperature(value=1.0, n=0, why=why)
 
     def folding(self, *, temperature: float, offsets: np.ndarray | None) -> tuple[float, np.ndarray | None]:
-        """Both as they are."""
+        """Temperature and offsets as they are."""
         return temperature, offsets
 
     def described(self, head: NativeHead) -> str:
-        """Such as "A text classifier with 3 labels"."""
+        """A phrase such as "A text classifier with 3 labels"."""
         return f"{head.described} with {self.n_outputs} labels"
 
     def published(self, metric: str) -> str:
-        """A metric by the name that hubs know."""
+        """The name that model hubs use for a metric."""
         return HUB_METRICS.get(metric, metric)

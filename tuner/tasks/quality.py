@@ -12,7 +12,7 @@ MOST_CLASSES = 50
 
 
 def number_with_interval(value: float, interval: Sequence[float] | None = None) -> str:
-    """A score as it is printed.
+    """A score as text, with its interval where there is one.
 
     >>> number_with_interval(0.75, (0.7, 0.8))
     '0.750 [0.700, 0.800]'
@@ -21,7 +21,7 @@ def number_with_interval(value: float, interval: Sequence[float] | None = None) 
 
 
 def other_metrics(metrics: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
-    """The scores beside the one under `metric`, on a line.
+    """One line of text with the scores under all metrics but `metric`.
 
     >>> other_metrics({"accuracy": {"score": 0.9, "interval": (0.8, 0.95)},
     ...                "macro_f1": {"score": 0.5, "interval": (0.4, 0.6)}}, metric="accuracy")
@@ -40,7 +40,7 @@ def other_metrics(metrics: Mapping[str, Mapping[str, Any]], *, metric: str) -> s
 
 
 def calibration_sentence(calibration: Mapping[str, Any]) -> str:
-    """What the temperature is and what it changed, without a full stop.
+    """Say what the temperature is and what it changed, without a full stop.
 
     >>> calibration_sentence({"temperature": 1.5, "n": 100, "unit": "row", "why": None, "n_test": None})
     'temperature 1.50, fitted on 100 validation rows and folded into the last layer'

@@ -63,7 +63,7 @@ class TagTruth:
 
     @property
     def n_units(self) -> int:
-        """How many sentences or groups are drawn by the bootstrap."""
+        """Number of sentences that the bootstrap draws from, or of groups where there are some."""
         return len(self.n_words if self.groups is None else np.unique(self.groups))
 
     def draws(self, predictions: np.ndarray, *, seed: int) -> np.ndarray:
@@ -84,11 +84,11 @@ class TagTruth:
         return replace(self, labels=self.labels[self.places(rows)], groups=groups, n_words=self.n_words[rows])
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where the words of some sentences stand among those of all."""
+        """Places of the words of some sentences among those of all."""
         return places_of(self.n_words, rows)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """What holds for every sentence, for its words."""
+        """Repeat values of the sentences, (n,), for each of their words, (N,)."""
         return np.repeat(values, self.n_words)
 
     def assess(
@@ -120,7 +120,7 @@ class TagTruth:
 
 
 def by_sentence(values: Sequence[str], n_words: Sequence[int] | np.ndarray) -> list[list[str]]:
-    """The values of all words as those of every sentence.
+    """Split the values of all words into a list for every sentence.
 
     >>> by_sentence(["a", "b", "c"], [2, 0, 1])
     [['a', 'b'], [], ['c']]
@@ -131,7 +131,7 @@ def by_sentence(values: Sequence[str], n_words: Sequence[int] | np.ndarray) -> l
 
 
 def places_of(n_words: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
-    """Where the words of some sentences stand among those of all; without words, the rows themselves.
+    """Places of the words of some sentences among those of all; without words, the rows themselves.
 
     >>> places_of(np.array([2, 1, 3]), np.array([2, 0])).tolist()
     [3, 4, 5, 0, 1]
@@ -156,47 +156,47 @@ class Tags(OneOf):
 
     @property
     def as_saved(self) -> Self:
-        """The same."""
+        """The task itself: a saved model has the same one."""
         return self
 
     @classmethod
     def of_config(cls, config: Any) -> Tags | None:
-        """Tags, where the head reads every token."""
+        """Tags, where the configuration says that the head reads every token; else None."""
         native = any(name.endswith("ForTokenClassification") for name in getattr(config, "architectures", None) or ())
         if not native and getattr(config, "pooling", None) != "tokens":
             return None
         return cls(names=tuple(config.id2label[index] for index in range(len(config.id2label))))
 
     def form(self, default: Form) -> Form:
-        """Lists of words."""
+        """Sentences as lists of words."""
         return SENTENCES
 
     def pooling(self, default: str) -> str:
-        """Every token's state is classified, not their mean."""
+        """No pooling: every token's state is classified, not their mean."""
         return "tokens"
 
     def head(self, default: NativeHead) -> NativeHead:
-        """Classifiers of tokens."""
+        """transformers' classifiers of tokens."""
         return TOKEN_HEAD
 
     def misfit(self, policy: str) -> tuple[str, str] | None:
-        """Words must stay where their tags are."""
+        """Why an augmentation other than masking does not fit: words must stay where their tags are."""
         if policy == "masking":
             return None
         return "the data is tagged words", "every word keeps its tag; masking changes words and keeps their tags"
 
     def preferred(self, default: tuple[str, ...]) -> tuple[str, ...]:
-        """What changes words and keeps their places."""
+        """Masking, which changes words and keeps their places."""
         return ("masking",)
 
     def probed(self, encoded: Encoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The words that are seen in sentences drawn at random, so many as a head learns from."""
+        """Places of seen words in sentences drawn at random: as many as a penalty is chosen on, and as a head fits."""
         order = rng.permutation(len(encoded))
         tried, fitted = (_words_of(encoded, order, most=most) for most in (PENALTY_WORDS, HEAD_WORDS))
         return tried, fitted
 
     def probe_note(self, n: int) -> str | None:
-        """On how many of n training words heads are fitted."""
+        """A note on how many of n training words heads are fitted on; None where that is all of them."""
         return f"linear heads are fitted on {HEAD_WORDS:,} of {n:,} training words" if n > HEAD_WORDS else None
 
     def decode(self, logits: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
@@ -217,18 +217,18 @@ class Tags(OneOf):
     def truth(
         self, labels: np.ndarray, *, metric: str, groups: np.ndarray | None = None, n_words: np.ndarray | None = None
     ) -> TagTruth:
-        """What predicted tags are scored against."""
+        """The true tags of some sentences, for scoring predictions of them."""
         if n_words is None:
             raise ValueError("pass n_words: tags are scored by sentence")
         return TagTruth(labels=labels, metric=metric, groups=groups, n_words=n_words, names=self.names)
 
     def choose_offsets(self, logits: np.ndarray, truth: Truth, *, trained_on: np.ndarray, seed: int) -> Offsets:
-        """Never asked for: no metric of tags averages over them."""
+        """Raise `ValueError`: tags take no offsets, since no metric of tags averages over them."""
         raise ValueError("tags take no offsets")
 
     @property
     def card_notes(self) -> str:
-        """Which token of a word is read."""
+        """Markdown on which token of a word is read."""
         return CARD_NOTES
 
 

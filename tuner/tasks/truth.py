@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Truth(Protocol):
-    """What is true of some rows, with the metric that predictions of it are scored by.
+    """What is true of some rows, with the metric that predictions of them are scored by.
 
     ``labels`` are those of all N labelled units (rows, or words). Rows of equal ``groups`` (n,) are drawn together by
     the bootstrap.
@@ -23,7 +23,7 @@ class Truth(Protocol):
 
     @property
     def n_units(self) -> int:
-        """How many rows or groups are drawn by the bootstrap."""
+        """Number of rows that the bootstrap draws from, or of groups where there are some."""
 
     def score(self, predictions: np.ndarray) -> float:
         """Score of predictions, shaped as the labels: 1 is perfect, 0 or less is worth nothing."""
@@ -38,10 +38,10 @@ class Truth(Protocol):
         """The truth of a subset of the rows, in the order of `rows`."""
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where the labels of some rows stand."""
+        """Places of the labels of some rows among all N."""
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """What holds for every row, (n,), for every labelled unit, (N,)."""
+        """Repeat values of the rows, (n,), for each of their labelled units, (N,)."""
 
     def assess(
         self, logits: np.ndarray, *, temperature: float | None, seen: np.ndarray | None = None, seed: int = 0

@@ -31,7 +31,7 @@ def check_policy(policy: str, *, backbone: Backbone, task: Task | None = None) -
 
 
 def misfit(policy: str, *, backbone: Backbone, task: Task | None = None) -> tuple[str, str] | None:
-    """In what an augmentation does not fit, and why that matters; None where it fits."""
+    """Why an augmentation does not fit a model or a task, and why that matters; None where it fits."""
     why_not = backbone.inputs.misfit(policy, base=backbone)
     return task.misfit(policy) if why_not is None and task is not None else why_not
 

@@ -45,7 +45,7 @@ class CheapDropout(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def keep(self, like: torch.Tensor, p: float) -> torch.Tensor:
-        """For every value 0 with probability p, else the factor that makes up for it."""
+        """A factor for every value: 0 with probability p, else the one that makes up for what is dropped."""
         dropped = round(p * LEVELS)
         if dropped >= LEVELS:
             return torch.zeros_like(like)
@@ -95,5 +95,5 @@ class CheapDropout(TorchFunctionMode):
 
 
 def cheap_dropout(device: torch.device, *, seed: int) -> AbstractContextManager[Any]:
-    """`CheapDropout` on the CPU; elsewhere torch's own dropout is fast."""
+    """Dropout with cheap random numbers (`CheapDropout`) on the CPU; elsewhere torch's own dropout is fast."""
     return CheapDropout(seed) if device.type == "cpu" else nullcontext()

@@ -23,12 +23,12 @@ from tuner.model.hidden import Layout
 from tuner.records import Progress, folder_error, write_bytes_atomically, write_json
 
 FORMAT = 2
-"""Of files and marks; other ones are never read back."""
+"""Version of the format of files and marks; other ones are never read back."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedDepth:
-    """What leaves block ``depth - 1`` for every row, one after the other.
+    """The states that leave block ``depth - 1`` for every row, one after the other, as a file holds them.
 
     Of a text that is one state (``shape``) a token; of an image one in all. ``layouts`` say what the units return
     (`tuner.model.hidden.layout_of`). ``memory`` is what left the encoder, where the prefix reaches into the decoder.
@@ -65,35 +65,35 @@ class CachedDepth:
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedDepth:
-    """What leaves a block for the rows of one cache and, below them, those of another."""
+    """The states that leave a block for the rows of one cache and, below them, for those of another."""
 
     upper: CachedDepth
     lower: CachedDepth
 
     @property
     def depth(self) -> int:
-        """How many blocks lie before."""
+        """The number of blocks before."""
         return self.upper.depth
 
     @property
     def dtype(self) -> torch.dtype:
-        """As it is kept; where the two differ, the coarser one."""
+        """The type that states are kept in; where the two caches differ, the coarser one."""
         return self.upper.dtype if self.upper.dtype == torch.bfloat16 else self.lower.dtype
 
     @property
     def layouts(self) -> tuple[tuple[Layout, ...], ...]:
-        """What the units return."""
+        """What the units return, as `CachedDepth` has it."""
         return self.upper.layouts
 
     @property
     def memory(self) -> JoinedDepth | None:
-        """What left the encoder, where the prefix reaches into the decoder."""
+        """The states that left the encoder, where the prefix reaches into the decoder; else None."""
         if self.upper.memory is None or self.lower.memory is None:
             return None
         return JoinedDepth(upper=self.upper.memory, lower=self.lower.memory)
 
     def batch(self, rows: Sequence[int] | np.ndarray, *, padded: int, device: torch.device) -> torch.Tensor:
-        """As `CachedDepth.batch`."""
+        """The states of some rows of both caches as float32, shaped as those of `CachedDepth.batch`."""
         asked, n = np.asarray(rows), len(self.upper.lengths)
         above = asked < n
         parts = [
@@ -143,7 +143,7 @@ class PrefixCache:
         self.key = hashlib.sha256(repr(made_with).encode()).hexdigest()[:24]
         self._encoder_end = encoder_end(backbone.blocks)
         self.row_seconds: float | None = None
-        """Of passing a row through the model, median over the batches of the last pass; None before there was one."""
+        """Seconds of passing a row through the model, in the last pass without its slowest batch; None before any."""
         self._marks: dict[int, dict[str, Any]] = {}
         self._dtypes: dict[int, torch.dtype] = {}
 
@@ -187,9 +187,9 @@ class PrefixCache:
         )
 
     def compute(self, depths: Sequence[int], *, progress: Progress | None = None) -> Features:
-        """One forward pass: stores the missing depths, returns the pooled features of every block.
+        """Store the missing depths in one forward pass, and return the pooled features of every block.
 
-        As `Backbone.block_features`, which this saves.
+        The features are those of `Backbone.block_features`, whose pass this saves.
         """
         backbone = self.backbone
         features_path = self.folder / f"{self.key}-features.npz"

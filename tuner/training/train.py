@@ -46,7 +46,7 @@ CHECK_ROWS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Record):
-    """What a trial asks for. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
+    """How a run is trained. ``learning_rate`` is the base's; the head's is ``head_ratio`` times as high.
 
     ``mixing`` names how the rows of a batch are mixed at the freeze boundary
     (`tuner.inputs.mixing.draw_mixture`). ``class_weights`` are factors of the rows' losses by class
@@ -64,7 +64,7 @@ class Recipe(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run measured: predictions on the validation rows at its end, seconds and steps.
+    """The outcome of a run: predictions on the validation rows at its end, seconds and steps.
 
     ``embedding_rows`` says to how many rows the embedding table was cut while it was trained; None where it was not.
     A run that ``diverged`` was stopped, since its loss was no number any more.
@@ -285,7 +285,7 @@ class Course:
         self._from, self._height = self._warm_up, 1.0
 
     def rate(self, step: int) -> float:
-        """Of a step, as a share of the highest one."""
+        """The learning rate of a step, as a share of the highest one."""
         if step < self._warm_up:
             return (step + 1) / self._warm_up
         return self._height * (self.steps - step) / max(1, self.steps - self._from)
@@ -336,7 +336,19 @@ def forward(
     prefix: FrozenPrefix,
     mixture: Mixture | None = None,
 ) -> torch.Tensor:
-    """Logits of some rows; from the cached prefix where the rows have one, mixed where the prefix ends."""
+    """Compute the logits of some rows, from the cached prefix where the rows have one.
+
+    Args:
+        model: from `tuner.freezing.freeze`.
+        backbone: its base.
+        rows: encoded rows, with their cached prefix or without.
+        positions: (b,) places of the rows among the encoded ones.
+        prefix: what is frozen of the model.
+        mixture: how the rows of the batch are mixed, where the prefix ends; by default they are not.
+
+    Returns:
+        (b, C) logits; of models that classify every token (b, t, C).
+    """
     inputs = backbone.collate(rows.encoded, positions)
     with ExitStack() as around:
         if rows.cached is not None:
@@ -364,11 +376,21 @@ def _from_cache(
 def check_replay(
     model: PreTrainedModel, *, backbone: Backbone, rows: Rows, prefix: FrozenPrefix, size: int = 8
 ) -> str | None:
-    """None where the model fed from the cache equals the full one on a batch, in logits and in the suffix's gradients;
-    else what differs. All run without dropout.
+    """Compare the model fed from the cache with the full one on a batch, in logits and in the suffix's gradients.
 
-    Gradients of networks with ReLU jump where a state is rounded to 16 bits, so they are compared with those of the
-    full model whose state is rounded in the same place; logits are compared with those of the full model as it is.
+    All run without dropout. Gradients of networks with ReLU jump where a state is rounded to 16 bits, so they are
+    compared with those of the full model whose state is rounded in the same place; logits are compared with those of
+    the full model as it is.
+
+    Args:
+        model: from `tuner.freezing.freeze`.
+        backbone: its base.
+        rows: encoded rows with their cached prefix, of which the first are compared.
+        prefix: what is frozen of the model.
+        size: number of rows that are compared, at most.
+
+    Returns:
+        None where the two are equal, within what 16 bits allow; else what differs.
     """
     assert rows.cached is not None
     positions = np.arange(min(size, len(rows.encoded)))
@@ -423,7 +445,18 @@ def predict(
     prefix: FrozenPrefix,
     positions: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(n, C) logits in evaluation mode, of all rows or of those at some positions; of sentences their words'."""
+    """Compute logits in evaluation mode.
+
+    Args:
+        model: from `tuner.freezing.freeze`.
+        backbone: its base.
+        rows: encoded rows, with their cached prefix or without.
+        prefix: what is frozen of the model.
+        positions: places of the rows that are predicted among the encoded ones; by default all are.
+
+    Returns:
+        (n, C) logits; of sentences their words'.
+    """
     model.eval()
     chosen = np.arange(len(rows.encoded)) if positions is None else positions
     encoded = rows.encoded if positions is None else rows.encoded.take(chosen)
