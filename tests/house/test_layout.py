@@ -303,3 +303,61 @@ def test_tests_mirror_the_packages():
     found = {path.parent.relative_to(ROOT / "tests").as_posix() for path in TESTS if path.name.startswith("test_")}
     assert found <= rooms
     assert {room for room in rooms if "/" in room} - found == set()
+
+
+def parameters(function):
+    """The names of a function's parameters, but for the object itself."""
+    listed = function.args
+    named = [*listed.posonlyargs, *listed.args, *listed.kwonlyargs, listed.vararg, listed.kwarg]
+    return [argument.arg for argument in named if argument is not None and argument.arg not in ("self", "cls")]
+
+
+def is_documented(doc, names):
+    return "Args:" in doc and all(re.search(rf"^ +\\*{{0,2}}{name}:", doc, re.MULTILINE) for name in names)
+
+
+def long_functions(tree):
+    """Public functions and methods with more than three parameters: owner, name, and whether each is documented."""
+    owners = [(None, tree), *((node, node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
+    for owner, inside in owners:
+        if owner is not None and owner.name.startswith("_"):
+            continue
+        for node in inside.body:
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            names, doc = parameters(node), ast.get_docstring(node) or ""
+            if node.name == "__init__":
+                doc = ast.get_docstring(owner) or ""
+            elif node.name.startswith("_"):
+                continue
+            if len(names) > 3:
+                yield owner, node, is_documented(doc, names)
+
+
+COMMANDS = {"advisor/cli.py", "advisor/collections_cli.py"}
+"""Whose docstrings are the help that a user reads, and whose parameters have their own."""
+OF_OTHERS = {"on_step_end", "on_train_begin", "on_save", "on_train_end", "on_epoch_end"}
+"""Methods of transformers' callbacks, which documents them."""
+
+
+def test_parameters_of_long_functions_are_documented():
+    """Methods of a protocol, or of what is built on, are documented there."""
+    found = {}
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        if name not in COMMANDS:
+            found[name] = list(long_functions(ast.parse(path.read_text())))
+    told = {node.name for functions in found.values() for owner, node, documented in functions if owner and documented}
+    missing = [
+        f"{name}: {node.name}"
+        for name, functions in found.items()
+        for owner, node, documented in functions
+        if not documented and not (owner and node.name in told | OF_OTHERS)
+    ]
+    assert missing == []
+
+
+def test_an_undocumented_parameter_is_seen():
+    code = 'def f(a, b, *, c, d=1):\n    """Add.\n\n    Args:\n        a: one.\n        b: two.\n        c: three.\n    """'
+    assert [documented for _, _, documented in long_functions(ast.parse(code))] == [False]
+    assert [documented for _, _, documented in long_functions(ast.parse(code.replace("    c:", "    d: x\n        c:")))]
