@@ -24,8 +24,7 @@ def evidence_for(
 
     Args:
         kept_as: what evidence calls the kind of data (`advisor.kinds.words.Words.kept_as`); None for kinds of tasks
-            that
-            nothing was measured of.
+            that nothing was measured of.
         backbone: the model.
         metric: what models are scored by; only own runs under it are asked.
         own: whether the user's own runs are asked beside the shipped ones.

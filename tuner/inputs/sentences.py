@@ -54,7 +54,7 @@ class Sentences(Tokens):
         return np.float16
 
     def pooling(self, default: str) -> str:
-        """Every token keeps its state."""
+        """Every token keeps its state, whatever the model does by itself."""
         return "tokens"
 
     def places(self, rows: np.ndarray) -> np.ndarray:

@@ -233,7 +233,14 @@ def _errors_only() -> Iterator[None]:
 
 
 def check_size(auto: Any, config: Any, *, stored: int | None, name: str) -> None:
-    """Build the model without memory, and raise `ModelError` where it cannot be meant (`check_built`)."""
+    """Build the model without memory, and raise `ModelError` where it cannot be meant (`check_built`).
+
+    Args:
+        auto: the Auto class that builds it.
+        config: the configuration that it is built from.
+        stored: numbers in the files of its weights; None where they cannot be counted, so that nothing is checked here.
+        name: of the model, for the message.
+    """
     from transformers.initialization import meta_device_safe_creation_ops, no_init_weights
 
     def build() -> torch.nn.Module:
