@@ -55,7 +55,7 @@ class ImageInput:
         return target.pictures_at(positions)
 
     def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
-        """What probes learn of the rows at these positions: the numbers of their classes."""
+        """What probes learn of the images at these positions: the numbers of their classes."""
         labels: np.ndarray = target.labels[positions]
         return labels
 

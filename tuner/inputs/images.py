@@ -243,7 +243,7 @@ class ImageInputs:
             raise _several_sizes() from error
 
     def readable(self, rows: Sequence[Any], *, what: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Of `Pictures`, which remember those that could not be read, the others. Raises `DataError` for too few."""
+        """Positions of the images that could be read, as `Pictures` remember. Raises `DataError` for too few."""
         if not isinstance(rows, Pictures) or not rows.unreadable:
             return None, ()
         note = rows.note(f"{what} images")
