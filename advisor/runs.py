@@ -27,7 +27,10 @@ LOCK_SECONDS = 0.5
 
 
 def default_folder(data_name: str, model_id: str, *, root: Path | None = None) -> Path:
-    """Name a run folder ``runs/<data>-<model>-<date-time>`` of characters every file system takes; never an existing one."""
+    """Name a run folder ``runs/<data>-<model>-<date-time>``, which does not exist yet.
+
+    The name is made of characters that every file system takes.
+    """
     names = [re.sub(r"[^A-Za-z0-9._-]+", "_", part.rstrip("/").split("/")[-1]).strip("._")[:60] or "data"
              for part in (data_name, model_id)]  # fmt: skip
     stem = f"{names[0]}-{names[1]}-{datetime.now():%Y%m%d-%H%M%S}"
