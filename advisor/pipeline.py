@@ -102,15 +102,38 @@ def recommend(
 ) -> Advice:
     """Measure size, similarity and probes of `data` under `model`, and advise a strategy and a freeze depth.
 
-    `data` is a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
-    (texts, labels) or (images, labels); or sentences whose words are tagged
-    (`advisor.data.sentences.read_tagged`). `metric` is by default accuracy, of tags entity F1, of numbers R². `task`
-    says what labels are that are written as numbers (`advisor.data.options.TASKS`). A table that names
-    images by paths outside its own folder needs `images_root`, the folder where they may lie. `header` says whether the
-    first line of a file names its columns, which is judged by its look unless it is said; without one they are called
-    ``column_1``, ``column_2``... With `out`, ``advice.json`` and the report are written there; without `examples`,
-    nothing of the data itself is. Without `own_evidence`, the shipped evidence alone is asked, not the user's runs that
-    ``advisor evidence add`` kept. Raises `TransferError` for what the user can fix.
+    Args:
+        data: a file, a folder of tables or of images, a hub id, ``example:NAME``, a DataFrame, a `datasets` object, or
+            (texts, labels) or (images, labels); or sentences whose words are tagged
+            (`advisor.data.sentences.read_tagged`).
+        model: a folder, a hub id, or a loaded model with its tokenizer or image processor; None for the built-in one.
+        text: column of the texts; like every column, it is found out where it is None.
+        text_pair: column of the second texts of pairs.
+        image: column of the images, or of their paths.
+        label: column of the labels, or columns of 0 and 1 with commas between.
+        task: what labels are that are written as numbers (`advisor.data.options.TASKS`); by default as they look.
+        label_separator: what stands between several labels of a row in one text.
+        group: column whose equal values stay in one split.
+        split: the only split of the data to be used; all by default.
+        test: a file with the test rows; None to divide them off where they are not given.
+        images_root: folder where images may lie that a table names by paths outside its own folder.
+        source: what the model was pretrained on: profile, text file, folder or hub id; None for the profile at hand.
+        weights: a safetensors file with the weights of ``torchvision:NAME``.
+        sample: rows that are embedded and probed.
+        max_length: tokens after which a text is cut; None for the usual.
+        device: ``auto`` (the GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
+        seed: of every random choice.
+        drop_rare: whether classes that are too small to be divided are left out.
+        prefer: ``score``, or ``speed`` for the cheapest candidate within a point of the best.
+        header: whether a file's first line names its columns, else ``column_1``, ``column_2``...; None: by its look.
+        metric: scores models; None: accuracy, of tags entity F1, of several labels a row micro F1, of numbers R².
+        own_evidence: whether runs that ``advisor evidence add`` kept are asked beside the shipped evidence.
+        examples: whether thumbnails are kept; without, nothing of the data itself is written.
+        out: folder where ``advice.json`` and the report are written; None writes nothing.
+        progress: told how far it is; None for silence.
+
+    Raises:
+        TransferError: for what the user can fix.
     """
     check_known(metric)
     options = DataOptions(
@@ -172,7 +195,22 @@ def advise(
     clock: Clock,
     progress: Progress | None,
 ) -> Advice:
-    """From loaded data and model to advice: features, size, similarity, probes, situation, strategy."""
+    """From loaded data and model to advice: features, size, similarity, probes, situation, strategy.
+
+    Args:
+        target: the labelled data.
+        options: how it was read; its sample and seed count here.
+        kind: the kind of data.
+        backbone: the model.
+        source: what the model was pretrained on, as in `recommend`.
+        metric: what models are scored by.
+        prefer: ``score`` or ``speed``, as in `recommend`.
+        own_evidence: whether the user's own runs are asked, too.
+        command: tunes as advised, shown as the next step.
+        examples: whether thumbnails are kept.
+        clock: takes down the seconds of every stage, and has those of the stages before.
+        progress: told how far it is; None for silence.
+    """
     task, seed = kind.task(target), options.seed
     with clock("source profile"):
         profile = find_profile(source, backbone=backbone, progress=progress)
@@ -305,15 +343,17 @@ def tune(
 ) -> TuningResult:
     """Recommend, then search freeze depths as advised, and save the winner with its report.
 
-    `budget` is seconds or a text such as ``"10m"``, which is the default without `trials`. The columns, split and model
-    must be those of `advice` where one is passed. The budget is wall time of the whole call, or since `began`
-    (`time.monotonic`), measuring and saving included; only a source profile that is built for the first time comes on
-    top. Without `refit`, the winner is saved as it was trained on the training rows, else it is fitted again on
-    training and validation rows together. `augment` names how training examples are changed where the best trained
-    candidate is trained once more (`tuner.names.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice
-    says. Without `examples`, nothing of the data itself is written; `own_evidence` is as in `recommend`. `on_advice` is
-    called with the advice before the search. Raises `TransferError` for what the user can fix; Ctrl-C ends the search
-    with the best so far.
+    Parameters that `recommend` has, too, mean the same here; the columns, split and model must be those of `advice`
+    where one is passed. `budget` is seconds or a text such as ``"10m"``, which is the default without `trials`, how
+    many there may be at most: wall time of the whole call, or since `began` (`time.monotonic`), measuring and
+    saving included; only a source profile that is built for the first time comes on top. `strategy` is the only one to
+    be searched. `augment` names how training examples are changed where the best trained candidate is trained once more
+    (`tuner.names.AUGMENTATIONS`), ``"none"``, or ``"auto"`` for what the advice says. `out` is by default a new folder
+    under ``runs/``; with `resume`, what it holds goes on, by default the newest run of the same data and model.
+    `storage` is an Optuna URL, by default a journal in the run folder, and `study` a name in it. Without `refit`, the
+    winner is saved as it was trained on the training rows, else it is fitted again on training and validation rows
+    together. `on_advice` is called with the advice before the search. Raises `TransferError` for what the user can fix;
+    Ctrl-C ends the search with the best so far.
     """
     began = time.monotonic() if began is None else began
     budget_s = parse_budget(DEFAULT_BUDGET if budget is None and trials is None else budget)
@@ -445,7 +485,7 @@ def _own(model: Model) -> Model:
 
 
 class Clock:
-    """Seconds by stage."""
+    """Takes the time of stages, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

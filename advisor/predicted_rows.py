@@ -110,7 +110,7 @@ class Predictions(Predicted):
         }
 
     def table(self) -> list[list[Any]]:
-        """A row a line, with the probability of every class."""
+        """A header and a line for every row, with the probability of every class."""
         return as_rows(self.records())
 
 
@@ -125,14 +125,14 @@ class LabelPredictions(Predictions):
         return {("labels" if key == "label" else key): value for key, value in found.items() if key != "probability"}
 
     def table(self) -> list[list[Any]]:
-        """A row a line, its labels with a | between them, and the probability of every label."""
+        """A header and a line for every row: its labels with a | between them, and the probability of every label."""
         rows = [{**row, "labels": None if row["labels"] is None else "|".join(row["labels"])} for row in self.records()]
         return as_rows(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumberPredictions(Predictions):
-    """Numbers for new rows, which ``class_names`` calls; ``probabilities`` (n, 1) are the numbers themselves."""
+    """Numbers for new rows; ``class_names`` holds their name, ``probabilities`` (n, 1) the numbers themselves."""
 
     labels: tuple[float | None, ...]  # type: ignore[assignment]  # numbers in place of names
 
@@ -141,7 +141,7 @@ class NumberPredictions(Predictions):
         return {key: value for key, value in found.items() if not key.startswith("probabilit")}
 
     def table(self) -> list[list[Any]]:
-        """A row a line, with its number."""
+        """A header and a line for every row, with its number."""
         rows = self.records()
         columns = [name for name in ("image", "label", "unlike_training") if not rows or name in rows[0]]
         columns += ["unreadable"] if any("unreadable" in row for row in rows) else []
@@ -175,7 +175,7 @@ class TaggedPredictions(Predicted):
         ]
 
     def table(self) -> list[list[Any]]:
-        """A word a line, with the number of its sentence."""
+        """A header and a line for every word, with the number of its sentence."""
         return words_as_rows(self.records())
 
     def written(self, ending: str, *, raw: bool) -> str:
@@ -183,12 +183,12 @@ class TaggedPredictions(Predicted):
         return as_conll(self.records()) if ending == ".conll" else super().written(ending, raw=raw)
 
     def notes_on(self, file: str) -> list[str]:
-        """What a CoNLL file cannot hold."""
+        """Warnings of what a CoNLL file cannot hold; none for files of other kinds."""
         return notes_on_conll(self.records(), file=file) if file.endswith(".conll") else []
 
 
 def words_as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
-    """A word a line, with the number of its sentence."""
+    """A header and a line for every word, with the number of its sentence."""
     lines: list[list[Any]] = [["sentence", "word", "tag", "probability", "unlike_training"]]
     for number, row in enumerate(rows, 1):
         words = zip(row["tokens"], row["tags"], row["probabilities"], strict=True)
@@ -208,7 +208,7 @@ def _in_one_piece(word: str) -> str:
 
 
 def notes_on_conll(rows: Sequence[dict[str, Any]], *, file: str) -> list[str]:
-    """What such a file cannot hold, said."""
+    """Warnings of what a CoNLL file cannot hold."""
     notes = []
     if parted := sum(word != _in_one_piece(word) for row in rows for word in row["tokens"]):
         words = "1 word is empty or holds" if parted == 1 else f"{parted:,} words are empty or hold"
@@ -224,7 +224,7 @@ def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_rows(rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
-    """A row a line, with the probability of every class."""
+    """A header and a line for every row, with the probability of every class."""
     classes = list(rows[0]["probabilities"]) if rows else []
     usual = ("image", "label", "labels", "probability", "unlike_training")
     columns = [name for name in usual if (name in rows[0] if rows else name != "labels")]

@@ -27,7 +27,10 @@ LOCK_SECONDS = 0.5
 
 
 def default_folder(data_name: str, model_id: str, *, root: Path | None = None) -> Path:
-    """``runs/<data>-<model>-<date-time>``, made of characters every file system takes; never an existing one."""
+    """Name a run folder ``runs/<data>-<model>-<date-time>``, which does not exist yet.
+
+    The name is made of characters that every file system takes.
+    """
     names = [re.sub(r"[^A-Za-z0-9._-]+", "_", part.rstrip("/").split("/")[-1]).strip("._")[:60] or "data"
              for part in (data_name, model_id)]  # fmt: skip
     stem = f"{names[0]}-{names[1]}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -177,7 +180,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_advice(folder: Path) -> dict[str, Any]:
-    """The ``advice.json`` of a run folder."""
+    """Read the ``advice.json`` of a run folder."""
     path = folder / ADVICE
     fix = (
         "run advisor recommend with the same data and options and --out with a new folder, and copy its "
@@ -217,7 +220,7 @@ def clean(folder: Path) -> int:
 
 
 def read_columns(folder: Path) -> dict[str, Any]:
-    """The columns that a saved model was tuned with, from the advice beside it."""
+    """Read the columns that a saved model was tuned with, from the advice beside it."""
     advice = read_advice(folder)
     fix = "put the file back as it was, or delete it and name the columns with --text and --text-pair"
     columns = advice["data"].get("columns")

@@ -31,7 +31,7 @@ def printable_json(text: str) -> str:
 
 
 def in_one_line(text: str) -> str:
-    r"""As `printable`, and line feeds and tabs are written out too.
+    r"""A text with its control characters written out as `printable` does it, and line feeds and tabs too.
 
     >>> print(in_one_line("a\nb"))
     a\nb

@@ -22,7 +22,7 @@ test score is known to a point already."""
 
 
 def tuning_data(target: TargetData, *, kind: Kind, seed: int) -> TuningData:
-    """The splits as the search takes them; very large ones are sampled, stratified."""
+    """The splits in the form that the search takes; very large ones are sampled, stratified."""
 
     def part(rows: np.ndarray, most: int) -> LabelledRows:
         if len(rows) > most:
@@ -45,7 +45,17 @@ def tuning_data(target: TargetData, *, kind: Kind, seed: int) -> TuningData:
 
 
 def tuning_folder(out: str | Path | None, *, target: TargetData, backbone: Backbone, resume: bool) -> tuple[Path, bool]:
-    """The run folder, and whether it was made here and now."""
+    """Find or make the run folder of a search.
+
+    Args:
+        out: the folder that was asked for; None for one with a name of its own under ``runs/``.
+        target: the data, by whose name a new folder is called.
+        backbone: the model, by whose name a new folder is called.
+        resume: whether to go on in the newest run of the same data and model, if there is one.
+
+    Returns:
+        The folder, and whether it was made here and now.
+    """
     if out is not None:
         return Path(out), False
     if resume:

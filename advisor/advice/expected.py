@@ -20,9 +20,19 @@ from tuner.search.expectations import SCHEDULE_SHARE, Expectations
 def evidence_for(
     kept_as: str | None, backbone: Backbone, *, metric: str, own: bool
 ) -> tuple[Evidence | None, tuple[str, ...]]:
-    """What measured runs say of this kind of data, sharpened by the user's `own` runs of the model, and a warning for
-    every file of evidence that was left out. None for kinds of tasks that nothing was measured of, which are not
-    `kept_as` anything in evidence."""
+    """Find what measured runs say of this kind of data, sharpened by the user's own runs of the model.
+
+    Args:
+        kept_as: what evidence calls the kind of data (`advisor.kinds.words.Words.kept_as`); None for kinds of tasks
+            that nothing was measured of.
+        backbone: the model.
+        metric: what models are scored by; only own runs under it are asked.
+        own: whether the user's own runs are asked beside the shipped ones.
+
+    Returns:
+        The evidence, None where there is none or where what is shipped cannot be read; and a warning for every file of
+        evidence that was left out.
+    """
     if kept_as is None:
         return None, ()
     shipped = KINDS[kept_as].shipped
@@ -40,7 +50,14 @@ def evidence_for(
 def expectations_of(
     evidence: Evidence, backbone: Backbone, probes: ProbeProfile, *, task: str | None
 ) -> Callable[[int], Expectations]:
-    """Expected scores at so many labelled rows; `task` is what kind it is where the evidence is of another one."""
+    """Make the function that says which scores are expected at so many labelled rows.
+
+    Args:
+        evidence: what measured runs say of this kind of data.
+        backbone: the model.
+        probes: the probes measured here, which set the level.
+        task: what kind of task this is where the evidence is of another one, else None.
+    """
     rates = measured_rates(batch_norm=has_statistics(backbone.blocks))
 
     def at(n: int) -> Expectations:
@@ -52,7 +69,7 @@ def expectations_of(
 
 
 def epochs_of(expectations: Expectations | None, n_labelled: int) -> tuple[int, int] | None:
-    """The epochs that are sampled: from half of the full schedule to half as many again."""
+    """The fewest and the most epochs that are sampled: half of the full schedule to half as many again."""
     if expectations is None:
         return None
     full = SCHEDULE_SHARE * expectations.rows_seen / max(TRAINED_SHARE * n_labelled, 1)

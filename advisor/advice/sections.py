@@ -63,6 +63,7 @@ def data_section(target: TargetData, features: BlockFeatures, *, counts: dict[st
 
 
 def best_probe_of(probes: ProbeProfile) -> dict[str, Any]:
+    """The best probe as it stands among the baselines: its block, features and scores."""
     best = probes.best
     return {
         "block": best.block,
@@ -82,7 +83,16 @@ def warnings_of(
     kind: Kind,
     metric: str,
 ) -> tuple[str, ...]:
-    """What is said of the data and the model beside the advice, in the order in which it was noticed."""
+    """Collect what is said of the data and the model beside the advice, in the order in which it was noticed.
+
+    Args:
+        target: the labelled data, with the warnings of reading it.
+        backbone: the model, with the warnings of loading it.
+        features: of the sampled rows, with the warnings of embedding them, and the share of them that was cut.
+        similarity: of the data to the model's source, with its warnings.
+        kind: the kind of data, which knows what else there is to warn of.
+        metric: what models are scored by.
+    """
     warnings = [*target.warnings, *backbone.warnings, *features.warnings]
     warnings += kind.cautions(target, features, backbone=backbone, metric=metric)
     if features.truncated > TRUNCATION_WARNING:
@@ -102,7 +112,7 @@ def next_steps_of(
     command: str,
     model: str | None,
 ) -> tuple[str, ...]:
-    """What to do next.
+    """Suggest what to do next, one step a line.
 
     Args:
         size: of the data.
@@ -124,5 +134,6 @@ def next_steps_of(
 
 
 def versions_of() -> dict[str, str]:
+    """The versions of Python, of this package and of those in `VERSIONED`, by their names."""
     versions = {"python": platform.python_version(), "transfer-advisor": importlib.metadata.version("transfer-advisor")}
     return versions | {package: importlib.metadata.version(package) for package in VERSIONED}

@@ -28,7 +28,7 @@ class Situation(Enum):
 
     @property
     def title(self) -> str:
-        """In words.
+        """The situation in words.
 
         >>> Situation.SMALL_DISSIMILAR.title
         'small and dissimilar'
@@ -55,7 +55,7 @@ class SituationEstimate(Record):
 
     @property
     def situation(self) -> Situation | None:
-        """The named situation."""
+        """The situation that is named; None where none is probable enough."""
         return None if self.number is None else Situation(self.number)
 
 

@@ -100,14 +100,14 @@ class Advice(Record):
 
     @property
     def candidate(self) -> Candidate:
-        """What the advice says to train."""
+        """The candidate that the advice says to train."""
         if self.strategy.features is not None:
             return Candidate(strategy="feature_based", frozen_blocks=None, features=self.strategy.features)
         return candidate_at(self.freeze.recommended, self.space.n_blocks)
 
 
 def default_depth(n_blocks: int) -> int:
-    """Three quarters of the blocks, at least one trained and one frozen where there are two.
+    """The freeze depth of three quarters of the blocks; at least one is trained and one frozen where there are two.
 
     >>> default_depth(7), default_depth(13), default_depth(2)
     (5, 10, 1)
@@ -125,7 +125,7 @@ def choose_strategy(
     prefer: str = "score",
     rule_costs: Mapping[str, RuleCost] | None = None,
 ) -> tuple[StrategyChoice, FreezeAdvice]:
-    """The strategy and depth: what the probes settle, else what the evidence expects most of.
+    """Choose the strategy and the depth: what the probes settle, else what the evidence expects most of.
 
     The classic rule is shown as the prior it is, with what following it is expected to cost. Without evidence the
     answer is not known, and the search starts from the rule of situation 1, or else from the documented constant.
@@ -293,12 +293,17 @@ def search_space(
     augmentation: str | None = None,
     tops: Sequence[str] = ("linear",),
 ) -> SearchSpace:
-    """What the search tries first, in the order of the situations' probabilities, and the controls it always tries.
+    """Say what the search tries first, in the order of the situations' probabilities, and what it always tries.
 
-    `batch_norm` says whether the model has batch norms, for which other learning rates are searched; `epochs` are those
-    of the evidence, where there is some. `augmentation` is
-    what fits the data; it is tried where the data may be small and dissimilar. With a `top`, the best features are read
-    by that network too.
+    Args:
+        situation: the four situations with their probabilities.
+        probes: linear probes measured here, which name the best single block and the best mix of blocks.
+        recommended: the candidate that the advice says to train; it is tried first.
+        n_blocks: blocks of the model.
+        batch_norm: whether the model has batch norms, for which other learning rates are searched.
+        epochs: the fewest and the most, out of the evidence; None for the usual range.
+        augmentation: what fits the data, tried where the data may be small and dissimilar; None for none.
+        tops: the networks that may read features; by every one after the first, the best features are read too.
     """
 
     def depth(share: float) -> Candidate:
@@ -355,7 +360,7 @@ def measured_rates(*, batch_norm: bool) -> dict[str, float]:
 
 
 def stored_advice(stored: Mapping[str, Any], *, path: Path) -> Advice:
-    """The advice that the values of an ``advice.json`` are, so that a search can go on from it.
+    """Read the advice out of the values of an ``advice.json``, so that a search can go on from it.
 
     Raises `DataError`, which names `path`, where they are damaged.
     """

@@ -69,12 +69,23 @@ class Kind(Protocol):
     """The model where none is named; None for the one that `tuner.model.assemble.load_backbone` takes by itself."""
 
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
-        """The rows at these positions as a model is fed them."""
+        """The rows at these positions, in the form in which a model is fed them."""
 
     def embed(
         self, target: TargetData, *, backbone: Backbone, sample: int, seed: int = 0, progress: Progress | None = None
     ) -> BlockFeatures:
-        """One forward pass over a sample of the training rows; validation and test rows stay unseen."""
+        """Run a sample of the training rows through the model once; validation and test rows stay unseen.
+
+        Args:
+            target: the labelled data.
+            backbone: the model.
+            sample: how many rows at most, drawn as `sampled` draws them.
+            seed: of the draw.
+            progress: told how many rows are done; None for silence.
+
+        Returns:
+            The sampled rows' positions, labels and groups, with their pooled states after every block.
+        """
 
     def compare(
         self,
@@ -87,7 +98,18 @@ class Kind(Protocol):
         seed: int,
         progress: Progress | None,
     ) -> SimilarityProfile:
-        """The sampled rows against the model's source; `how_to_measure` is the command to print where there is none."""
+        """Measure how similar the sampled rows are to what the model was pretrained on.
+
+        Args:
+            target: the labelled data.
+            features: of the sampled rows, as `embed` gives them.
+            backbone: the model.
+            profile: the statistics of the model's source; None where there are none, which leaves the similarity
+                unmeasured.
+            how_to_measure: the command to print where there is no profile.
+            seed: of everything that is drawn.
+            progress: told how far it is; None for silence.
+        """
 
     # --- what is predicted
 
@@ -101,10 +123,27 @@ class Kind(Protocol):
         """The size of what can be learned from: all rows, but for a test split that the user gave as one."""
 
     def baselines(self, features: BlockFeatures, *, task: Task, metric: str, seed: int) -> dict[str, Baseline | None]:
-        """What needs no pretrained model, on the rows and folds of the probes, by the names in ``words.baselines``."""
+        """Score what needs no pretrained model, on the rows and folds of the probes.
+
+        Args:
+            features: of the sampled rows, as `embed` gives them.
+            task: what is predicted.
+            metric: what the baselines are scored by.
+            seed: of the folds and of the intervals.
+
+        Returns:
+            A baseline for every name in ``words.baselines``; None for one that could not be fitted.
+        """
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Warnings about labels, tokens and copies, beside those of reading and embedding."""
+        """Warnings about labels, tokens and copies, beside those of reading and embedding.
+
+        Args:
+            target: the labelled data.
+            features: of the sampled rows, as `embed` gives them.
+            backbone: the model.
+            metric: what models are scored by.
+        """
 
     def labelled_rows(self, target: TargetData, positions: np.ndarray) -> LabelledRows:
         """The rows at these positions with their labels, as the search takes them."""
@@ -112,7 +151,7 @@ class Kind(Protocol):
     # --- new rows
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predicted:
-        """What a saved model says of new rows."""
+        """Predict new rows with a saved model."""
 
 
 def check_model(kind: Kind, backbone: Backbone, *, name: str) -> None:
@@ -126,6 +165,15 @@ def check_model(kind: Kind, backbone: Backbone, *, name: str) -> None:
 
 
 def sampled(target: TargetData, *, sample: int, seed: int) -> np.ndarray:
-    """Positions of a random sample of the training rows, stratified by what was spread over the splits."""
+    """Draw a random sample of the training rows, stratified by what was spread over the splits.
+
+    Args:
+        target: the labelled data.
+        sample: how many rows at most.
+        seed: of the draw.
+
+    Returns:
+        Their positions in the data.
+    """
     rows: np.ndarray = target.train[sample_rows(target.labels[target.train], size=sample, seed=seed)]
     return rows

@@ -34,7 +34,7 @@ class OneClass:
     predicts: TaskClass = Classes
 
     def task(self, target: TargetData) -> Task:
-        """The classes, by name."""
+        """The task of predicting one class a row, with the names of the classes."""
         return Classes(names=target.class_names)
 
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
@@ -42,11 +42,21 @@ class OneClass:
         raise NotImplementedError
 
     def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-        """A linear model of what the rows hold, without a pretrained one."""
+        """Score a linear model of what the rows hold, without a pretrained one.
+
+        Args:
+            features: of the sampled rows.
+            folds: (n,) the fold of every row.
+            metric: what it is scored by.
+            seed: of the fit and of the interval.
+
+        Returns:
+            The cross-validated score; None where no such model could be fitted.
+        """
         raise NotImplementedError
 
     def counts(self, target: TargetData) -> dict[str, Any]:
-        """The classes and how many rows each has."""
+        """Count the classes, and the rows that each has."""
         counts = np.bincount(target.labels, minlength=len(target.class_names)).tolist()
         return {
             "n_classes": len(target.class_names),
@@ -58,7 +68,7 @@ class OneClass:
         return target.class_names[int(target.labels[row])]
 
     def size(self, target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve_features: str) -> SizeProfile:
-        """Distinct rows, and those of the smallest class."""
+        """Measure the size by distinct rows, and by those of the smallest class."""
         rows = target.learnable
         counts = ids_per_class(target.text_ids[rows], target.labels[rows], len(target.class_names))
         return measure_size(
@@ -70,14 +80,14 @@ class OneClass:
         )
 
     def baselines(self, features: BlockFeatures, *, task: Task, metric: str, seed: int) -> dict[str, Baseline | None]:
-        """Always the commonest class, and a linear model."""
+        """Score always predicting the commonest class, and a linear model."""
         folds = features.folds(seed=seed)
         majority = majority_baseline(features.labels, groups=features.groups, metric=metric, seed=seed)
         linear = self.linear_baseline(features, folds=folds, metric=metric, seed=seed)
         return {"majority": majority, self.words.linear: linear}
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Where accuracy says little of rare classes."""
+        """Warn where classes are so uneven that accuracy says little of the rare ones."""
         return imbalance_note(self.counts(target)["class_counts"], metric=metric)
 
     def labelled_rows(self, target: TargetData, positions: np.ndarray) -> LabelledRows:

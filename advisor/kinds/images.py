@@ -1,4 +1,4 @@
-"""Images."""
+"""Kinds of data that are images: with a class, several labels or a number each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ImageInput:
         return target.pictures_at(positions)
 
     def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
-        """What probes learn of the rows at these positions."""
+        """What probes learn of the images at these positions: the numbers of their classes."""
         labels: np.ndarray = target.labels[positions]
         return labels
 
@@ -68,7 +68,7 @@ class ImageInput:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> PictureFeatures:
-        """One forward pass over a sample of the training images; those that cannot be read are left out."""
+        """Run a sample of the training images through the model once; those that cannot be read are left out."""
         rows = sampled(target, sample=sample, seed=seed)
         pictures = target.pictures_at(rows)
         encoded = backbone.encode(pictures, progress=progress)
@@ -101,7 +101,7 @@ class ImageInput:
         seed: int,
         progress: Progress | None,
     ) -> SimilarityProfile:
-        """The sampled images against the model's source, with examples by their positions in the data."""
+        """Compare the sampled images with the model's source; examples are given by their positions in the data."""
         measured = measure_image_similarity(
             target.pictures_at(features.rows), backbone=backbone, profile=profile, how_to_measure=how_to_measure,
             seed=seed, progress=progress,
@@ -114,7 +114,7 @@ class ImageRows(ImageInput):
     """Images that are labelled as a whole."""
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
-        """Labels and probabilities of new images, by their names: a folder's images have no order that all know."""
+        """Predict new images, shown by their names: a folder's images have no order that all know."""
         pictures, named, warnings = read_images(
             new.data, image=new.image, images_root=new.images_root, header=new.header
         )
@@ -139,7 +139,7 @@ class Images(ImageRows, OneClass):
     words = words.IMAGES
 
     def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-        """Logistic regression on the pixels."""
+        """Score logistic regression on the pixels."""
         assert isinstance(features, PictureFeatures)
         return pixel_baseline(
             features.pixels.values, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
@@ -154,12 +154,12 @@ class ImagesWithLabels(SeveralLabels, ImageRows):
     def linear_baseline(
         self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
     ) -> Baseline | None:
-        """Logistic regression of every label on the pixels."""
+        """Score logistic regression of every label on the pixels."""
         assert isinstance(features, PictureFeatures)
         return pixel_labels_baseline(features.pixels.values, truth, folds=folds, seed=seed)
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> LabelPredictions:
-        """The labels of new images, and the probability of each label."""
+        """Predict the labels of new images, and the probability of each label."""
         return with_labels(super().predict(model, new, progress=progress))
 
 
@@ -171,12 +171,12 @@ class ImagesWithNumbers(OneNumber, ImageRows):
     def linear_baseline(
         self, features: BlockFeatures, truth: NumberTruth, *, folds: np.ndarray, seed: int
     ) -> Baseline | None:
-        """Ridge regression on the pixels."""
+        """Score ridge regression on the pixels."""
         assert isinstance(features, PictureFeatures)
         return pixel_ridge_baseline(features.pixels.values, truth, folds=folds, seed=seed)
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> NumberPredictions:
-        """The numbers of new images."""
+        """Predict the numbers of new images."""
         return with_numbers(super().predict(model, new, progress=progress))
 
 

@@ -35,7 +35,7 @@ class SeveralLabels:
     predicts: TaskClass = Labels
 
     def task(self, target: TargetData) -> Task:
-        """The labels, by name."""
+        """The task of predicting any number of labels a row, with the names of the labels."""
         return Labels(names=target.class_names)
 
     if TYPE_CHECKING:  # of the input, which comes after this class
@@ -45,7 +45,17 @@ class SeveralLabels:
     def linear_baseline(
         self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
     ) -> Baseline | None:
-        """A linear model of what the rows hold, without a pretrained one."""
+        """Score a linear model of what the rows hold, without a pretrained one.
+
+        Args:
+            features: of the sampled rows.
+            truth: their labels, as the metric scores against them.
+            folds: (n,) the fold of every row.
+            seed: of the fit and of the interval.
+
+        Returns:
+            The cross-validated score; None where no such model could be fitted.
+        """
         raise NotImplementedError
 
     def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
@@ -54,7 +64,7 @@ class SeveralLabels:
         return marks
 
     def counts(self, target: TargetData) -> dict[str, Any]:
-        """The labels with how many rows each has, and how many labels a row has on average."""
+        """Count the labels, the rows that have each, the labels of a row on average, and the rows without any."""
         counts = target.marks.sum(0, dtype=np.int64).tolist()
         return {
             "n_classes": len(target.class_names),
@@ -69,7 +79,7 @@ class SeveralLabels:
         return ", ".join(names) or "no label"
 
     def size(self, target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve_features: str) -> SizeProfile:
-        """Distinct rows, and those that have the rarest label."""
+        """Measure the size by distinct rows, and by those that have the rarest label."""
         rows = target.learnable
         _, first = np.unique(target.text_ids[rows], return_index=True)
         return measure_size(
@@ -82,14 +92,14 @@ class SeveralLabels:
         )
 
     def baselines(self, features: BlockFeatures, *, task: Task, metric: str, seed: int) -> dict[str, Baseline | None]:
-        """Always the commonest labels, and a linear model of every label."""
+        """Score always predicting the commonest labels, and a linear model of every label."""
         folds, truth = features.folds(seed=seed), features.truth(task, metric=metric)
         assert isinstance(truth, LabelsTruth)
         commonest = commonest_labels_baseline(truth, folds=folds, seed=seed)
         return {"majority": commonest, self.words.linear: self.linear_baseline(features, truth, folds=folds, seed=seed)}
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """None."""
+        """No warnings, whatever the labels are."""
         return []
 
     def labelled_rows(self, target: TargetData, positions: np.ndarray) -> LabelledRows:
@@ -102,5 +112,5 @@ class SeveralLabels:
 
 
 def with_labels(found: Predictions) -> LabelPredictions:
-    """Predictions whose labels are lists."""
+    """The same predictions, as those whose labels are lists."""
     return LabelPredictions(**{item.name: getattr(found, item.name) for item in fields(found)})

@@ -35,7 +35,7 @@ class OneNumber:
     predicts: TaskClass = Numbers
 
     def task(self, target: TargetData) -> Task:
-        """The number, by the name of its column, as it varies in the training rows."""
+        """The task of predicting a number, with the name of its column and how it varies in the training rows."""
         return Numbers.of(target.numbers[target.train], name=target.class_names[0])
 
     if TYPE_CHECKING:  # of the input, which comes after this class
@@ -45,7 +45,17 @@ class OneNumber:
     def linear_baseline(
         self, features: BlockFeatures, truth: NumberTruth, *, folds: np.ndarray, seed: int
     ) -> Baseline | None:
-        """A linear model of what the rows hold, without a pretrained one."""
+        """Score a linear model of what the rows hold, without a pretrained one.
+
+        Args:
+            features: of the sampled rows.
+            truth: their numbers, as the metric scores against them.
+            folds: (n,) the fold of every row.
+            seed: of the fit and of the interval.
+
+        Returns:
+            The cross-validated score; None where no such model could be fitted.
+        """
         raise NotImplementedError
 
     def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
@@ -54,7 +64,7 @@ class OneNumber:
         return numbers
 
     def counts(self, target: TargetData) -> dict[str, Any]:
-        """Which numbers there are."""
+        """The lowest and the highest number, their mean and their standard deviation."""
         numbers = target.numbers
         return {
             "numbers": {
@@ -66,11 +76,11 @@ class OneNumber:
         }
 
     def label_of(self, target: TargetData, row: int) -> str:
-        """A row's number."""
+        """A row's number, as text."""
         return f"{target.numbers[row]:g}"
 
     def size(self, target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve_features: str) -> SizeProfile:
-        """Distinct rows: no class may be rare."""
+        """Measure the size by distinct rows; there are no classes that may be rare."""
         rows = target.learnable
         return measure_size(
             n_examples=len(rows),
@@ -81,14 +91,14 @@ class OneNumber:
         )
 
     def baselines(self, features: BlockFeatures, *, task: Task, metric: str, seed: int) -> dict[str, Baseline | None]:
-        """Always the mean, and a linear model."""
+        """Score always predicting the mean, and a linear model."""
         folds, truth = features.folds(seed=seed), features.truth(task, metric=metric)
         assert isinstance(truth, NumberTruth)
         linear = self.linear_baseline(features, truth, folds=folds, seed=seed)
         return {"majority": mean_baseline(truth, seed=seed), self.words.linear: linear}
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """None."""
+        """No warnings, whatever the numbers are."""
         return []
 
     def labelled_rows(self, target: TargetData, positions: np.ndarray) -> LabelledRows:
@@ -101,5 +111,5 @@ class OneNumber:
 
 
 def with_numbers(found: Predictions) -> NumberPredictions:
-    """Predictions whose labels are numbers."""
+    """The same predictions, as those whose labels are numbers."""
     return NumberPredictions(**{item.name: getattr(found, item.name) for item in fields(found)})

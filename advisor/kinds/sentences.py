@@ -1,4 +1,4 @@
-"""Sentences whose words are tagged."""
+"""The kind of data that is sentences whose words are tagged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sentences(TextInput):
     predicts: TaskClass = Tags
 
     def task(self, target: TargetData) -> Task:
-        """The tags, by name."""
+        """The task of predicting a tag for every word, with the names of the tags."""
         return Tags(names=target.class_names)
 
     def rows_at(self, target: TargetData, positions: Sequence[int] | np.ndarray) -> Sequence[Any]:
@@ -61,7 +61,7 @@ class Sentences(TextInput):
         seed: int = 0,
         progress: Progress | None = None,
     ) -> SentenceFeatures:
-        """One forward pass over a sample of the training sentences, for features of sentences and of words."""
+        """Run a sample of the training sentences through the model once, for features of sentences and of words."""
         rows = sampled(target, sample=sample, seed=seed)
         sentences = [target.words[int(row)] for row in rows]
         encoded = backbone.encode(sentences, progress=progress)
@@ -84,7 +84,7 @@ class Sentences(TextInput):
         )
 
     def counts(self, target: TargetData) -> dict[str, Any]:
-        """The types of entities, which are the classes, with how many entities each has."""
+        """Count the entities of each type, which are the classes, all entities and all words."""
         found = count_entities(target.tags_at(range(target.n_examples)))
         return {
             "n_classes": len(found.by_type),
@@ -100,7 +100,7 @@ class Sentences(TextInput):
         return " ".join(target.tags_at([row])[0])
 
     def size(self, target: TargetData, *, learning_curve: tuple[CurvePoint, ...], curve_features: str) -> SizeProfile:
-        """Entities in distinct sentences, and those of the rarest type."""
+        """Measure the size by entities in distinct sentences, and by those of the rarest type."""
         rows = target.learnable
         _, first = np.unique(target.text_ids[rows], return_index=True)
         by_type = dict.fromkeys(sorted({name[2:] for name in target.class_names[1:]}), 0)
@@ -116,7 +116,7 @@ class Sentences(TextInput):
         )
 
     def baselines(self, features: BlockFeatures, *, task: Task, metric: str, seed: int) -> dict[str, Baseline | None]:
-        """No entity at all, entities looked up, and a linear model of words."""
+        """Score predicting no entity at all, entities looked up, and a linear model of words."""
         assert isinstance(features, SentenceFeatures)
         folds, truth = features.folds(seed=seed), features.truth(task, metric=metric)
         assert isinstance(truth, TagTruth)
@@ -128,7 +128,7 @@ class Sentences(TextInput):
         }
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Tokens that the model does not know; entity F1 counts every entity, so that rare types need no warning."""
+        """Warn of tokens that the model does not know; entity F1 counts every entity, so rare types need no warning."""
         return unknown_note(features.unknown, model=backbone.id)
 
     def labelled_rows(self, target: TargetData, positions: np.ndarray) -> LabelledRows:
@@ -142,7 +142,7 @@ class Sentences(TextInput):
         )
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> TaggedPredictions:
-        """Tags of the words of new sentences, with each one's probability."""
+        """Predict the tags of the words of new sentences, with the probability of each."""
         refuse_options(
             {
                 "text-pair": new.text_pair,

@@ -1,4 +1,4 @@
-"""Texts, and pairs of texts."""
+"""Kinds of data that are texts or pairs of texts: with a class, several labels or a number each."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TextInput:
         return target.texts_at(positions)
 
     def labels_at(self, target: TargetData, positions: np.ndarray) -> np.ndarray:
-        """What probes learn of the rows at these positions."""
+        """What probes learn of the rows at these positions: the numbers of their classes."""
         labels: np.ndarray = target.labels[positions]
         return labels
 
@@ -65,7 +65,7 @@ class TextInput:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> BlockFeatures:
-        """One forward pass over a sample of the training texts."""
+        """Run a sample of the training texts through the model once."""
         rows = sampled(target, sample=sample, seed=seed)
         texts = target.texts_at(rows)
         encoded = backbone.encode(texts, progress=progress)
@@ -92,7 +92,7 @@ class TextInput:
         seed: int,
         progress: Progress | None,
     ) -> SimilarityProfile:
-        """The sampled texts against the model's source, by their features, lengths and letters."""
+        """Compare the sampled texts with the model's source by their features, lengths and letters."""
         return measure_similarity(
             features.features, lengths=features.lengths, texts=features.texts, profile=profile,
             how_to_measure=how_to_measure, seed=seed,
@@ -103,11 +103,11 @@ class TextRows(TextInput):
     """Texts that are labelled as a whole."""
 
     def notes_on_tokens(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone) -> list[str]:
-        """Tokens that the model does not know, and copies that only the model sees."""
+        """Warn of tokens that the model does not know, and of copies that only the model sees."""
         return [*unknown_note(features.unknown, model=backbone.id), *token_copies_note(target, backbone)]
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> Predictions:
-        """Labels and probabilities of new texts, or pairs where the model was tuned on such."""
+        """Predict new texts, or pairs where the model was tuned on such."""
         refuse_root(new.images_root)
         text, pair = new.text, new.text_pair or new.trained_on.get("text_pair")
         if pair is not None and text is None:
@@ -131,13 +131,13 @@ class Texts(TextRows, OneClass):
     words = words.TEXTS
 
     def linear_baseline(self, features: BlockFeatures, *, folds: np.ndarray, metric: str, seed: int) -> Baseline | None:
-        """Logistic regression on the words of the texts."""
+        """Score logistic regression on the words of the texts."""
         return tfidf_baseline(
             features.texts, features.labels, folds=folds, groups=features.groups, metric=metric, seed=seed
         )
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Rare classes, tokens that the model does not know, and copies that only the model sees."""
+        """Warn of rare classes, tokens that the model does not know, and copies that only the model sees."""
         return [
             *super().cautions(target, features, backbone=backbone, metric=metric),
             *self.notes_on_tokens(target, features, backbone=backbone),
@@ -158,15 +158,15 @@ class TextsWithLabels(SeveralLabels, TextRows):
     def linear_baseline(
         self, features: BlockFeatures, truth: LabelsTruth, *, folds: np.ndarray, seed: int
     ) -> Baseline | None:
-        """Logistic regression of every label on the words of the texts."""
+        """Score logistic regression of every label on the words of the texts."""
         return tfidf_labels_baseline(features.texts, truth, folds=folds, seed=seed)
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Tokens that the model does not know, and copies that only the model sees."""
+        """Warn of tokens that the model does not know, and of copies that only the model sees."""
         return self.notes_on_tokens(target, features, backbone=backbone)
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> LabelPredictions:
-        """The labels of new texts, and the probability of each label."""
+        """Predict the labels of new texts, and the probability of each label."""
         return with_labels(super().predict(model, new, progress=progress))
 
 
@@ -184,15 +184,15 @@ class TextsWithNumbers(OneNumber, TextRows):
     def linear_baseline(
         self, features: BlockFeatures, truth: NumberTruth, *, folds: np.ndarray, seed: int
     ) -> Baseline | None:
-        """Ridge regression on the words of the texts."""
+        """Score ridge regression on the words of the texts."""
         return tfidf_ridge_baseline(features.texts, truth, folds=folds, seed=seed)
 
     def cautions(self, target: TargetData, features: BlockFeatures, *, backbone: Backbone, metric: str) -> list[str]:
-        """Tokens that the model does not know, and copies that only the model sees."""
+        """Warn of tokens that the model does not know, and of copies that only the model sees."""
         return self.notes_on_tokens(target, features, backbone=backbone)
 
     def predict(self, model: TransferModel, new: NewRows, *, progress: Progress | None) -> NumberPredictions:
-        """The numbers of new texts."""
+        """Predict the numbers of new texts."""
         return with_numbers(super().predict(model, new, progress=progress))
 
 

@@ -74,7 +74,7 @@ class Words:
     class_table: tuple[str, str, str]
 
     def baseline_name(self, baseline: str) -> str:
-        """What a baseline is called."""
+        """The name of a baseline, as readers see it."""
         return self.own_names.get(baseline) or baseline_name(baseline)
 
 
@@ -255,7 +255,7 @@ Key = tuple[str, str, bool]
 
 
 def key_of(*, kind: Any, task: Any, columns: Any) -> Key:
-    """By what a kind is known, from the values that ``advice.json`` and `advisor.data.target.TargetData` hold."""
+    """The key in `WORDS` and in `advisor.kinds.table.KINDS`, from the values that ``advice.json`` and the data hold."""
     second = columns.get("text_pair") if isinstance(columns, Mapping) else None
     return str(kind), str(task), second is not None
 

@@ -66,7 +66,14 @@ class Sketch:
         FigureCanvasSVG(self.figure)
 
     def axes(self, left: float, top: float, right: float, bottom: float) -> Axes:
-        """Axes with the given margins in pixels."""
+        """Add axes with the given margins.
+
+        Args:
+            left: pixels between the left edge of the figure and the axes.
+            top: pixels above the axes.
+            right: pixels between the axes and the right edge.
+            bottom: pixels below the axes.
+        """
         box = (left / self.width, bottom / self.height)
         size = ((self.width - left - right) / self.width, (self.height - top - bottom) / self.height)
         axes: Axes = self.figure.add_axes((*box, *size))
@@ -89,6 +96,7 @@ class Sketch:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
+    """While entered, matplotlib draws in the house's style."""
     import matplotlib
 
     settings = {
@@ -161,11 +169,19 @@ def _page_style(style: str) -> str:
 
 
 def short_label(label: str, limit: int = _LABEL_LIMIT) -> str:
+    """The label in one line, cut to `limit` characters."""
     return line(label, limit=limit)
 
 
 def draw_both(draw: Any, *, name: str, title: str, description: str) -> Drawing:
-    """`draw(narrow=...)` gives a sketch; both are rendered under ids of their own."""
+    """Draw a figure twice, wide and narrow, each under ids of its own.
+
+    Args:
+        draw: called with ``narrow`` true or false; gives a `Sketch`.
+        name: of the figure, which its ids begin with.
+        title: what a reader who does not see it is told it is.
+        description: what they are told it shows.
+    """
     with figure_style():
         wide = draw(narrow=False).markup(f"{name}-w", title, description)
         narrow = draw(narrow=True).markup(f"{name}-n", title, description)
@@ -173,7 +189,7 @@ def draw_both(draw: Any, *, name: str, title: str, description: str) -> Drawing:
 
 
 def percent_ticks(low: float, high: float, *, most: int) -> list[float]:
-    """At most `most` round values between `low` and `high`."""
+    """At most `most` round values between `low` and `high`, to label an axis of shares with."""
     for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5):
         first = round(-(-low // step) * step, 6) + 0.0  # minus nothing is nothing
         ticks = []
@@ -186,11 +202,13 @@ def percent_ticks(low: float, high: float, *, most: int) -> list[float]:
 
 
 def tick_label(value: float, ticks: Sequence[float]) -> str:
+    """A tick in percent, with one decimal where any of the `ticks` needs it."""
     fine = any(abs(100 * tick - round(100 * tick)) > 1e-6 for tick in ticks)
     return f"{100 * value:.{1 if fine else 0}f}%"
 
 
 def score_range(values: Sequence[float], *, least: float = 0.06) -> tuple[float, float]:
+    """The ends of an axis that shows these scores with room around them, at least `least` apart."""
     low, high = min(values), max(values)
     lack = max(0.0, least - (high - low)) / 2
     pad = 0.10 * max(high - low, least)
@@ -198,6 +216,14 @@ def score_range(values: Sequence[float], *, least: float = 0.06) -> tuple[float,
 
 
 def score_axis(axes: Axes, low: float, high: float, *, most: int = 6) -> None:
+    """Let the vertical axis show scores: its ends, ticks in percent, and a line at each.
+
+    Args:
+        axes: to change.
+        low: the score at the lower end, 0 to 1.
+        high: the score at the upper end.
+        most: ticks at most.
+    """
     ticks = percent_ticks(low, high, most=most)
     axes.set_ylim(low, high)
     axes.set_yticks(ticks, [tick_label(tick, ticks) for tick in ticks])
@@ -207,6 +233,15 @@ def score_axis(axes: Axes, low: float, high: float, *, most: int = 6) -> None:
 def draw_marks(
     axes: Axes, marks: Sequence[Mark], *, joined: bool, vertical: bool = True, gap: float | None = None
 ) -> None:
+    """Draw scores as dots, with their intervals as bars.
+
+    Args:
+        axes: to draw on.
+        marks: in the order in which they may be joined; a strong one gets a ring, a hollow one is not filled.
+        joined: whether a line leads from each to the next.
+        vertical: whether scores run upwards; else they run to the right.
+        gap: the distance beyond which a line is dotted, because nothing was measured between; None for never.
+    """
     for one, other in itertools.pairwise(marks) if joined else ():
         dotted = gap is not None and other.x - one.x > gap  # nothing was measured between the two
         axes.plot(

@@ -101,7 +101,7 @@ class Blocks:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The whole report."""
+    """The whole report, from its title to its last section."""
 
     question: str
     answer: str
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def winner(self) -> Json | None:
-        """The tuned winner's record, if there is one."""
+        """The record of the candidate that won the search; None where nothing was tuned."""
         found = part(self.tuning, "winner")
         return found if part(found, "candidate") else None
 
@@ -249,7 +249,14 @@ class Run:
 
 
 def measured_mark(row: Json, *, label: str, x: float = 0.0, strong: bool = False) -> Mark:
-    """A tuner's row as a mark: its interval where it has one, else one standard deviation over its seeds."""
+    """Make a mark of a tuner's row: its interval where it has one, else one standard deviation over its seeds.
+
+    Args:
+        row: with ``mean``, ``sd``, the number of seeds ``n`` and perhaps an interval.
+        label: what the mark is called.
+        x: where it stands along the axis.
+        strong: whether the figure is about this one.
+    """
     mean, sd, n = number(row.get("mean")) or 0.0, number(row.get("sd")), whole(row.get("n")) or 1
     bounds = score_interval(row) or (None if sd is None or n < 2 else (mean - sd, mean + sd))
     low, high = bounds or (None, None)
@@ -259,6 +266,14 @@ def measured_mark(row: Json, *, label: str, x: float = 0.0, strong: bool = False
 def make_table(
     caption: str, columns: Sequence[tuple[str, bool]], body: Iterable[Sequence[str]], mark: int | None = None
 ) -> Table:
+    """Make a table of cells that are text already.
+
+    Args:
+        caption: stands above it.
+        columns: the name of every column, and whether it holds numbers.
+        body: the rows, each with one text a column.
+        mark: position of the row that matters; None where none does.
+    """
     return Table(
         caption=caption,
         columns=tuple(name for name, _ in columns),
@@ -282,6 +297,7 @@ def flat(record: Json, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def sentence(text: str) -> str:
+    """The text with a capital at its beginning and a full stop at its end, if it has none."""
     text = capital(text)
     return text if not text or text.endswith((".", "!", "?", "…")) else text + "."
 
@@ -294,7 +310,14 @@ def same_candidate(one: Json, other: Json) -> bool:
 
 
 def records_table(caption: str, records: Sequence[Json], *, run: Run | None = None, limit: int = 400) -> Table:
-    """A list of records of any shape as a table: the union of their keys as columns."""
+    """Show a list of records of any shape as a table: the union of their keys, twelve at most, as columns.
+
+    Args:
+        caption: stands above the table.
+        records: one a row.
+        run: the run that they are of, which says a candidate in words; None to show candidates as any value is.
+        limit: how many records are shown at most.
+    """
     keys = list(dict.fromkeys(str(key) for record in records for key in record))[:12]
     scores = {"score", "mean", "validation", "accuracy", "macro_f1", "balanced_accuracy"}
 

@@ -41,11 +41,19 @@ def quadrant(
     title: str,
     description: str,
 ) -> Drawing:
-    """The four situations with this dataset in them.
+    """Draw the four situations with this dataset in them.
 
     A shaded square as large as one cell slides between them: along by the probability of "similar", up by that of
     "large". What of it lies in a cell is that situation's probability, so that area is uncertainty. An axis that was
     not measured stretches the shade over its whole length.
+
+    Args:
+        p_large: probability that the data is large; None where it was not measured.
+        p_similar: probability that the data is similar; None where it was not measured.
+        probabilities: of the situations by their numbers, 1 to 4; None to show none.
+        likely: number of the situation set in bold; None for none.
+        title: what a reader who does not see the figure is told it is.
+        description: what they are told it shows.
     """
 
     def draw(*, narrow: bool) -> Sketch:
@@ -166,7 +174,15 @@ def similarity_scale(
     title: str,
     description: str,
 ) -> Drawing:
-    """The similarity score on its scale from 0 (the far end of the ladder) to 1 (the source itself)."""
+    """Draw the similarity score on its scale from 0 (the far end of the ladder) to 1 (the source itself).
+
+    Args:
+        score: where the dot stands; it may lie outside the scale, which is then drawn longer.
+        interval: of the score; None to draw none.
+        cuts: the scores between which the verdict is uncertain; None to draw no zones.
+        title: what a reader who does not see the figure is told it is.
+        description: what they are told it shows.
+    """
 
     def draw(*, narrow: bool) -> Sketch:
         from matplotlib.patches import Rectangle
@@ -223,7 +239,21 @@ def depth_curve(
     title: str,
     description: str,
 ) -> Drawing:
-    """Score by freeze depth with error bars above, seconds below; depths not measured are question marks."""
+    """Draw the score by freeze depth with error bars above, seconds below, and question marks at unmeasured depths.
+
+    Args:
+        measured: scores of the search, joined by a line; ``x`` is the depth.
+        predicted: scores expected by the advice, not joined.
+        unmeasured: depths without a score.
+        references: baselines, as dashed lines.
+        seconds: to train, by depth; empty to draw none.
+        n_blocks: blocks of the model.
+        searched: the range of depths to tint; None, or a range of all depths, tints nothing.
+        advised: the depth that is marked as advised; None for none.
+        score_name: what the scores are.
+        title: what a reader who does not see the figure is told it is.
+        description: what they are told it shows.
+    """
     every = [*measured, *predicted]
 
     def draw(*, narrow: bool) -> Sketch:
@@ -331,7 +361,14 @@ def depth_curve(
 
 
 def probe_curve(*, marks: Sequence[Mark], references: Sequence[Mark], title: str, description: str) -> Drawing:
-    """Probe score by block, with intervals."""
+    """Draw probe scores by block, with intervals.
+
+    Args:
+        marks: the scores; ``x`` is the block.
+        references: baselines, as dashed lines.
+        title: what a reader who does not see the figure is told it is.
+        description: what they are told it shows.
+    """
 
     def draw(*, narrow: bool) -> Sketch:
         width, height = (NARROW, 250) if narrow else (WIDE, 290)
@@ -355,7 +392,14 @@ def probe_curve(*, marks: Sequence[Mark], references: Sequence[Mark], title: str
 
 
 def score_rows(*, name: str, marks: Sequence[Mark], title: str, description: str) -> Drawing:
-    """Scores beside their names, one row each, best first as given."""
+    """Draw scores beside their names, one row each, best first as given.
+
+    Args:
+        name: of the figure, which its ids begin with.
+        marks: the scores.
+        title: what a reader who does not see the figure is told it is.
+        description: what they are told it shows.
+    """
 
     def draw(*, narrow: bool) -> Sketch:
         width = NARROW if narrow else WIDE
@@ -414,7 +458,14 @@ def score_rows(*, name: str, marks: Sequence[Mark], title: str, description: str
 
 
 def learning_curve(*, marks: Sequence[Mark], title: str, description: str, noun: str = "rows") -> Drawing:
-    """Probe score against the number of training rows (or what else they are called), on a logarithmic axis."""
+    """Draw probe scores against the number of training rows, on a logarithmic axis.
+
+    Args:
+        marks: the scores; ``x`` is the number of rows.
+        title: what a reader who does not see the figure is told it is.
+        description: what they are told it shows.
+        noun: what the rows are called.
+    """
 
     def draw(*, narrow: bool) -> Sketch:
         from matplotlib.ticker import NullLocator

@@ -204,6 +204,12 @@ def variant_sentence(found: Json, *, n_blocks: int | None) -> str:
 def cost_sentence(*, pass_seconds: float | None, frozen: Json, trained: Json, n_blocks: int | None) -> str:
     """What reading fixed features cost against training blocks, and what it scored; empty where it was not measured.
 
+    Args:
+        pass_seconds: of one pass of the frozen network, which all candidates share; None where it was not timed.
+        frozen: the row of a candidate on frozen features, with its ``seconds`` and ``mean``.
+        trained: the row of a candidate that trains blocks, with the same.
+        n_blocks: blocks of the model, for the names of candidates; None where that is not known.
+
     >>> said = cost_sentence(
     ...     pass_seconds=12.0, frozen={"strategy": "head_only", "seconds": 0.5, "mean": 0.8},
     ...     trained={"strategy": "freeze_part", "frozen_blocks": 5, "seconds": 25.0, "mean": 0.83}, n_blocks=7)

@@ -29,11 +29,11 @@ class Base(Protocol):
 
     @property
     def id(self) -> str:
-        """Its name."""
+        """The base's name."""
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """Its blocks, in the order in which data flows."""
+        """The base's blocks, in the order in which data flows."""
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -61,7 +61,7 @@ class NativeHead:
 
     @property
     def auto_class(self) -> Any:
-        """The Auto class itself."""
+        """The Auto class itself, out of transformers."""
         import transformers
 
         return getattr(transformers, self.auto)
@@ -167,7 +167,7 @@ class Input(Protocol[Rows]):
         """Pieces that every row of a batch is padded to."""
 
     def collate(self, encoded: Rows, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """The model's inputs for some rows."""
+        """The model's inputs for a batch of these rows, by their names."""
 
     def example(self, *, uneven: bool = False) -> Rows:
         """Four rows of random content, to try a model with; `uneven` ones differ in length where rows can."""
@@ -176,18 +176,23 @@ class Input(Protocol[Rows]):
         """The distinct token ids in these rows, padding included; None where rows are not looked up in a table."""
 
     def placed(self, base: torch.nn.Module) -> torch.nn.Module:
-        """The base, laid out in memory as it runs fastest on such rows."""
+        """Lay the base out in memory as it runs fastest on such rows."""
 
     def configure(self, config: Any) -> None:
         """Tell the configuration of a native classifier what it must know of the reader, in place."""
 
     def misfit(self, policy: str, *, base: Base) -> tuple[str, str] | None:
-        """In what an augmentation does not fit, and why that matters; None where it fits."""
+        """Say in what an augmentation does not fit, and why that matters; None where it fits."""
 
     def views(self, encoded: Rows, *, policy: str, copies: int, seed: int, mirrors: Callable[[], bool]) -> Rows:
-        """Rows several times over: row ``view * n + i`` is a view of row ``i``, view 0 the row itself.
+        """Give rows several times over: row ``view * n + i`` is a view of row ``i``, view 0 the row itself.
 
-        `mirrors` is asked where a row could be mirrored: whether that keeps its label.
+        Args:
+            encoded: the n rows.
+            policy: the augmentation, one of `policies`.
+            copies: how many views of each row there are, the row itself among them.
+            seed: of what is drawn.
+            mirrors: asked where a row could be mirrored: whether that keeps its label.
         """
 
     def mirrored(self, encoded: Rows) -> Rows | None:

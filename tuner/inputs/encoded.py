@@ -25,7 +25,7 @@ class Encoded(Protocol):
 
     @property
     def per_row(self) -> np.ndarray:
-        """(n,) labelled units in every row."""
+        """(n,) how many labelled units are in every row."""
 
     @property
     def n_labelled(self) -> int:
@@ -77,41 +77,41 @@ class Encoded(Protocol):
 
 
 class WholeRows:
-    """What holds for encoded rows that are labelled as a whole."""
+    """The part of `Encoded` that is the same for all rows that are labelled as a whole."""
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     @property
     def per_row(self) -> np.ndarray:
-        """(n,) ones."""
+        """(n,) ones: every row is one labelled unit."""
         return np.ones(len(self), dtype=np.int64)
 
     @property
     def n_labelled(self) -> int:
-        """Number of rows."""
+        """The number of rows, each of which is labelled."""
         return len(self)
 
     @property
     def seen(self) -> np.ndarray:
-        """(n,) all true."""
+        """(n,) all true: the model sees every row."""
         return np.ones(len(self), dtype=bool)
 
     @property
     def feature_type(self) -> type[np.floating[Any]]:
-        """Single precision."""
+        """Pooled states are kept in single precision."""
         return np.float32
 
     def pooling(self, default: str) -> str:
-        """The model's own."""
+        """The model's own way, `default`."""
         return default
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
+        """The positions of the rows themselves, which are the units."""
         return rows
 
     def pick(self, values: Any, rows: np.ndarray) -> tuple[np.ndarray, Any]:
-        """The rows, and all values."""
+        """The positions of the rows, and all values."""
         return rows, values
 
     def targets(self, labels: np.ndarray, rows: np.ndarray, *, width: int) -> np.ndarray:
@@ -120,5 +120,5 @@ class WholeRows:
         return taken
 
     def notes(self, what: str) -> tuple[str, ...]:
-        """Nothing."""
+        """No notes: the model sees every row."""
         return ()

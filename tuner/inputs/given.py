@@ -16,7 +16,7 @@ from tuner.inputs.pictures import Pictures, is_one_picture
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What a row is that a person passes.
+    """The form of the rows that a person passes.
 
     ``usual`` are names of columns that hold such rows. ``is_one`` says of a value that it is a row rather than many,
     ``holds`` of a value in a column that it is such a row. ``listed`` makes a list of rows in order, and ``checked``
@@ -105,7 +105,7 @@ def rows_to_read(rows: Any, *, form: Form, pairs: bool = False, column: str | No
 
 
 def take_rows(rows: Sequence[Any], positions: np.ndarray) -> Sequence[Any]:
-    """Some of the rows; `Pictures` are not decoded for it."""
+    """The rows at these positions; `Pictures` are not decoded for it."""
     return rows.take(positions) if isinstance(rows, Pictures) else [rows[int(row)] for row in positions]
 
 

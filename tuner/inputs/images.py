@@ -37,12 +37,12 @@ class Pixels(WholeRows):
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """One a row: all images are of one size."""
+        """(n,) ones: all images are of one size."""
         return np.ones(len(self.values), dtype=np.int64)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(3, h, w)."""
+        """(3, h, w), the shape of one image."""
         return self.values.shape[1:]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
@@ -58,7 +58,7 @@ class Pixels(WholeRows):
         return hashlib.sha256(np.ascontiguousarray(self.values).data).hexdigest()
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """(b, 3, h, w) of some rows, a copy."""
+        """(b, 3, h, w) pixels of the images at these positions, a copy."""
         taken: np.ndarray = self.values[rows]
         return taken
 
@@ -82,12 +82,12 @@ class Views(WholeRows):
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """One a row, as of `Pixels`."""
+        """(n,) ones, as of `Pixels`."""
         return np.ones(len(self), dtype=np.int64)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(3, h, w)."""
+        """(3, h, w), the shape of one view."""
         return self.original.input_shape
 
     def joined(self, other: Views) -> Pixels:
@@ -100,11 +100,11 @@ class Views(WholeRows):
         return hashlib.sha256(repr(made_from).encode()).hexdigest()
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
-        """Some of the views."""
+        """The views at these positions, in the order asked for."""
         return Pixels(values=self.pixels(np.asarray(rows, dtype=np.int64)))
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """(b, 3, h, w) of some views."""
+        """(b, 3, h, w) pixels of the views at these positions."""
         view, image = np.divmod(rows, len(self.original))
         values = self.original.values[image]
         with torch.random.fork_rng(devices=[]):  # the policies draw from torch's global generator
@@ -165,7 +165,7 @@ class ImageInputs:
 
     @classmethod
     def reads(cls, reader: object) -> bool:
-        """Whether it is an image processor."""
+        """Whether a reader is an image processor."""
         from transformers import BaseImageProcessor
 
         return isinstance(reader, BaseImageProcessor)
@@ -186,11 +186,11 @@ class ImageInputs:
 
     @staticmethod
     def try_reader(reader: Any, name: str) -> None:
-        """Nothing: making an `ImageInputs` of it tries it."""
+        """Does nothing: making an `ImageInputs` of the reader tries it."""
 
     @property
     def max_length(self) -> None:
-        """Images have no tokens."""
+        """None: images have no tokens."""
         return None
 
     @property
@@ -243,7 +243,7 @@ class ImageInputs:
             raise _several_sizes() from error
 
     def readable(self, rows: Sequence[Any], *, what: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Of `Pictures`, which remember those that could not be read, the others. Raises `DataError` for too few."""
+        """Positions of the images that could be read, as `Pictures` remember. Raises `DataError` for too few."""
         if not isinstance(rows, Pictures) or not rows.unreadable:
             return None, ()
         note = rows.note(f"{what} images")
@@ -255,11 +255,11 @@ class ImageInputs:
             yield np.arange(start, min(start + IMAGES_PER_BATCH, len(encoded)))
 
     def padded(self, encoded: Pixels | Views, rows: np.ndarray) -> int:
-        """One: an image is one piece."""
+        """Always 1: an image is one piece."""
         return 1
 
     def collate(self, encoded: Pixels | Views, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """``pixel_values``, (b, 3, h, w) of float32."""
+        """The images as ``pixel_values``, (b, 3, h, w) of float32."""
         values = torch.from_numpy(encoded.pixels(rows)).float()
         if self._scale is not None:
             factor, shift = self._scale
@@ -272,7 +272,7 @@ class ImageInputs:
         return Pixels(values=self._cut(_noise()))
 
     def tokens_met(self, *parts: Pixels | Views) -> None:
-        """Images have no tokens."""
+        """None: images have no tokens."""
         return
 
     def placed(self, base: torch.nn.Module) -> torch.nn.Module:
@@ -280,7 +280,7 @@ class ImageInputs:
         return base.to(memory_format=torch.channels_last)
 
     def configure(self, config: Any) -> None:
-        """A native classifier needs to know nothing of the image processor."""
+        """Does nothing: a native classifier needs to know nothing of the image processor."""
 
     def misfit(self, policy: str, *, base: Base) -> tuple[str, str] | None:
         """In what an augmentation does not fit images, the image processor or the base; None where it fits."""
@@ -296,7 +296,7 @@ class ImageInputs:
         return None
 
     def views(self, encoded: Pixels, *, policy: str, copies: int, seed: int, mirrors: Callable[[], bool]) -> Views:
-        """Images several times over, half of the views mirrored where that is the policy, or keeps labels."""
+        """Give images several times over; half of the views are mirrored where that is the policy, or keeps labels."""
         flip = policy == "flip" or mirrors()
         return Views(original=encoded, policy=policy, copies=copies, flip=flip, seed=seed)
 

@@ -24,7 +24,7 @@ class Mixture:
     box: tuple[int, int, int, int] | None = None
 
     def states(self, states: torch.Tensor) -> torch.Tensor:
-        """(b, ...) states mixed; of CutMix (b, c, h, w)."""
+        """Mix the (b, ...) states of a batch; of CutMix they are (b, c, h, w)."""
         other = states[self.other.to(states.device)]
         if self.box is None:
             return torch.lerp(other, states, self.share)
@@ -40,7 +40,13 @@ class Mixture:
         targets: torch.Tensor,
         weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """A task's loss (`tuner.tasks.base.Task.loss`) against both rows' targets, by their shares.
+        """Compute a task's loss (`tuner.tasks.base.Task.loss`) against both rows' targets, by their shares.
+
+        Args:
+            loss: of logits, targets and weights.
+            logits: (b, ...) of the mixed rows.
+            targets: (b, ...) of the rows before they were mixed.
+            weights: (C,) factors by class; None for equal ones.
 
         >>> mixture = Mixture(other=torch.tensor([1, 0]), share=0.75)
         >>> off = lambda logits, targets, weights: (logits - targets).abs().mean()
@@ -52,7 +58,14 @@ class Mixture:
 
 
 def draw_mixture(policy: str, size: int, *, shape: Sequence[int], rng: np.random.Generator) -> Mixture:
-    """How a batch of `size` rows is mixed whose states have this shape, of CutMix (c, h, w)."""
+    """Draw how the rows of a batch are mixed with each other.
+
+    Args:
+        policy: ``mixup`` or ``cutmix``.
+        size: rows in the batch.
+        shape: of what is mixed of one row, of CutMix (c, h, w).
+        rng: what is drawn from.
+    """
     other = torch.from_numpy(rng.permutation(size))
     if policy == "mixup":
         return Mixture(other=other, share=float(rng.beta(MIXUP_ALPHA, MIXUP_ALPHA)))

@@ -10,7 +10,7 @@ BETWEEN = "\ufdd0"
 
 
 def paired(first: str, second: str) -> str:
-    """Two texts as one string.
+    """Join the two texts of a pair into one string.
 
     >>> in_words(paired("Is it warm?", "It is."))
     'Is it warm? It is.'

@@ -114,7 +114,7 @@ class Pictures(Sequence["Image"]):
             return Image.new("RGB", (8, 8), (128, 128, 128))
 
     def take(self, positions: np.ndarray) -> Pictures:
-        """Some of them, not decoded."""
+        """Some of the pictures, not decoded."""
         return Pictures([self.given[int(row)] for row in positions], open_one=self._open)
 
     def readable(
@@ -134,7 +134,7 @@ class Pictures(Sequence["Image"]):
         return np.setdiff1d(np.arange(len(self)), list(self.unreadable))
 
     def note(self, what: str) -> str:
-        """What was left out, as a warning."""
+        """A warning that says what was left out."""
         were = "it was" if len(self.unreadable) == 1 else "they were"
         return (
             f"{len(self.unreadable):,} of {len(self):,} {what} cannot be read and {were} left out, such as "

@@ -54,7 +54,7 @@ class Sentences(Tokens):
         return np.float16
 
     def pooling(self, default: str) -> str:
-        """Every token keeps its state."""
+        """Every token keeps its state, whatever the model does by itself."""
         return "tokens"
 
     def places(self, rows: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ class Sentences(Tokens):
         return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
     def pick(self, values: Any, rows: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Of (b, t, ...) values of tokens, those at the first subwords of the words that are seen."""
+        """Pick, of (b, t, ...) values of tokens, those at the first subwords of the words that are seen."""
         places, sentences, tokens = self._words_in(rows)
         return places, values[sentences, tokens]
 

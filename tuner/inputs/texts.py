@@ -32,7 +32,15 @@ Known = TypeVar("Known", bound=Tokens)
 
 
 class TextInputs:
-    """A tokenizer with the length that texts are cut to."""
+    """A tokenizer with the length that texts are cut to.
+
+    Args:
+        tokenizer: of a pretrained model.
+        max_length: tokens that texts are cut to.
+        vocabulary: tokens that the model knows; one beyond them is refused.
+        model: the model's name, for messages.
+        window: batches are padded to a multiple of it.
+    """
 
     noun, nouns, reader_noun = "text", "texts", "tokenizer"
     reader_files: tuple[str, ...] = (
@@ -73,7 +81,7 @@ class TextInputs:
 
     @classmethod
     def reads(cls, reader: object) -> bool:
-        """Whether it is a tokenizer."""
+        """Whether a reader is a tokenizer."""
         from transformers import PreTrainedTokenizerBase
 
         return isinstance(reader, PreTrainedTokenizerBase)
@@ -194,7 +202,7 @@ class TextInputs:
         return "token_type_ids" in self.tokenizer.model_input_names
 
     def readable(self, rows: Sequence[Any], *, what: str) -> tuple[None, tuple[str, ...]]:
-        """Any text can be read."""
+        """No positions and no warning: any text can be read."""
         return None, ()
 
     def batches(self, encoded: Tokens) -> Iterator[np.ndarray]:
@@ -244,7 +252,7 @@ class TextInputs:
         return np.unique(np.concatenate([*ids, np.array([self.padding])]))
 
     def placed(self, base: torch.nn.Module) -> torch.nn.Module:
-        """As it is."""
+        """The base as it is."""
         return base
 
     def configure(self, config: Any) -> None:
@@ -263,18 +271,18 @@ class TextInputs:
         return None
 
     def views(self, encoded: Tokens, *, policy: str, copies: int, seed: int, mirrors: Callable[[], bool]) -> Tokens:
-        """Texts several times over (`tuner.inputs.token_views.token_views`)."""
+        """Give texts several times over (`tuner.inputs.token_views.token_views`)."""
         special, mask = self.tokenizer.all_special_ids, self.tokenizer.mask_token_id
         return token_views(encoded, policy=policy, copies=copies, seed=seed, special=special, mask=mask)
 
     def mirrored(self, encoded: Tokens) -> None:
-        """Texts have no sides."""
+        """None: texts have no sides."""
         return
 
     def mixed(
         self, inputs: dict[str, torch.Tensor], mixture: Mixture, *, depth: int
     ) -> tuple[dict[str, torch.Tensor], int, Change]:
-        """Texts are mixed after their embeddings at the earliest.
+        """Mix texts after their embeddings at the earliest.
 
         A mixed text is as long as the longer one, and the shorter one's padding counts as zero.
         """

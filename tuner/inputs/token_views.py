@@ -18,9 +18,17 @@ Texts = TypeVar("Texts", bound=Tokens)
 def token_views(
     tokens: Texts, *, policy: str, copies: int, seed: int, special: Sequence[int], mask: int | None = None
 ) -> Texts:
-    """Texts several times over, as `Views`: row ``view * n + i`` is a view of text ``i``, view 0 the text itself.
+    """Give texts several times over, as `Views`: row ``view * n + i`` is a view of text ``i``, view 0 the text itself.
 
-    Of every other view a share of the tokens is left out, or replaced by `mask`; `special` ones stay, and one other.
+    Of every other view a share of the tokens is left out or replaced, but at least one ordinary token stays.
+
+    Args:
+        tokens: the n texts.
+        policy: ``token_dropout`` to leave tokens out, ``masking`` to replace them.
+        copies: how many views of each text there are, the text itself among them.
+        seed: of what is drawn.
+        special: ids of the tokens that always stay.
+        mask: id of the token that replaces others; needed for masking only.
 
     >>> text = Tokens(input_ids=(np.array([1, 7, 8, 9, 2]),), truncated=np.array([False]))
     >>> masked = token_views(text, policy="masking", copies=2, seed=0, special=(1, 2), mask=4)

@@ -31,12 +31,12 @@ class Tokens(WholeRows):
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens a row, special tokens included."""
+        """(n,) tokens in every row, special tokens included."""
         return np.fromiter((len(ids) for ids in self.input_ids), dtype=np.int64, count=len(self.input_ids))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Nothing: tokens are looked up."""
+        """No shape: tokens are looked up in a table first."""
         return ()
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Self:
@@ -62,7 +62,7 @@ class Tokens(WholeRows):
         }
 
     def viewed(self, *, input_ids: Sequence[np.ndarray], types: Sequence[np.ndarray] | None, copies: int) -> Self:
-        """Several views of all rows, one after the other, whose tokens are given."""
+        """Several views of all rows, one view after the other, whose tokens are given."""
         return replace(
             self, **self._viewed(copies), input_ids=tuple(input_ids), types=None if types is None else tuple(types)
         )

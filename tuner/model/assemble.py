@@ -38,12 +38,20 @@ def load_backbone(
     max_length: int | None = None,
     weights: str | Path | None = None,
 ) -> Backbone:
-    """Load a pretrained model, text or image: the built-in text model (None), a built-in one by its name, a folder, a
-    hub id, ``torchvision:NAME`` (with `weights`, a safetensors file), or a pair (model, tokenizer) or (model, image
-    processor).
+    """Load a pretrained model, text or image, with what reads its inputs.
 
-    Weights are read from safetensors only and no remote code is run. Raises `ModelError` for what is not a usable
-    model and `OptionError` for a device or length that cannot be.
+    Weights are read from safetensors only and no remote code is run.
+
+    Args:
+        model: the name of a built-in model, a folder, a hub id, ``torchvision:NAME``, or a pair (model, tokenizer) or
+            (model, image processor); None for the built-in text model.
+        device: ``auto`` (the GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
+        max_length: tokens that texts are cut to; None for the usual.
+        weights: a safetensors file with the weights of ``torchvision:NAME``; None for the published ones.
+
+    Raises:
+        ModelError: for what is not a usable model.
+        OptionError: for a device or length that cannot be.
     """
     where = resolve_device(device)
     path: Path | None = None
@@ -162,7 +170,10 @@ def _state_shapes(backbone: Backbone) -> tuple[tuple[int, ...], ...]:
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one. Raises `OptionError` for a device that is not there."""
+    """Find the device of a name; ``auto`` is the GPU where there is one.
+
+    Raises `OptionError` for a device that is not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known = ("auto", "cpu", "cuda", "mps")

@@ -68,22 +68,22 @@ class Backbone:
 
     @property
     def text(self) -> TextInputs:
-        """Tokenizer and length. Raises `ModelError` for an image model."""
+        """The input of a text model: tokenizer and length. Raises `ModelError` for an image model."""
         return as_text_inputs(self.inputs, name=self.id)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Of a text model."""
+        """The tokenizer of a text model. Raises `ModelError` for an image model."""
         return self.text.tokenizer
 
     @property
     def max_length(self) -> int:
-        """Tokens that a text is cut to."""
+        """Tokens that a text is cut to. Raises `ModelError` for an image model."""
         return self.text.max_length
 
     @cached_property
     def parameters(self) -> int:
-        """Parameters of all blocks."""
+        """The number of parameters in all blocks."""
         return sum(parameter.numel() for block in self.blocks for parameter in block.parameters())
 
     @property
@@ -93,7 +93,7 @@ class Backbone:
 
     @cached_property
     def architecture(self) -> str:
-        """What else decides what the weights compute: the configuration, or the modules of a model without one."""
+        """What beside the weights decides what is computed: the configuration, else the modules of a model."""
         config = getattr(self.model, "config", None)
         return str(config.to_json_string(use_diff=False)) if config is not None else repr(self.model)
 
@@ -104,7 +104,7 @@ class Backbone:
         )
 
     def encode(self, rows: Sequence[Any], *, progress: Progress | None = None) -> Encoded:
-        """Texts as token ids, or images as pixels (`tuner.inputs.encoded.Encoded`)."""
+        """Encode texts as token ids, or images as pixels (`tuner.inputs.encoded.Encoded`)."""
         encoded: Encoded = self.inputs.encode(rows, progress=progress)
         return encoded
 
@@ -124,7 +124,7 @@ class Backbone:
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def states(self, inputs: dict[str, torch.Tensor]) -> HiddenStates:
-        """One forward pass of the base: what leaves every block, the last state as the model returns it."""
+        """Run the base once: what leaves every block, the last state as the model returns it."""
         with HiddenStates(self.blocks) as hidden:
             run_base(self.model, inputs, hidden)
         return hidden
@@ -148,7 +148,7 @@ class Backbone:
         return features
 
     def empty_features(self, encoded: Encoded) -> Features:
-        """Room for the pooled states of some rows, float32; of sentences of words for their words', float16."""
+        """Zeros to be filled with the pooled states of rows, float32; of sentences with those of words, float16."""
         return tuple(np.zeros((encoded.n_labelled, width), dtype=encoded.feature_type) for width in self.widths)
 
     def pool_into(
@@ -163,6 +163,13 @@ class Backbone:
         """Write the pooled states of a batch of rows into those of all: what `block_features` returns.
 
         Of sentences of words that is the state of every word's first subword, and zero for words without one.
+
+        Args:
+            features: of all rows, n_blocks arrays (n, width) or (N, width), written in place.
+            states: what left every block for the batch, n_blocks tensors (b, ...).
+            encoded: all rows.
+            rows: (b,) positions of the rows in the batch.
+            mask: (b, t) ones at tokens that count; None where there is no padding.
         """
         pooling = encoded.pooling(self.pooling)
         for block, state in zip(features, states, strict=True):
@@ -200,7 +207,7 @@ def run_base(model: torch.nn.Module, inputs: dict[str, torch.Tensor], hidden: Hi
 
 
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *, pooling: str) -> torch.Tensor:
-    """One vector a row: mean over tokens or places, first token, or last token; ``tokens`` leaves one a token.
+    """Make one vector a row: mean over tokens or places, first token, or last token; ``tokens`` leaves one a token.
 
     (b, t, d) with a mask (b, t) of the tokens that count, all by default; or (b, c, h, w) or (b, h, w, c), whose places
     are averaged; or (b, d), as it is.

@@ -52,7 +52,16 @@ class WordRows:
 
 
 class BiLSTMTagger(nn.Module):
-    """Features of m blocks, standardised, mixed or concatenated; a BiLSTM; dropout; one linear layer to the tags."""
+    """Features of m blocks, standardised, mixed or concatenated; a BiLSTM; dropout; one linear layer to the tags.
+
+    Args:
+        widths: (m,) features of every block that is read.
+        n_tags: C, how many tags there are.
+        weighted: whether the blocks are mixed by learned weights, rather than concatenated.
+        hidden: units of the BiLSTM in each direction.
+        layers: of the BiLSTM.
+        dropout: share that is dropped before the BiLSTM, between its layers and after it.
+    """
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -78,14 +87,14 @@ class BiLSTMTagger(nn.Module):
         self.linear = nn.Linear(2 * hidden, n_tags)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """(b, t, sum of widths) features, padded at the right, with (b,) lengths, to logits (b, t, C)."""
+        """Turn (b, t, sum of widths) features, padded at the right, with (b,) lengths, into logits (b, t, C)."""
         logits: torch.Tensor = self.linear(self.dropout(self._states(features, lengths)))
         return logits
 
     def tag_tokens(self, features: torch.Tensor, word_starts: torch.Tensor) -> torch.Tensor:
-        """(b, t, sum of widths) features of tokens to logits (b, t, C), which count where `word_starts` (b, t) is true.
+        """Turn (b, t, sum of widths) features of tokens into logits (b, t, C).
 
-        The BiLSTM runs over those tokens alone, as it was trained.
+        The logits count where `word_starts` (b, t) is true. The BiLSTM runs over those tokens alone, as it was trained.
         """
         counts = word_starts.sum(1)
         lengths = counts.clamp(min=1)  # of a row without a word nothing is read
@@ -131,7 +140,7 @@ class Tagger:
         return None if scalars is None else scalars.detach().softmax(0).cpu().numpy()
 
     def predict(self, features: Sequence[np.ndarray], *, lengths: np.ndarray) -> np.ndarray:
-        """(N,) tag numbers of the words of some sentences: n_blocks arrays (N, width) and (n,) lengths."""
+        """Predict (N,) tag numbers of the words of sentences, from n_blocks arrays (N, width) and (n,) lengths."""
         x = select_features(features, name=self.features)
         _check_lengths(x, lengths)
         return _predict(self.classifier, x, lengths)[0]
@@ -156,17 +165,34 @@ def fit_tagger(
     most_seconds: float = math.inf,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Tagger:
-    """A randomly initialised BiLSTM on frozen features (Devlin et al. 2019, section 5.3), trained by Adam.
+    """Train a randomly initialised BiLSTM on frozen features (Devlin et al. 2019, section 5.3) by Adam.
 
-    `features` names which blocks are read (`tuner.tasks.heads.FEATURES` or ``block_K``); a weighted variant learns its
-    scalar mix along. Training ends when entity F1 on the validation sentences has not risen for `patience` epochs (of
-    equal F1, the smaller loss counts), and the weights of the best epoch are kept. Equal seeds give equal taggers on
-    the same machine, and torch's global random state is left alone. `on_epoch` is called with the epoch and its F1.
+    Equal seeds give equal taggers on the same machine, and torch's global random state is left alone. The weights of
+    the best epoch are kept.
 
-    The paper does not say whether its 768 dimensions are those of one direction or of both together; here of both. With
-    `half`, matrix products run in bf16. No epoch begins after `most_seconds`; the tagger says if that ended training.
+    Args:
+        train: the words to learn from.
+        validation: the words whose entity F1 ends training and chooses the epoch.
+        tag_names: the tags, in the order of their numbers.
+        features: which blocks are read (`tuner.tasks.heads.FEATURES` or ``block_K``); a weighted variant learns its
+            scalar mix along.
+        seed: of the weights at the start, of dropout, and of the order of sentences.
+        hidden: units in each direction. The paper does not say whether its 768 dimensions are those of one direction or
+            of both together; here of both.
+        layers: of the BiLSTM.
+        dropout: share that is dropped before the BiLSTM, between its layers and after it.
+        learning_rate: of Adam.
+        batch_size: sentences in a batch.
+        most_epochs: epochs at most.
+        patience: epochs after which training ends when F1 has not risen (of equal F1, the smaller loss counts).
+        device: where it is trained.
+        half: whether matrix products run in bf16.
+        most_seconds: no epoch begins after them; the tagger says if that ended training.
+        on_epoch: called with every epoch, from 0, and its F1.
 
-    Raises `OptionError` for features that cannot be read, `DataError` where features, lengths and tags do not match.
+    Raises:
+        OptionError: for features that cannot be read.
+        DataError: where features, lengths and tags do not match.
 
     >>> x = np.array([[1.0], [0.0], [0.0], [1.0], [0.0]], np.float32)
     >>> words = WordRows(features=(x,), lengths=np.array([3, 2]), tags=np.array([1, 2, 0, 1, 2]))

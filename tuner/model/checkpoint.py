@@ -97,7 +97,10 @@ def check_built(empty: nn.Module, *, stored: int, free: int | None, name: str) -
 
 
 def weight_files(path: Path, name: str) -> list[Path]:
-    """The weights that will be loaded: one file, or the shards that an index names. Raises `ModelError` as above."""
+    """The weights that will be loaded: one file, or the shards that an index names.
+
+    Raises `ModelError` as `check_files` does, and where the index cannot be read or names other files.
+    """
     check_files(path, name)
     if (path / WEIGHTS).exists():  # transformers prefers it
         return [path / WEIGHTS]

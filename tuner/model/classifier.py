@@ -37,7 +37,19 @@ OWN_MODULE = "own"
 
 
 class TransferConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped here
-    """The base's configuration with the pooling and the blocks that the head reads."""
+    """The base's configuration with the pooling and the blocks that the head reads.
+
+    Args:
+        base: what the base's architecture is built from; its ``model_type`` says how.
+        pooling: how the states of a row become one vector, or ``tokens`` (`tuner.model.backbone.pool`).
+        features: which blocks the head reads (`tuner.tasks.heads.FEATURES` or ``block_K``).
+        widths: size of the pooled state after every block.
+        max_length: tokens that texts are cut to; 0 for images.
+        frozen_blocks: how many blocks were frozen while it was trained.
+        top: ``linear``, or ``bilstm`` for a head that reads whole words.
+        lstm: units in each direction, and layers, of a BiLSTM.
+        kwargs: what every configuration carries: id2label, dtype, ...
+    """
 
     model_type = MODEL_TYPE
 
@@ -98,11 +110,19 @@ class TransferClassifier(PreTrainedModel):  # type: ignore[misc]
         labels: torch.Tensor | None = None,
         word_starts: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits (b, C), of a tagger (b, t, C), and the task's mean loss where labels are given.
+        """Compute logits (b, C), of a tagger (b, t, C), and the task's mean loss where labels are given.
 
-        `input_ids` and `attention_mask` are (b, t), all ones by default; `token_type_ids` tell the texts of a pair
-        apart, where the base reads them; `pixel_values` are (b, 3, h, w). A BiLSTM reads whole words, so it needs
-        `word_starts`, (b, t) booleans: whether a token is its word's first one.
+        Args:
+            input_ids: (b, t) token ids of texts; None for images.
+            attention_mask: (b, t) ones at tokens that count, all by default.
+            token_type_ids: (b, t) tell the texts of a pair apart, where the base reads them.
+            pixel_values: (b, 3, h, w) images; None for texts.
+            labels: what the task's loss is computed against; None for no loss.
+            word_starts: (b, t) booleans: whether a token is its word's first one. A BiLSTM needs them, as it reads
+                whole words.
+
+        Raises:
+            ValueError: where neither texts nor images are given, or a BiLSTM lacks `word_starts`.
         """
         if pixel_values is not None:
             inputs = {"pixel_values": pixel_values}
@@ -181,7 +201,17 @@ def build_classifier(
     top: str = "linear",
     lstm: Sequence[int] = (HIDDEN, LAYERS),
 ) -> TransferClassifier:
-    """A classifier around `base`, which has the architecture of the backbone's model."""
+    """Build a classifier around `base`, on the backbone's device.
+
+    Args:
+        base: of the architecture of the backbone's model.
+        backbone: the pretrained model, for its pooling, widths, length and device.
+        task: what is predicted.
+        features: which blocks the head reads (`tuner.tasks.heads.FEATURES` or ``block_K``).
+        frozen_blocks: how many blocks are frozen, to be told by the configuration; nothing is frozen here.
+        top: ``linear``, or ``bilstm`` for a head that reads whole words.
+        lstm: units in each direction, and layers, of a BiLSTM.
+    """
     config = TransferConfig(
         base=_described(base),
         pooling=task.pooling(backbone.pooling),
@@ -240,10 +270,15 @@ def in_full_precision(linear: nn.Linear) -> Iterator[None]:
 def classify(
     model: PreTrainedModel, *, backbone: Backbone, encoded: Encoded, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (n, C), and the features (n, d) that the last linear layer reads, without the cache.
+    """Compute logits (n, C), and the features (n, d) that the last linear layer reads, without the cache.
 
-    Of sentences of N words the logits are (N, C), zero for words that the model does not see. `model` is a classifier
-    around the backbone's base, ours or the architecture's own.
+    Of sentences of N words the logits are (N, C), zero for words that the model does not see.
+
+    Args:
+        model: a classifier around the backbone's base, ours or the architecture's own.
+        backbone: batches the rows, and says in which precision they run.
+        encoded: the rows.
+        progress: told how many rows are done; None for silence.
     """
     n_classes = model.config.num_labels
     linear = final_linear(model, backbone.blocks, n_classes=n_classes)
@@ -268,17 +303,24 @@ def classify(
 
 
 def word_starts(encoded: Encoded, rows: np.ndarray, *, like: torch.Tensor) -> torch.Tensor:
-    """(b, t) booleans, as the token ids `like`: whether a token is its word's first one."""
+    """Mark with (b, t) booleans, as the token ids `like`, whether a token is its word's first one."""
     marked = encoded.targets(np.zeros(encoded.n_labelled, dtype=np.int64), rows, width=like.shape[1])
     return torch.from_numpy(marked != IGNORED).to(like.device)
 
 
 def empty_logits(encoded: Encoded, *, n_outputs: int) -> np.ndarray:
-    """Room for the logits of some rows, or of the words of sentences: zeros, under which the first class leads."""
+    """Zeros to be filled with the logits of rows, or of words of sentences; where they stay, the first class leads."""
     return np.zeros((encoded.n_labelled, n_outputs), dtype=np.float32)
 
 
 def read_logits(logits: np.ndarray, part: torch.Tensor, *, encoded: Encoded, rows: np.ndarray) -> None:
-    """Write the logits of a batch into those of all: (b, C) of rows, or of (b, t, C) those at words' first subwords."""
+    """Write the logits of a batch into those of all rows, or of all words of sentences.
+
+    Args:
+        logits: (n, C), or (N, C) of words, written in place.
+        part: (b, C) of rows, or (b, t, C) of which those at words' first subwords are taken.
+        encoded: all rows.
+        rows: (b,) positions of the rows in the batch.
+    """
     places, picked = encoded.pick(part.float().cpu().numpy(), rows)
     logits[places] = picked

@@ -91,13 +91,19 @@ def replay(
     layouts: Sequence[Sequence[Layout]],
     memory: torch.Tensor | None = None,
 ) -> Iterator[None]:
-    """While entered, one call of the model with these blocks runs from what block ``depth - 1`` returned, `hidden`.
+    """While entered, one call of the model with these blocks runs from what block ``depth - 1`` returned.
 
-    The last frozen unit returns the stored state, in the layout that it really returns (`HiddenStates.layouts`); those
-    before it hand their input on. Of an encoder-decoder whose decoder is frozen in part, `memory` is what left the
-    encoder. The model itself is called as usual, so that masks, position biases and rotary embeddings are its own.
+    The last frozen unit returns the stored state, in the layout that it really returns; those before it hand their
+    input on. The model itself is called as usual, so that masks, position biases and rotary embeddings are its own.
     Where layers hand on more than the state (T5's position biases), the first frozen one runs to make it. With the stem
     alone frozen, the first unit's input is replaced.
+
+    Args:
+        blocks: of the model, the stem first.
+        depth: how many of them are frozen, the stem among them.
+        hidden: (b, ...) state that block ``depth - 1`` returned.
+        layouts: what every block's unit and its companions return (`HiddenStates.layouts`).
+        memory: (b, ...) state that left the encoder, of an encoder-decoder whose decoder is frozen in part; else None.
     """
     frozen = blocks[1:depth]
     handles: list[torch.utils.hooks.RemovableHandle] = []

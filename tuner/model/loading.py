@@ -46,7 +46,7 @@ LOADING_ERRORS = (
 
 
 def load_model(name: str, *, weights: str | Path | None = None) -> tuple[torch.nn.Module, str | None, tuple[str, ...]]:
-    """A model by its name, text or image, with the SHA-256 of its weights and warnings.
+    """Load a model by its name, text or image, with the SHA-256 of its weights and warnings.
 
     A folder, a hub id, a built-in model, or ``torchvision:NAME`` with `weights`, a safetensors file.
     """
@@ -138,7 +138,7 @@ def _hub_snapshot(model: str) -> Path:
 
 
 def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
-    """The base model of a folder, text or image, with warnings; refuses pickles, adapters and what is incomplete.
+    """Load the base model of a folder, text or image, with warnings; refuses pickles, adapters and what is incomplete.
 
     Weights are loaded as float32 from safetensors only; whether they fit into memory is checked before.
     """
@@ -175,7 +175,7 @@ def load_base(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """Base model of a folder, its tokenizer or image processor, and warnings."""
+    """Load the base model of a folder and its tokenizer or image processor, with warnings."""
     kind = input_of_folder(path)
     if (path / "config.json").exists() and kind is None:
         raise ModelError(
@@ -189,7 +189,7 @@ def load_folder(path: Path, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def load_reader(path: Path, name: str, kind: InputClass) -> Any:
-    """The tokenizer or image processor of a checked folder, checked and tried. Raises `ModelError`."""
+    """Load the tokenizer or image processor of a checked folder, checked and tried. Raises `ModelError`."""
     import transformers
 
     check_processor(path, name, files=kind.reader_files)
@@ -233,7 +233,14 @@ def _errors_only() -> Iterator[None]:
 
 
 def check_size(auto: Any, config: Any, *, stored: int | None, name: str) -> None:
-    """Build the model without memory, and raise `ModelError` where it cannot be meant (`check_built`)."""
+    """Build the model without memory, and raise `ModelError` where it cannot be meant (`check_built`).
+
+    Args:
+        auto: the Auto class that builds it.
+        config: the configuration that it is built from.
+        stored: numbers in the files of its weights; None where they cannot be counted, so that nothing is checked here.
+        name: of the model, for the message.
+    """
     from transformers.initialization import meta_device_safe_creation_ops, no_init_weights
 
     def build() -> torch.nn.Module:

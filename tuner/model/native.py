@@ -88,7 +88,7 @@ def as_native(classifier: TransferClassifier, *, backbone: Backbone) -> PreTrain
 
 
 def save_native(model: PreTrainedModel, folder: Path) -> None:
-    """As `save_pretrained`, without the parts of the base that the classifier itself does not have (a pooler)."""
+    """Save as `save_pretrained` does, without the parts of the base that the classifier itself lacks (a pooler)."""
     with torch.device("meta"):
         expected = type(model)(model.config).state_dict()
     kept = {name: tensor for name, tensor in model.state_dict().items() if name in expected}
