@@ -313,7 +313,7 @@ def parameters(function):
 
 
 def is_documented(doc, names):
-    return "Args:" in doc and all(re.search(rf"^ +\\*{{0,2}}{name}:", doc, re.MULTILINE) for name in names)
+    return "Args:" in doc and all(re.search(rf"^ +[*]*{name}:", doc, re.MULTILINE) for name in names)
 
 
 def long_functions(tree):
@@ -336,8 +336,12 @@ def long_functions(tree):
 
 COMMANDS = {"advisor/cli.py", "advisor/collections_cli.py"}
 """Whose docstrings are the help that a user reads, and whose parameters have their own."""
-OF_OTHERS = {"on_step_end", "on_train_begin", "on_save", "on_train_end", "on_epoch_end"}
+OF_OTHERS = {"on_init_end", "on_train_begin", "on_pre_optimizer_step", "on_save", "on_train_end"}
 """Methods of transformers' callbacks, which documents them."""
+
+
+OF_A_PROTOCOL = {"advisor/similarity/text_sources.py", "advisor/similarity/image_sources.py"}
+"""Modules that stand for an object (`advisor.similarity.library.Sources`)."""
 
 
 def test_parameters_of_long_functions_are_documented():
@@ -352,12 +356,14 @@ def test_parameters_of_long_functions_are_documented():
         f"{name}: {node.name}"
         for name, functions in found.items()
         for owner, node, documented in functions
-        if not documented and not (owner and node.name in told | OF_OTHERS)
+        if not documented and not ((owner or name in OF_A_PROTOCOL) and node.name in told | OF_OTHERS)
     ]
     assert missing == []
 
 
 def test_an_undocumented_parameter_is_seen():
-    code = 'def f(a, b, *, c, d=1):\n    """Add.\n\n    Args:\n        a: one.\n        b: two.\n        c: three.\n    """'
+    said = "".join(f"        {name}: one.\n    " for name in "abc")
+    code = f'def f(a, b, *, c, d=1):\n    """Add.\n\n    Args:\n    {said}"""'
     assert [documented for _, _, documented in long_functions(ast.parse(code))] == [False]
-    assert [documented for _, _, documented in long_functions(ast.parse(code.replace("    c:", "    d: x\n        c:")))]
+    whole = code.replace("        c: one", "        c: one\n            d: two")
+    assert [documented for _, _, documented in long_functions(ast.parse(whole))] == [True]

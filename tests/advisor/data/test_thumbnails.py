@@ -95,7 +95,7 @@ def test_the_rows_are_those_that_lie_there(tmp_path):
 
 
 def test_where_nothing_was_measured_there_are_none(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("advisor.pipeline.find_profile", lambda *args, **options: None)
+    monkeypatch.setattr("advisor.advising.find_profile", lambda *args, **options: None)
     images, labels, _ = data
     recommend((images, labels), out=tmp_path / "run")
     assert not (tmp_path / "run" / EXAMPLES).exists()
