@@ -370,6 +370,8 @@ def stored_advice(stored: Mapping[str, Any], *, path: Path) -> Advice:
     )
     advice = Advice.from_json(stored, path=path, fix=fix, noun="advice", ignores_added=True)
     words = words_of(stored)
+    if absent := [f"data.{name} is missing" for name in words.told if stored["data"].get(name) is None]:
+        raise damaged(path, "; ".join(absent), fix=fix)
     if not {*words.baselines} <= advice.baselines.keys() or advice.baselines["majority"] is None:
         raise damaged(path, "baselines lack one", fix=fix)
     linear = advice.baselines[words.linear]

@@ -43,6 +43,7 @@ class Words:
         kept_as: what the user's own evidence calls the kind; None where evidence speaks of nothing like it.
         unlike_evidence: what such a run does, where evidence does not speak of it.
         counted: how much data there is, from the data section of ``advice.json``.
+        told: what of that section is needed to speak of the data.
         classes: what is counted by class; None where there are no classes.
         baselines: what is measured without a pretrained model, by its name in ``advice.json``.
         linear: which of these is a linear model, that a pretrained one has to beat.
@@ -61,6 +62,7 @@ class Words:
     kept_as: str | None
     unlike_evidence: str = ""
     counted: Callable[[Mapping[str, Any]], str]
+    told: tuple[str, ...]
     classes: str | None
     baselines: tuple[str, ...]
     linear: str
@@ -93,6 +95,7 @@ def _of_classes(nouns: str, *, corpus: str, kept_as: str, linear: str) -> Words:
         corpus=corpus,
         kept_as=kept_as,
         counted=counted,
+        told=("n_classes", "class_counts"),
         classes="classes",
         baselines=("majority", linear),
         linear=linear,
@@ -136,6 +139,7 @@ def _of_labels(nouns: str, *, corpus: str, linear: str) -> Words:
         kept_as=None,
         unlike_evidence="gives rows several labels",
         counted=counted,
+        told=("n_classes", "class_counts", "labels_per_row"),
         classes="labels",
         baselines=("majority", linear),
         linear=linear,
@@ -184,6 +188,7 @@ def _of_numbers(nouns: str, *, corpus: str, linear: str) -> Words:
         kept_as=None,
         unlike_evidence="predicts a number",
         counted=counted,
+        told=("numbers",),
         classes=None,
         baselines=("majority", linear),
         linear=linear,
@@ -222,6 +227,7 @@ SENTENCES = Words(
     kept_as=None,
     unlike_evidence="tags words",
     counted=_counted_entities,
+    told=("n_classes", "class_counts", "n_entities"),
     classes="entities",
     baselines=("majority", "entity_lookup", "token_linear"),
     linear="token_linear",

@@ -503,7 +503,7 @@ def test_texts_are_read_without_labels_in_order_and_complete(tmp_path: Path) -> 
 _LOAD = """
 import resource, sys, time
 import numpy, pandas, pyarrow.csv, pyarrow.json, pyarrow.compute
-from helpers.loading import load_target
+from advisor.data.load import load_target
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
 target = load_target(sys.argv[1])

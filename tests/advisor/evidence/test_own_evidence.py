@@ -508,9 +508,8 @@ def test_add_list_and_fit(tmp_path, capsys, home):
 
 
 def test_advice_says_that_own_runs_are_in_it_unless_they_are_ignored(home, tmp_path):
-    from tiny import WORDS, save_model
-
     from advisor import recommend
+    from helpers.tiny import WORDS, save_model
 
     model = save_model(tmp_path / "tiny")
     rng = np.random.default_rng(0)
@@ -537,11 +536,10 @@ def test_advice_says_that_own_runs_are_in_it_unless_they_are_ignored(home, tmp_p
 
 
 def test_damaged_shipped_evidence_is_named_and_the_answer_not_known(monkeypatch, tmp_path):
-    from tiny import WORDS, save_model
-
     from advisor import recommend
     from advisor.advice import expected
     from advisor.evidence.table import read_evidence
+    from helpers.tiny import WORDS, save_model
 
     (tmp_path / "text.json").write_text("{")
     monkeypatch.setattr(expected, "load_evidence", lambda kind: read_evidence(tmp_path / f"{kind}.json"))

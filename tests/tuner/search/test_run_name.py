@@ -70,5 +70,5 @@ def test_a_file_of_another_name_is_damage(tmp_path):
     with pytest.raises(DataError, match="it holds run 0000"):
         RunStore(tmp_path).read()
     write_sealed(tmp_path / "runs" / "0001.json", {"name": "x y", "candidate": {}, "recipe": {}})
-    with pytest.raises(DataError, match="is not the name of a run"):
+    with pytest.raises(DataError, match="name is not what it should be"):
         RunStore(tmp_path).read()

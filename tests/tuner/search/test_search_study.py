@@ -887,7 +887,7 @@ def test_a_scratch_control_is_warned_of_where_it_was_tried(bench):
     (note,) = tuner.search.finish.of_scratch([run, scratch], n_train=500)
     assert "500 rows are few to train a network from fresh weights: it is a control" in note
     assert tuner.search.finish.of_scratch([scratch], n_train=20_000) == []
-    assert scratch.label(7) == "trained from scratch (control)"
+    assert scratch.candidate.label(7) == "trained from scratch (control)"
 
 
 def test_unknown_strategies_are_said():
