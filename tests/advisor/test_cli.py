@@ -296,12 +296,12 @@ def test_an_unknown_report_format_is_said(capsys, tuned):
 
 
 def test_ctrl_c_before_anything_finished(capsys, tmp_path, model, data, monkeypatch):
-    from advisor import pipeline
+    from advisor import advising
 
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "load_backbone", interrupted)
+    monkeypatch.setattr(advising, "load_backbone", interrupted)
     assert run(["recommend", str(data), "--model", str(model), "--out", str(tmp_path / "run"), "--quiet"]) == 130
     assert "Traceback" not in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
