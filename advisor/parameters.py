@@ -64,7 +64,7 @@ MetricOption = Annotated[
     typer.Option(
         help="accuracy (default); macro_f1 or balanced_accuracy, which count all classes alike (class weights and "
         "decision offsets are then tried too); of tagged words entity_f1 (default); of several labels a row micro_f1 "
-        "(default), macro_f1 or subset_accuracy."
+        "(default), macro_f1 or subset_accuracy; of numbers r2 (default) or spearman."
     ),
 ]
 PreferOption = Annotated[

@@ -100,7 +100,7 @@ def test_too_few_rows_and_an_unknown_task_are_refused(folder):
         load_target(frame(8), label="mood", task="regression")
     with pytest.raises(OptionError, match=r"unknown task 'regresion'\. Did you mean 'regression'\?"):
         recommend(folder / "moods.csv", label="mood", task="regresion", model=folder / "bert")
-    with pytest.raises(OptionError, match="--metric accuracy does not go with rows with a number each"):
+    with pytest.raises(OptionError, match="--metric accuracy does not go with numbers"):
         recommend(folder / "moods.csv", label="mood", task="regression", metric="accuracy", model=folder / "bert")
 
 

@@ -236,7 +236,7 @@ class Numbers(OfRows):
     deviation: float = 1.0
     name: str = "number"
     metrics: ClassVar[tuple[str, ...]] = OF_NUMBERS
-    held: ClassVar[str] = "rows with a number each"
+    held: ClassVar[str] = "numbers"
     n_outputs: ClassVar[int] = 1
     penalties: ClassVar[tuple[float, ...]] = L2_GRID
 

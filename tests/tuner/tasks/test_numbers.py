@@ -112,9 +112,9 @@ def test_an_assessment_is_in_the_users_units_and_has_no_calibration():
 
 def test_metrics_of_other_tasks_are_told_from_unknown_ones():
     assert check_metric(None, task=Numbers()) == "r2"
-    with pytest.raises(OptionError, match="--metric accuracy does not go with rows with a number each"):
+    with pytest.raises(OptionError, match="--metric accuracy does not go with numbers"):
         check_metric("accuracy", task=Numbers())
-    with pytest.raises(OptionError, match="it scores rows with a number each"):
+    with pytest.raises(OptionError, match="it scores numbers"):
         check_metric("spearman", task=Classes(names=("a", "b")))
     with pytest.raises(OptionError, match=r"unknown metric 'mae'(.|\n)*of numbers r2, spearman"):
         check_known("mae")
